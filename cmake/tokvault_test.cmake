@@ -1,0 +1,21 @@
+# tokvault_test(NAME file.cc ... [LABEL unit|system] [TIMEOUT seconds]): a GoogleTest program that sees src/.
+# Does nothing without TOKVAULT_DEV. The label decides when the test runs (docs/testing.md).
+function(tokvault_test name)
+  if(NOT TOKVAULT_DEV)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "LIBS" ${ARGN})
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE tokvault tokvault_warnings GTest::gtest_main
+                        Threads::Threads ${arg_LIBS})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
+    ENVIRONMENT "TOKVAULT_SOURCE=${PROJECT_SOURCE_DIR};TOKVAULT_BIN=${PROJECT_BINARY_DIR}/tokvault")
+endfunction()

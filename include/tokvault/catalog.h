@@ -1,0 +1,94 @@
+// Catalog: the small transactional record of which logs and packs are live.
+//
+// Nothing in it is the only copy of anything: `tokvault repair` rebuilds it from log, packs and
+// artifacts. It exists so that a rewrite (sealing, gc, compaction) swaps many files in one step.
+#ifndef TOKVAULT_CATALOG_H_
+#define TOKVAULT_CATALOG_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+// One live file of a vault.
+struct CatalogFile {
+  enum class Kind : std::uint8_t { log = 1, pack = 2 };
+  Kind kind = Kind::log;
+  std::uint64_t number = 0;        // unique over both kinds, never reused
+  std::uint32_t tenant = 0;        // a log may hold several: 0
+  std::uint64_t size_bytes = 0;    // as published; a log grows after it
+  std::uint64_t conversations = 0;
+  std::uint64_t sequence_first = 0;
+  std::uint64_t sequence_last = 0;
+  std::int64_t time_first_ms = 0;
+  std::int64_t time_last_ms = 0;
+};
+
+// A live record that sealed packs carry (a deletion, a tag, import progress, a tenant), as bytes of
+// docs/format/record.md, with the key under which a later one replaces it.
+struct CatalogRecord {
+  Buffer key;
+  Buffer value;
+  std::uint64_t sequence = 0;
+};
+
+struct CatalogState {
+  std::uint64_t generation = 0;  // grows with every commit
+  std::uint64_t next_file = 1;   // number of the next log or pack
+  Buffer vault_record;           // docs/format/record.md: identity, tokenizer
+  std::vector<CatalogFile> files;
+  std::vector<CatalogRecord> records;
+};
+
+// One atomic change: everything in it, or nothing.
+struct CatalogChange {
+  std::uint64_t generation = 0;  // that the change was computed from
+  std::uint64_t next_file = 0;   // 0: unchanged
+  std::optional<Buffer> vault_record;
+  std::vector<CatalogFile> add_files;  // replaces a file of the same kind and number
+  std::vector<std::uint64_t> remove_files;
+  std::vector<CatalogRecord> put_records;  // replaces the record of the same key
+  std::vector<Buffer> remove_records;
+};
+
+// Threads: all methods may be called from any thread at once.
+class Catalog {
+ public:
+  virtual ~Catalog() = default;
+
+  // Everything. `corrupt` if a row fails its checksum; `not_found` if there is no catalog yet.
+  virtual Result<CatalogState> load() const = 0;
+
+  // The current generation; cheap, so that readers may ask before every operation.
+  virtual Result<std::uint64_t> generation() const = 0;
+
+  // Applies a change durably and returns the new generation; `conflict` if the catalog has moved on
+  // from change.generation.
+  virtual Result<std::uint64_t> commit(const CatalogChange& change) = 0;
+
+  // Replaces everything by `state`: creation and repair.
+  virtual Status reset(const CatalogState& state) = 0;
+
+  // Writes free space back and erases the bytes of removed rows.
+  virtual Status vacuum() = 0;
+};
+
+std::unique_ptr<Catalog> make_memory_catalog();
+
+struct SqliteOptions {
+  bool create = false;
+  bool read_only = false;
+};
+// A catalog in one SQLite file.
+Result<std::unique_ptr<Catalog>> make_sqlite_catalog(const std::string& path,
+                                                     const SqliteOptions& options);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_CATALOG_H_

@@ -1,0 +1,69 @@
+// Import and export formats: JSON lines to conversations and back.
+#ifndef TOKVAULT_INTERCHANGE_H_
+#define TOKVAULT_INTERCHANGE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokvault/conversation.h"
+#include "tokvault/result.h"
+
+namespace tokvault {
+
+// Parses JSON objects. Keep one per thread: it owns buffers that are reused.
+class JsonReader {
+ public:
+  JsonReader();
+  ~JsonReader();
+  JsonReader(JsonReader&&) noexcept;
+  JsonReader& operator=(JsonReader&&) noexcept;
+
+  // One line of JSONL: an object with `messages`, an array of objects. Every field is kept: key
+  // order, numbers as written, null against absent. `id` (string or number), `model`,
+  // `application` become the members of that name; the time is `created`, `created_at` or
+  // `timestamp` in s, ms or ISO 8601, else 0. `invalid` with a reason for anything else: not an
+  // object, no messages, a duplicate key, bytes that are not UTF-8, nesting deeper than 128,
+  // `token_arrays` that do not fit the tokens.
+  Result<Conversation> conversation(std::string_view line);
+  // One message.
+  Result<Message> message(std::string_view json);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// JSON text of a conversation (one line, no newline), equal in JSON value to what was read.
+// `invalid` if a form is malformed or a text is neither UTF-8 nor has lone surrogates in it.
+Result<std::string> to_json(const Conversation& conversation);
+Result<std::string> to_json(const Message& message);
+// Appends `text` as a JSON string with quotes, escaping no more than JSON asks for.
+Status append_json_string(std::string_view text, std::string& out);
+
+// Reads lines from files or standard input ("-"), plain, gzip or zstd (seen by their first bytes),
+// in bounded memory.
+class LineReader {
+ public:
+  struct Line {
+    std::string_view text;        // without the newline; valid until the next call
+    std::uint64_t number = 0;     // from 1
+    bool too_long = false;        // text is empty: the line exceeds the limit and was passed over
+    std::uint64_t end_offset = 0;  // uncompressed bytes up to and including its newline
+  };
+  static Result<std::unique_ptr<LineReader>> open(const std::string& path,
+                                                  std::uint64_t line_bytes_max);
+  virtual ~LineReader() = default;
+  // The next line, or false at the end. Empty lines are returned as such.
+  virtual Result<bool> next(Line& line) = 0;
+  // Bytes of the file consumed so far, and its size (0 where unknown), for progress.
+  virtual std::uint64_t consumed_bytes() const = 0;
+  virtual std::uint64_t size_bytes() const = 0;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_INTERCHANGE_H_

@@ -1,0 +1,16 @@
+// The whole public API.
+#ifndef TOKVAULT_TOKVAULT_H_
+#define TOKVAULT_TOKVAULT_H_
+
+#include "tokvault/backend.h"
+#include "tokvault/catalog.h"
+#include "tokvault/conversation.h"
+#include "tokvault/directory.h"
+#include "tokvault/interchange.h"
+#include "tokvault/result.h"
+#include "tokvault/tokenizer.h"
+#include "tokvault/types.h"
+#include "tokvault/vault.h"
+#include "tokvault/version.h"
+
+#endif  // TOKVAULT_TOKVAULT_H_

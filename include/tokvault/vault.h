@@ -1,0 +1,256 @@
+// Vault: a durable set of conversations whose text is stored once.
+#ifndef TOKVAULT_VAULT_H_
+#define TOKVAULT_VAULT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokvault/backend.h"
+#include "tokvault/catalog.h"
+#include "tokvault/conversation.h"
+#include "tokvault/result.h"
+#include "tokvault/tokenizer.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+struct CreateOptions {
+  // What text is stored as. A vocabulary that does not ship with tokvault is kept in the vault.
+  std::shared_ptr<const Tokenizer> tokenizer;
+  // The rank file and pattern of such a vocabulary; empty for one that ships.
+  Buffer rank_file;
+  std::string pattern;
+};
+
+struct VaultOptions {
+  bool read_only = false;         // any number of readers beside the one writer
+  Level level = Level::balanced;  // effort for what this process writes and seals
+  std::uint64_t log_bytes_max = 16u << 20;         // a log is sealed into a pack at this size
+  std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
+  std::uint64_t cache_bytes = 128u << 20;          // decoded tables, dictionaries and blocks
+  unsigned threads = 0;                            // for sealing and import; 0: as many as cores
+  // Resolves the vault's tokenizer when it is not kept in the vault.
+  TokenizerOptions tokenizer_options;
+};
+
+struct PutOptions {
+  std::string tenant;    // empty: the default tenant
+  bool replace = false;  // a stored conversation of this id with other content is superseded
+};
+
+// What became of one put.
+struct PutResult {
+  enum class Outcome : std::uint8_t { stored, unchanged, replaced };
+  std::string id;
+  Outcome outcome = Outcome::stored;
+};
+
+// Which conversations: all conditions must hold; an empty one holds always.
+struct Filter {
+  std::string tenant;  // empty: the default tenant
+  std::string model;
+  std::string application;
+  std::vector<std::string> tags;  // all of them
+  std::int64_t time_from_ms = INT64_MIN;   // inclusive
+  std::int64_t time_until_ms = INT64_MAX;  // exclusive
+};
+
+// A conversation without its content.
+struct Summary {
+  std::string id;
+  std::string model;
+  std::string application;
+  std::int64_t time_ms = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t tokens = 0;      // of all texts and token arrays, logical
+  std::uint64_t text_bytes = 0;  // of all texts
+  std::uint64_t sequence = 0;    // order of writing; grows with every version
+  std::uint64_t first_sequence = 0;  // of its first version; the order of list and export
+  std::vector<std::string> tags;
+};
+
+struct Page {
+  std::vector<Summary> conversations;
+  std::string cursor;  // hand it to the next call; empty at the end
+};
+
+// Where an import stands, kept with the data that it has stored.
+struct ImportProgress {
+  Buffer source;               // identifies the input
+  std::uint64_t lines = 0;     // handled so far
+  std::uint64_t bytes = 0;     // uncompressed, handled so far
+  Buffer state_hash;           // of those bytes, to see that the input is still the same
+  bool finished = false;       // forget the record
+};
+
+struct SavingBytes {
+  std::uint64_t exact = 0;       // text bytes not stored again because the segment was there
+  std::uint64_t prefix = 0;      // of these, by sharing a prefix of messages
+  std::uint64_t compression = 0;  // text bytes of stored segments less their bytes on disk
+};
+
+struct VaultStats {
+  std::uint64_t conversations = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t segments = 0;        // stored
+  std::uint64_t tokens_logical = 0;  // of all conversations
+  std::uint64_t tokens_stored = 0;   // of all stored segments
+  std::uint64_t text_bytes = 0;      // of all conversations
+  std::uint64_t forgotten = 0;       // conversations and versions that gc would erase
+  // Bytes on disk by kind; `total` is all of them and everything else in the vault.
+  std::uint64_t log_bytes = 0;
+  std::uint64_t pack_bytes = 0;
+  std::uint64_t pack_text_bytes = 0;   // of these, blocks and dictionaries
+  std::uint64_t pack_table_bytes = 0;  // of these, tables and framing
+  std::uint64_t catalog_bytes = 0;
+  std::uint64_t artifact_bytes = 0;
+  std::uint64_t total_bytes = 0;
+  std::uint64_t logs = 0;
+  std::uint64_t packs = 0;
+  SavingBytes saved;
+};
+
+// One row of a sum over conversations.
+struct UsageRow {
+  std::string model;
+  std::string application;
+  std::string day;  // "2026-11-21" UTC, empty if not grouped by day
+  std::uint64_t conversations = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t tokens = 0;
+};
+
+struct UsageQuery {
+  Filter filter;
+  bool by_model = true;
+  bool by_application = false;
+  bool by_day = false;
+};
+
+// A finding of check().
+struct Finding {
+  std::string file;
+  Errc code = Errc::corrupt;
+  std::string message;
+};
+
+struct CheckOptions {
+  bool read_data = false;  // decode every segment, not only the structures
+};
+
+struct CheckReport {
+  std::uint64_t files = 0;
+  std::uint64_t conversations = 0;
+  std::uint64_t segments = 0;
+  std::vector<Finding> findings;  // empty: sound
+  // Conversations that cannot be read whole, by id where the tables can be read.
+  std::vector<std::string> lost_ids;
+  std::uint64_t lost_conversations = 0;
+};
+
+struct GcReport {
+  std::uint64_t files = 0;         // rewritten or removed (or that would be)
+  std::uint64_t conversations = 0;  // versions erased
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
+};
+
+// Called now and then by long operations with (done, total) in bytes; false stops them with
+// `cancelled`, at a point where nothing is half done.
+using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+// A durable set of conversations.
+//
+// Threads: all methods may be called from any thread at once.
+// Processes: one writing Vault and any number of read-only ones, which see new commits.
+// Lifetime: owns its backend and catalog; everything returned is a copy.
+// Failure: after a failed write to the log every further write fails until the vault is opened
+// again; reading goes on.
+// Limits: docs/architecture.md#limits.
+class Vault {
+ public:
+  // Makes an empty vault. `exists` if there is one.
+  static Status create(Backend& backend, Catalog& catalog, const CreateOptions& options);
+  // Opens a vault. `busy` if another process writes to it, `not_found` if there is none.
+  static Result<std::unique_ptr<Vault>> open(std::unique_ptr<Backend> backend,
+                                             std::unique_ptr<Catalog> catalog,
+                                             const VaultOptions& options);
+  // Rebuilds the catalog from logs, packs and artifacts, whatever state it is in. Takes the writer
+  // lock. The report lists what could not be read.
+  static Result<CheckReport> repair(Backend& backend, Catalog& catalog);
+  virtual ~Vault() = default;
+
+  // Stores a conversation; durable when it returns. Concurrent calls share a sync. `exists` if its id
+  // is there with other content and replace is false; the same content is `unchanged`.
+  virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
+  // The same for many, as one commit, in order. One outcome each; a refused one (`exists`, `invalid`,
+  // `exhausted`) does not stop the others. `progress`, if given, is committed with them.
+  virtual Result<std::vector<Result<PutResult>>> put_batch(
+      std::span<const Conversation> conversations, const PutOptions& options,
+      const ImportProgress* progress = nullptr) = 0;
+  // Takes a conversation for writing and returns before it is durable; flush() waits for all taken
+  // before it and reports the first error.
+  virtual Status put_async(Conversation conversation, const PutOptions& options) = 0;
+  virtual Status flush() = 0;
+
+  // Adds messages to the end of a conversation, as a new version of it.
+  virtual Status append(std::string_view id, std::span<const Message> messages,
+                        std::string_view tenant = {}) = 0;
+
+  // The conversation, or `not_found`.
+  virtual Result<Conversation> get(std::string_view id, std::string_view tenant = {}) const = 0;
+  // The same for many, in order.
+  virtual Result<std::vector<Result<Conversation>>> get_batch(
+      std::span<const std::string> ids, std::string_view tenant = {}) const = 0;
+  // The conversation with every text as token ids (Hole::text becomes Hole::tokens).
+  virtual Result<Conversation> get_tokens(std::string_view id,
+                                          std::string_view tenant = {}) const = 0;
+  virtual Result<Summary> summary(std::string_view id, std::string_view tenant = {}) const = 0;
+
+  // A page of at most `limit` conversations in the order in which they first came.
+  virtual Result<Page> list(const Filter& filter, std::uint64_t limit,
+                            std::string_view cursor = {}) const = 0;
+  // Calls `visit` with every matching conversation in the order of list(), decoding each block once
+  // where neighbours share it; `visit` returns false to stop.
+  virtual Status scan(const Filter& filter,
+                      const std::function<bool(const Summary&, Result<Conversation>)>& visit)
+      const = 0;
+  virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
+  virtual Result<std::vector<std::string>> tenants() const = 0;
+
+  // Adds and removes tags. `not_found` if an id is not there; then nothing is changed.
+  virtual Status tag(std::span<const std::string> ids, std::span<const std::string> add,
+                     std::span<const std::string> remove, std::string_view tenant = {}) = 0;
+
+  // Makes conversations unreadable at once and durably; gc() erases their bytes. Returns how many.
+  virtual Result<std::uint64_t> forget(std::span<const std::string> ids,
+                                       std::string_view tenant = {}) = 0;
+  virtual Result<std::uint64_t> forget(const Filter& filter) = 0;
+
+  // Rewrites every file that holds bytes of forgotten conversations or replaced versions.
+  virtual Result<GcReport> gc(bool dry_run, const Progress& progress = {}) = 0;
+  // Seals the log and rewrites every pack at `level`; does what gc does on the way.
+  virtual Result<GcReport> compact(Level level, const Progress& progress = {}) = 0;
+  // Rewrites the log as packs now.
+  virtual Status seal() = 0;
+
+  virtual Result<VaultStats> stats() const = 0;
+  virtual Result<CheckReport> check(const CheckOptions& options,
+                                    const Progress& progress = {}) const = 0;
+
+  virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
+  virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
+};
+
+// A readable description of a file of a vault (log, pack, catalog, artifact), for `tokvault dump`.
+Result<std::string> dump_file(const std::string& path, bool json);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_H_
