@@ -74,6 +74,9 @@ struct Message {
   std::string text() const;
   // The arrays beside the tokens.
   Result<std::vector<TokenArray>> token_arrays() const;
+  // `invalid` unless the form is a JSON object with holes, escaped and minified as JsonReader does
+  // it, and the values fit the holes. Messages that JsonReader and the functions above made do.
+  Status check() const;
 };
 
 struct Conversation {
@@ -88,6 +91,9 @@ struct Conversation {
   std::vector<Value> values;  // of the holes text to binary in `form`
 
   bool operator==(const Conversation&) const = default;
+
+  // The same for `form` and `values`; the messages have their own check().
+  Status check() const;
 };
 
 // True if `byte` marks a hole that takes a Value (text to binary).

@@ -45,7 +45,11 @@ Result<std::string> to_json(const Message& message);
 Status append_json_string(std::string_view text, std::string& out);
 
 // Reads lines from files or standard input ("-"), plain, gzip or zstd (seen by their first bytes),
-// in bounded memory.
+// in bounded memory: a line, and for zstd a window of at most 128 MB.
+//
+// Threads: one at a time.
+// Errors: `not_found`, `denied`, `io`; `invalid` for a folder; `corrupt` for compressed data that is
+// damaged or ends too early; `exhausted` for a zstd window above 128 MB. Each names the file.
 class LineReader {
  public:
   struct Line {
@@ -62,6 +66,10 @@ class LineReader {
   // Bytes of the file consumed so far, and its size (0 where unknown), for progress.
   virtual std::uint64_t consumed_bytes() const = 0;
   virtual std::uint64_t size_bytes() const = 0;
+  // For ImportProgress: what identifies the input, a SHA-256 of its first 64 KB (uncompressed), and
+  // a hash of all lines that next() has returned so far.
+  virtual const Buffer& source() const = 0;
+  virtual Buffer state_hash() const = 0;
 };
 
 }  // namespace tokvault

@@ -1,0 +1,36 @@
+# Installation: the library with its headers, tokvaultConfig.cmake and tokvault.pc, and the rank
+# files. A static library does not carry what it links, so the config recreates those targets before
+# it reads ours and tokvault.pc names them under Requires.private. Neither holds an absolute path:
+# tests/install moves the prefix and builds against it.
+include(CMakePackageConfigHelpers)
+
+# pkg-config names of everything in target_link_libraries(tokvault PRIVATE ...).
+set(TOKVAULT_PC_REQUIRES libzstd libcrypto sqlite3 zlib simdjson)
+set(TOKVAULT_WITH_URING OFF)
+if(TARGET PkgConfig::uring)
+  list(APPEND TOKVAULT_PC_REQUIRES liburing)
+  set(TOKVAULT_WITH_URING ON)
+endif()
+list(JOIN TOKVAULT_PC_REQUIRES ", " TOKVAULT_PC_REQUIRES)
+
+set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/tokvault)
+install(TARGETS tokvault EXPORT tokvaultTargets)
+install(EXPORT tokvaultTargets NAMESPACE tokvault:: DESTINATION ${config_folder})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/tokvault TYPE INCLUDE)
+
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/tokvaultConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake INSTALL_DESTINATION ${config_folder})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/tokvaultConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake
+              ${PROJECT_BINARY_DIR}/tokvaultConfigVersion.cmake DESTINATION ${config_folder})
+
+# The prefix as seen from the folder of the .pc, wherever both are moved to.
+file(RELATIVE_PATH TOKVAULT_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+string(REGEX REPLACE "/$" "" TOKVAULT_PC_PREFIX "${TOKVAULT_PC_PREFIX}")
+configure_file(${CMAKE_CURRENT_LIST_DIR}/tokvault.pc.in ${PROJECT_BINARY_DIR}/tokvault.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/tokvault.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# Fetched by scripts/install; a build without them installs the rest.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/data/tokenizers
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/tokvault OPTIONAL FILES_MATCHING PATTERN "*.tiktoken")

@@ -1,0 +1,665 @@
+// The catalog in one SQLite file.
+// Format: docs/format/catalog.md. Why a rollback journal: docs/decisions/0002-catalog-journal.md.
+//
+// Three things are ours and not SQLite's:
+//   damage    SQLite's pages have no checksums. Every row carries one over its fields, and the one
+//             row of `meta` the sum of all others', so that a row that is changed, lost or brought
+//             back is found. Any schema but exactly ours is damage too.
+//   polling   generation() is asked before every read of a vault. It reads the change counter that
+//             SQLite writes in bytes 24..27 of the file with every commit: a stat and a pread, 1 us,
+//             where `PRAGMA data_version` takes and drops a lock, 6 us. No lock is needed: a counter
+//             as it was known means that nothing was committed since; any other value, even one of
+//             a commit that is not finished, only means that the row is read, under a lock.
+//   replacing reset() removes the file and makes a new one, because it must work on garbage. Other
+//             connections notice that their file has been moved, and open the new one.
+//
+// The connection is opened when it is first needed: a catalog that is garbage can be made, so that
+// it can be reset. Nothing else in the process may open the file: closing any descriptor of it
+// drops SQLite's locks (POSIX record locks work like that).
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <mutex>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/file.h"
+#include "catalog/rules.h"
+#include "tokvault/catalog.h"
+
+namespace tokvault {
+namespace {
+
+// Part of the on-disk format, never changed: SQLite's application_id ("tkvc") and user_version.
+constexpr std::int64_t kApplicationId = 0x746b7663;
+constexpr std::int64_t kFormatVersion = 1;
+// How long a reader waits for a commit to end, and a commit for readers.
+constexpr int kBusyTimeoutMs = 5000;
+
+// Part of the on-disk format: SQLite keeps the text, and a reader compares it.
+constexpr std::array<const char*, 3> kSchema = {
+    "CREATE TABLE file(number INTEGER PRIMARY KEY,kind INTEGER,tenant INTEGER,"
+    "size_bytes INTEGER,conversations INTEGER,sequence_first INTEGER,sequence_last INTEGER,"
+    "time_first_ms INTEGER,time_last_ms INTEGER,checksum INTEGER)",
+    "CREATE TABLE meta(id INTEGER PRIMARY KEY,generation INTEGER,next_file INTEGER,"
+    "vault_record BLOB,rows_sum INTEGER,checksum INTEGER)",
+    "CREATE TABLE record(key BLOB PRIMARY KEY,value BLOB,sequence INTEGER,checksum INTEGER)"
+    " WITHOUT ROWID",
+};
+
+enum Query : std::size_t {
+  kBegin,
+  kBeginWrite,
+  kCommit,
+  kApplication,
+  kVersion,
+  kReadSchema,
+  kReadMeta,
+  kReadFiles,
+  kReadRecords,
+  kWriteMeta,
+  kAddFile,
+  kRemoveFile,
+  kPutRecord,
+  kRemoveRecord,
+  kQueryCount,
+};
+
+constexpr std::array<const char*, kQueryCount> kSql = {
+    "BEGIN",
+    "BEGIN IMMEDIATE",
+    "COMMIT",
+    "PRAGMA application_id",
+    "PRAGMA user_version",
+    "SELECT sql FROM sqlite_schema ORDER BY name",
+    "SELECT generation,next_file,vault_record,rows_sum,checksum FROM meta WHERE id=1",
+    "SELECT number,kind,tenant,size_bytes,conversations,sequence_first,sequence_last,"
+    "time_first_ms,time_last_ms,checksum FROM file ORDER BY number",
+    "SELECT key,value,sequence,checksum FROM record ORDER BY key",
+    "INSERT OR REPLACE INTO meta VALUES(1,?1,?2,?3,?4,?5)",
+    "INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+    "DELETE FROM file WHERE number=?1 RETURNING kind,checksum",
+    "INSERT INTO record VALUES(?1,?2,?3,?4)",
+    "DELETE FROM record WHERE key=?1 RETURNING checksum",
+};
+
+// Seeds of the row checksums, so that a row of one table never passes for one of another. Part of
+// the on-disk format.
+enum Seed : std::uint64_t { kSeedMeta = 1, kSeedFile = 2, kSeedRecord = 3 };
+
+struct Meta {
+  std::uint64_t generation = 0;
+  std::uint64_t next_file = 1;
+  Buffer vault_record;
+  std::uint64_t rows_sum = 0;  // of the checksums of all rows of file and record, modulo 2^64
+};
+
+std::uint64_t checksum_of(const Meta& meta) {
+  Buffer row;
+  append_le(row, meta.generation);
+  append_le(row, meta.next_file);
+  append_le(row, meta.rows_sum);
+  row += meta.vault_record;
+  return checksum64(row, kSeedMeta);
+}
+
+std::uint64_t checksum_of(const CatalogFile& file) {
+  Buffer row;
+  append_le(row, file.number);
+  append_le(row, static_cast<std::uint64_t>(file.kind));
+  append_le(row, std::uint64_t{file.tenant});
+  append_le(row, file.size_bytes);
+  append_le(row, file.conversations);
+  append_le(row, file.sequence_first);
+  append_le(row, file.sequence_last);
+  append_le(row, static_cast<std::uint64_t>(file.time_first_ms));
+  append_le(row, static_cast<std::uint64_t>(file.time_last_ms));
+  return checksum64(row, kSeedFile);
+}
+
+std::uint64_t checksum_of(const CatalogRecord& record) {
+  Buffer row;
+  append_le(row, record.sequence);
+  append_le(row, std::uint64_t{record.key.size()});
+  row += record.key;
+  row += record.value;
+  return checksum64(row, kSeedRecord);
+}
+
+// The door: the only place where a code of SQLite becomes an Error.
+//
+// SQLITE_READONLY_ROLLBACK is `busy`: a commit was interrupted, and the next writer that opens the
+// catalog rolls it back; this reader may not. To a reader it is the same as a commit that takes
+// too long: it can wait, or build its view from log and packs.
+Error sqlite_error(sqlite3* db, int rc, const std::string& path) {
+  const int os_code = db ? sqlite3_system_errno(db) : 0;
+  const bool denied_by_os = os_code == EACCES || os_code == EPERM || os_code == EROFS;
+  const bool no_room = os_code == ENOSPC || os_code == EDQUOT || os_code == EFBIG;
+  Errc code = Errc::io;
+  switch (rc & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_NOMEM:
+      code = Errc::exhausted;
+      break;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      code = Errc::busy;
+      break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR:   // no such table or column: not our schema
+    case SQLITE_TOOBIG:  // a value over the limit, which was never written
+    case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT:
+      code = Errc::corrupt;
+      break;
+    case SQLITE_READONLY:
+      code = Errc::denied;
+      if (rc == SQLITE_READONLY_ROLLBACK || rc == SQLITE_READONLY_RECOVERY) code = Errc::busy;
+      if (rc == SQLITE_READONLY_DBMOVED) code = Errc::conflict;
+      break;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      code = Errc::denied;
+      break;
+    case SQLITE_CANTOPEN:
+      code = denied_by_os ? Errc::denied : os_code == ENOENT ? Errc::not_found : Errc::io;
+      break;
+    case SQLITE_IOERR:
+      code = no_room ? Errc::exhausted : denied_by_os ? Errc::denied : Errc::io;
+      break;
+    default:
+      break;
+  }
+  std::string what = path + ": " + (db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+  if (rc == SQLITE_READONLY_ROLLBACK) {
+    what = path + ": a commit was interrupted; the next writer rolls it back";
+  }
+  return Error(code, what, os_code);
+}
+
+// One open database with its prepared statements.
+// Threads: one at a time.
+class Connection {
+ public:
+  // A use of a statement: binds, steps, reads; reset at the end.
+  class Use {
+   public:
+    Use(const Connection& owner, sqlite3_stmt* stmt) : owner_(owner), stmt_(stmt) {}
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      sqlite3_reset(stmt_);
+      sqlite3_clear_bindings(stmt_);
+    }
+
+    void bind(std::uint64_t v) {
+      sqlite3_bind_int64(stmt_, ++bound_, static_cast<std::int64_t>(v));
+    }
+    // Lifetime: `bytes` until the end of the use.
+    void bind(ByteView bytes) {
+      static const char kEmpty = '\0';  // a null pointer would bind NULL
+      sqlite3_bind_blob64(stmt_, ++bound_, bytes.empty() ? &kEmpty : bytes.data(), bytes.size(),
+                          SQLITE_STATIC);
+    }
+    // Whether there is another row.
+    Result<bool> step() {
+      const int rc = sqlite3_step(stmt_);
+      if (rc == SQLITE_ROW) return true;
+      if (rc == SQLITE_DONE) return false;
+      return owner_.error(sqlite3_extended_errcode(owner_.db_));
+    }
+    Status run() {
+      for (;;) {
+        TOKVAULT_ASSIGN(const bool row, step());
+        if (!row) return {};
+      }
+    }
+    std::uint64_t number(int column) {
+      return static_cast<std::uint64_t>(sqlite3_column_int64(stmt_, column));
+    }
+    Buffer blob(int column) {
+      const void* p = sqlite3_column_blob(stmt_, column);
+      const int size = sqlite3_column_bytes(stmt_, column);
+      if (!p || size <= 0) return {};
+      return Buffer(static_cast<const char*>(p), static_cast<std::size_t>(size));
+    }
+
+   private:
+    const Connection& owner_;
+    sqlite3_stmt* stmt_;
+    int bound_ = 0;
+  };
+
+  Connection() = default;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection() { close(); }
+
+  bool is_open() const { return db_ != nullptr; }
+
+  Status open(const std::string& path, int flags) {
+    path_ = path;
+    int rc = sqlite3_open_v2(path.c_str(), &db_, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                             nullptr);
+    if (rc == SQLITE_OK) rc = set_up();
+    if (rc == SQLITE_OK) return {};
+    Error failed = error(rc);
+    close();
+    return failed;
+  }
+
+  void close() {
+    for (sqlite3_stmt*& stmt : statements_) {
+      sqlite3_finalize(stmt);
+      stmt = nullptr;
+    }
+    sqlite3_close(db_);
+    db_ = nullptr;
+  }
+
+  Error error(int rc) const { return sqlite_error(db_, rc, path_); }
+
+  // The file of this connection is no longer the one under its name.
+  bool was_moved() const {
+    int moved = 0;
+    return sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved != 0;
+  }
+
+  // Bytes 24..27 of the file as they are now, read without a lock; 0 if there are none.
+  std::uint32_t change_counter() const {
+    sqlite3_file* file = nullptr;
+    char bytes[4] = {};
+    if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+        !file->pMethods || file->pMethods->xRead(file, bytes, sizeof bytes, 24) != SQLITE_OK) {
+      return 0;
+    }
+    return load_le<std::uint32_t>(bytes);
+  }
+
+  // A statement, prepared at its first use. Null if that failed.
+  sqlite3_stmt* prepared(Query query) {
+    sqlite3_stmt*& stmt = statements_[query];
+    if (!stmt) {
+      last_rc_ = sqlite3_prepare_v3(db_, kSql[query], -1, SQLITE_PREPARE_PERSISTENT, &stmt,
+                                    nullptr);
+    }
+    return stmt;
+  }
+  Error prepare_error() const { return error(last_rc_); }
+
+  Status run(Query query) {
+    sqlite3_stmt* stmt = prepared(query);
+    if (!stmt) return prepare_error();
+    return Use(*this, stmt).run();
+  }
+
+  // A statement that is used once in the life of a catalog.
+  Status execute(const std::string& sql) {
+    const int rc = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
+    if (rc != SQLITE_OK) return error(sqlite3_extended_errcode(db_));
+    return {};
+  }
+
+  // Ends a transaction that failed; what SQLite has rolled back already stays so.
+  void roll_back() {
+    if (db_ && sqlite3_get_autocommit(db_) == 0) {
+      sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
+    }
+  }
+
+ private:
+  int set_up() {
+    sqlite3_busy_timeout(db_, kBusyTimeoutMs);
+    sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, static_cast<int>(catalog::kValueBytesMax) + 65536);
+    // A damaged or hostile schema runs nothing.
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+    return sqlite3_exec(db_,
+                        "PRAGMA page_size=1024;PRAGMA temp_store=MEMORY;PRAGMA secure_delete=ON;"
+                        "PRAGMA synchronous=EXTRA;PRAGMA cell_size_check=ON",
+                        nullptr, nullptr, nullptr);
+  }
+
+  std::string path_;
+  sqlite3* db_ = nullptr;
+  int last_rc_ = SQLITE_OK;
+  std::array<sqlite3_stmt*, kQueryCount> statements_{};
+};
+
+// `TOKVAULT_USE(name, connection, query);` declares a Use of a statement, or returns the error.
+#define TOKVAULT_USE(name, connection, query)              \
+  sqlite3_stmt* name##_stmt = (connection).prepared(query); \
+  if (!name##_stmt) return (connection).prepare_error();   \
+  Connection::Use name((connection), name##_stmt)
+
+// Threads: as Catalog; one mutex around one connection.
+class SqliteCatalog final : public Catalog {
+ public:
+  SqliteCatalog(std::string path, bool read_only) : path_(std::move(path)), read_only_(read_only) {}
+
+  Result<CatalogState> load() const override {
+    const std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(connect());
+    auto state = in_transaction(kBegin, [&]() { return read_all(); });
+    return state;
+  }
+
+  Result<std::uint64_t> generation() const override {
+    const std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(connect());
+    if (known_ && db_.change_counter() == known_counter_) return known_generation_;
+    return in_transaction(kBegin, [&]() -> Result<std::uint64_t> {
+      TOKVAULT_ASSIGN(const Meta meta, read_meta());
+      // Nobody writes while this transaction reads, so the two belong together.
+      known_counter_ = db_.change_counter();
+      known_generation_ = meta.generation;
+      known_ = true;
+      return meta.generation;
+    });
+  }
+
+  Result<std::uint64_t> commit(const CatalogChange& change) override {
+    TOKVAULT_TRY(catalog::check(change));
+    const std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(check_writable());
+    TOKVAULT_TRY(connect());
+    known_ = false;
+    return in_transaction(kBeginWrite, [&]() { return apply(change); });
+  }
+
+  Status reset(const CatalogState& state) override {
+    TOKVAULT_TRY(catalog::check(state));
+    const std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(check_writable());
+    db_.close();
+    known_ = false;
+    // The database goes first: a journal without it is ignored, it without its journal is not.
+    TOKVAULT_TRY(remove_file(path_));
+    TOKVAULT_TRY(remove_file(path_ + "-journal"));
+    TOKVAULT_TRY(db_.open(path_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    auto done = in_transaction(kBeginWrite, [&]() { return create(state); });
+    if (!done) return std::move(done).error();
+    return sync_folder(std::filesystem::path(path_).parent_path().string());
+  }
+
+  Status vacuum() override {
+    const std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(check_writable());
+    TOKVAULT_TRY(connect());
+    // What is damaged is kept as it is, for whoever looks at it.
+    TOKVAULT_TRY(in_transaction(kBegin, [&]() { return read_all(); }));
+    return db_.execute("VACUUM");
+  }
+
+ private:
+  Status check_writable() const {
+    if (read_only_) return Error(Errc::denied, path_ + " is open for reading only");
+    return {};
+  }
+
+  static Status remove_file(const std::string& path) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error(errno, "remove " + path);
+    return {};
+  }
+
+  // Opens the file that is under the name now; `not_found` if there is none.
+  Status connect() const {
+    if (db_.is_open() && !db_.was_moved()) return {};
+    db_.close();
+    known_ = false;
+    struct stat st {};
+    if (::stat(path_.c_str(), &st) != 0) return errno_error(errno, path_);
+    return db_.open(path_, read_only_ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
+  }
+
+  // Runs `f` between BEGIN and COMMIT; rolls back if it or the commit fails.
+  template <class F>
+  auto in_transaction(Query begin, F&& f) const -> decltype(f()) {
+    TOKVAULT_TRY(db_.run(begin));
+    auto done = f();
+    Status ended;
+    if (done) ended = db_.run(kCommit);
+    if (done && ended) return done;
+    db_.roll_back();
+    if (!done) return done;
+    return std::move(ended).error();
+  }
+
+  Error damaged(const std::string& what) const {
+    return Error(Errc::corrupt, path_ + ": " + what);
+  }
+
+  Result<std::uint64_t> one_number(Query query) const {
+    TOKVAULT_USE(use, db_, query);
+    TOKVAULT_ASSIGN(const bool row, use.step());
+    if (!row) return damaged("a header field is missing");
+    return use.number(0);
+  }
+
+  // That this is a catalog, of a version that this code knows, with the tables that it knows.
+  Status check_schema() const {
+    TOKVAULT_USE(use, db_, kReadSchema);
+    TOKVAULT_ASSIGN(const std::uint64_t application, one_number(kApplication));
+    TOKVAULT_ASSIGN(const std::uint64_t version, one_number(kVersion));
+    std::size_t tables = 0;
+    TOKVAULT_ASSIGN(bool row, use.step());
+    if (!row && application == 0) return Error(Errc::not_found, path_ + " holds no catalog yet");
+    if (application != kApplicationId) return damaged("not a catalog of tokvault");
+    if (version > kFormatVersion) {
+      return Error(Errc::unsupported, path_ + ": catalog format " + std::to_string(version) +
+                                          ", this release reads up to " +
+                                          std::to_string(kFormatVersion));
+    }
+    if (version != kFormatVersion) return damaged("catalog format " + std::to_string(version));
+    while (row) {
+      if (tables == kSchema.size() || use.blob(0) != kSchema[tables]) {
+        return damaged("table " + std::to_string(tables) + " is not as it was made");
+      }
+      ++tables;
+      TOKVAULT_ASSIGN(row, use.step());
+    }
+    if (tables != kSchema.size()) return damaged("a table is missing");
+    return {};
+  }
+
+  Result<Meta> read_meta() const {
+    TOKVAULT_TRY(check_schema());
+    TOKVAULT_USE(use, db_, kReadMeta);
+    TOKVAULT_ASSIGN(const bool row, use.step());
+    if (!row) return damaged("table meta: the row is missing");
+    Meta meta;
+    meta.generation = use.number(0);
+    meta.next_file = use.number(1);
+    meta.vault_record = use.blob(2);
+    meta.rows_sum = use.number(3);
+    if (use.number(4) != checksum_of(meta)) return damaged("table meta: checksum");
+    return meta;
+  }
+
+  Result<CatalogState> read_all() const {
+    TOKVAULT_ASSIGN(Meta meta, read_meta());
+    CatalogState state;
+    state.generation = meta.generation;
+    state.next_file = meta.next_file;
+    state.vault_record = std::move(meta.vault_record);
+    std::uint64_t sum = 0;
+    TOKVAULT_TRY(read_files(state.files, sum));
+    TOKVAULT_TRY(read_records(state.records, sum));
+    if (sum != meta.rows_sum) return damaged("rows of file or record are missing or stale");
+    return state;
+  }
+
+  Status read_files(std::vector<CatalogFile>& out, std::uint64_t& sum) const {
+    TOKVAULT_USE(use, db_, kReadFiles);
+    for (;;) {
+      TOKVAULT_ASSIGN(const bool row, use.step());
+      if (!row) return {};
+      CatalogFile file;
+      file.number = use.number(0);
+      file.kind = static_cast<CatalogFile::Kind>(use.number(1));
+      file.tenant = static_cast<std::uint32_t>(use.number(2));
+      file.size_bytes = use.number(3);
+      file.conversations = use.number(4);
+      file.sequence_first = use.number(5);
+      file.sequence_last = use.number(6);
+      file.time_first_ms = static_cast<std::int64_t>(use.number(7));
+      file.time_last_ms = static_cast<std::int64_t>(use.number(8));
+      if (use.number(9) != checksum_of(file)) {
+        return damaged("table file, number " + std::to_string(file.number) + ": checksum");
+      }
+      sum += checksum_of(file);
+      out.push_back(file);
+    }
+  }
+
+  Status read_records(std::vector<CatalogRecord>& out, std::uint64_t& sum) const {
+    TOKVAULT_USE(use, db_, kReadRecords);
+    for (;;) {
+      TOKVAULT_ASSIGN(const bool row, use.step());
+      if (!row) return {};
+      CatalogRecord record;
+      record.key = use.blob(0);
+      record.value = use.blob(1);
+      record.sequence = use.number(2);
+      if (use.number(3) != checksum_of(record)) {
+        return damaged("table record, key " + to_hex(record.key.substr(0, 64)) + ": checksum");
+      }
+      sum += checksum_of(record);
+      out.push_back(std::move(record));
+    }
+  }
+
+  Result<std::uint64_t> apply(const CatalogChange& change) {
+    TOKVAULT_ASSIGN(Meta meta, read_meta());
+    TOKVAULT_TRY(catalog::check_fits(change, meta.generation, meta.next_file));
+    for (const std::uint64_t number : change.remove_files) {
+      TOKVAULT_TRY(remove_row(number, nullptr, meta.rows_sum));
+    }
+    for (const CatalogFile& file : change.add_files) {
+      TOKVAULT_TRY(remove_row(file.number, &file, meta.rows_sum));
+      TOKVAULT_TRY(add(file, meta.rows_sum));
+    }
+    for (const Buffer& key : change.remove_records) {
+      TOKVAULT_TRY(remove_row(key, meta.rows_sum));
+    }
+    for (const CatalogRecord& record : change.put_records) {
+      TOKVAULT_TRY(remove_row(record.key, meta.rows_sum));
+      TOKVAULT_TRY(add(record, meta.rows_sum));
+    }
+    if (change.next_file != 0) meta.next_file = change.next_file;
+    if (change.vault_record) meta.vault_record = *change.vault_record;
+    ++meta.generation;
+    TOKVAULT_TRY(write(meta));
+    return meta.generation;
+  }
+
+  Result<std::uint64_t> create(const CatalogState& state) {
+    for (const char* table : kSchema) TOKVAULT_TRY(db_.execute(table));
+    TOKVAULT_TRY(db_.execute("PRAGMA application_id=" + std::to_string(kApplicationId)));
+    TOKVAULT_TRY(db_.execute("PRAGMA user_version=" + std::to_string(kFormatVersion)));
+    Meta meta;
+    meta.generation = state.generation;
+    meta.next_file = state.next_file;
+    meta.vault_record = state.vault_record;
+    for (const CatalogFile& file : state.files) TOKVAULT_TRY(add(file, meta.rows_sum));
+    for (const CatalogRecord& record : state.records) TOKVAULT_TRY(add(record, meta.rows_sum));
+    TOKVAULT_TRY(write(meta));
+    return meta.generation;
+  }
+
+  Status write(const Meta& meta) {
+    TOKVAULT_USE(use, db_, kWriteMeta);
+    use.bind(meta.generation);
+    use.bind(meta.next_file);
+    use.bind(meta.vault_record);
+    use.bind(meta.rows_sum);
+    use.bind(checksum_of(meta));
+    return use.run();
+  }
+
+  Status add(const CatalogFile& file, std::uint64_t& sum) {
+    TOKVAULT_USE(use, db_, kAddFile);
+    use.bind(file.number);
+    use.bind(static_cast<std::uint64_t>(file.kind));
+    use.bind(std::uint64_t{file.tenant});
+    use.bind(file.size_bytes);
+    use.bind(file.conversations);
+    use.bind(file.sequence_first);
+    use.bind(file.sequence_last);
+    use.bind(static_cast<std::uint64_t>(file.time_first_ms));
+    use.bind(static_cast<std::uint64_t>(file.time_last_ms));
+    use.bind(checksum_of(file));
+    sum += checksum_of(file);
+    return use.run();
+  }
+
+  Status add(const CatalogRecord& record, std::uint64_t& sum) {
+    TOKVAULT_USE(use, db_, kPutRecord);
+    use.bind(record.key);
+    use.bind(record.value);
+    use.bind(record.sequence);
+    use.bind(checksum_of(record));
+    sum += checksum_of(record);
+    return use.run();
+  }
+
+  // Removes a file if it is there; `replacement`, if any, must be of the same kind.
+  Status remove_row(std::uint64_t number, const CatalogFile* replacement, std::uint64_t& sum) {
+    TOKVAULT_USE(use, db_, kRemoveFile);
+    use.bind(number);
+    TOKVAULT_ASSIGN(const bool row, use.step());
+    if (!row) return {};
+    if (replacement && use.number(0) != static_cast<std::uint64_t>(replacement->kind)) {
+      return catalog::wrong_kind(*replacement);
+    }
+    sum -= use.number(1);
+    return use.run();
+  }
+
+  Status remove_row(ByteView key, std::uint64_t& sum) {
+    TOKVAULT_USE(use, db_, kRemoveRecord);
+    use.bind(key);
+    TOKVAULT_ASSIGN(const bool row, use.step());
+    if (!row) return {};
+    sum -= use.number(0);
+    return use.run();
+  }
+
+  const std::string path_;
+  const bool read_only_;
+  mutable std::mutex mutex_;
+  // All guarded by mutex_. What is known of the generation holds while the counter stays.
+  mutable Connection db_;
+  mutable bool known_ = false;
+  mutable std::uint64_t known_generation_ = 0;
+  mutable std::uint32_t known_counter_ = 0;
+};
+
+#undef TOKVAULT_USE
+
+}  // namespace
+
+Result<std::unique_ptr<Catalog>> make_sqlite_catalog(const std::string& path,
+                                                     const SqliteOptions& options) {
+  if (options.create && options.read_only) {
+    return Error(Errc::invalid, "a catalog cannot be created for reading only");
+  }
+  std::error_code failed;
+  const std::string absolute = std::filesystem::absolute(path, failed).string();
+  if (failed || path.empty()) return Error(Errc::invalid, "not a path: " + path);
+  struct stat st {};
+  if (::stat(absolute.c_str(), &st) != 0 && !(options.create && errno == ENOENT)) {
+    return errno_error(errno, absolute);
+  }
+  return std::unique_ptr<Catalog>(std::make_unique<SqliteCatalog>(absolute, options.read_only));
+}
+
+}  // namespace tokvault

@@ -1,0 +1,102 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "codec/token_code.h"
+#include "codec/zstd.h"
+
+namespace tokvault {
+namespace {
+
+TEST(TokenMap, EveryClassOfCodesRoundTrips) {
+  std::vector<std::pair<Token, std::uint64_t>> counts;
+  for (Token t = 0; t < 20000; ++t) counts.push_back({t * 7, 1 + 1000000 / (t + 1)});
+  const TokenMap map = TokenMap::by_frequency(counts);
+  EXPECT_EQ(map.size(), kTokenMapTokensMax);
+  std::vector<Token> tokens = {0, 1, 7, 128 * 7, 16511 * 7, 19999 * 7, 4145280, 0xffffffff};
+  std::mt19937 random(1);
+  for (int i = 0; i < 10000; ++i) tokens.push_back(static_cast<Token>(random()) >> (i % 32));
+  for (const TokenMap& m : {map, TokenMap()}) {
+    Buffer code;
+    m.encode(tokens, code);
+    std::vector<Token> back;
+    ASSERT_TRUE(m.decode(code, back));
+    EXPECT_EQ(back, tokens);
+    EXPECT_EQ(TokenMap::count(code), tokens.size());
+    auto parsed = TokenMap::parse(m.serialize());
+    ASSERT_TRUE(parsed);
+    Buffer again;
+    parsed->encode(tokens, again);
+    EXPECT_EQ(again, code);
+  }
+  // The most frequent tokens are one byte.
+  Buffer code;
+  map.encode(std::vector<Token>{0, 7, 14}, code);
+  EXPECT_EQ(code.size(), 3u);
+}
+
+TEST(TokenMap, RefusesDamage) {
+  const TokenMap map = TokenMap::by_frequency({{5, 10}, {900, 4}, {7, 4}});
+  const Buffer good = map.serialize();
+  for (std::size_t n = 0; n < good.size(); ++n) {
+    EXPECT_FALSE(TokenMap::parse(good.substr(0, n))) << n;
+  }
+  EXPECT_FALSE(TokenMap::parse(good + "x"));
+  EXPECT_EQ(TokenMap::parse(Buffer("\x02\x00\x01", 3)).code(), Errc::corrupt);  // 0 twice
+  std::vector<Token> out;
+  EXPECT_EQ(map.decode("\x80", out).code(), Errc::corrupt);
+  EXPECT_EQ(map.decode("\xff\x01\x01\x01\x01", out).code(), Errc::corrupt);
+  EXPECT_EQ(map.decode(Buffer("\xff\0\0\0\0\0", 6), out).code(), Errc::corrupt);  // overlong
+  EXPECT_EQ(map.decode("\xff\xff\xff\xff\xff\xff", out).code(), Errc::corrupt);   // out of range
+}
+
+TEST(Zstd, BlocksAgainstADictionary) {
+  Buffer dictionary;
+  for (int i = 0; i < 3000; ++i) dictionary += "conversation " + std::to_string(i * 7919) + "\n";
+  const Buffer text = dictionary.substr(5000, 4000) + "something new";
+  auto encoder = BlockEncoder::make(dictionary, 12);
+  auto decoder = BlockDecoder::make(dictionary);
+  ASSERT_TRUE(encoder && decoder);
+  auto frame = (*encoder)->encode(text);
+  ASSERT_TRUE(frame);
+  EXPECT_LT(frame->size(), 60u);
+  Buffer back;
+  ASSERT_TRUE((*decoder)->decode(*frame, text.size(), back));
+  EXPECT_EQ(back, text);
+  EXPECT_EQ((*decoder)->decode(*frame, text.size() + 1, back).code(), Errc::corrupt);
+  EXPECT_EQ((*decoder)->decode(*frame, text.size() - 1, back).code(), Errc::corrupt);
+  // The thread's context forgets the dictionary: a plain frame still decodes.
+  auto plain = zstd_compress(text, 3);
+  ASSERT_TRUE(plain);
+  ASSERT_TRUE(zstd_decompress(*plain, text.size(), back));
+  EXPECT_EQ(back, text);
+}
+
+TEST(Zstd, StreamPiecesDecodeOneByOneAndContinueFromAPrefix) {
+  std::mt19937 random(3);
+  auto encoder = StreamEncoder::make(3, "");
+  auto decoder = StreamDecoder::make("");
+  ASSERT_TRUE(encoder && decoder);
+  Buffer text, decoded;
+  for (int i = 0; i < 200; ++i) {
+    const Buffer piece = i % 7 == 6 ? Buffer() : Buffer("piece " + std::to_string(random() % 100)) + text.substr(text.size() / 2, 50);
+    Buffer out;
+    ASSERT_TRUE((*encoder)->write(piece, true, out));
+    ASSERT_TRUE((*decoder)->read(out, piece.size(), decoded));
+    text += piece;
+    ASSERT_EQ(decoded, text);
+  }
+  auto next = StreamEncoder::make(3, text);
+  ASSERT_TRUE(next);
+  Buffer out;
+  ASSERT_TRUE((*next)->write(text, true, out));
+  EXPECT_LT(out.size(), 40u);
+  auto next_decoder = StreamDecoder::make(text);
+  ASSERT_TRUE(next_decoder);
+  Buffer again;
+  ASSERT_TRUE((*next_decoder)->read(out, text.size(), again));
+  EXPECT_EQ(again, text);
+}
+
+}  // namespace
+}  // namespace tokvault

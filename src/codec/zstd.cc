@@ -1,0 +1,225 @@
+#include "codec/zstd.h"
+
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+namespace tokvault {
+namespace {
+
+// Windows of the log's sections: a section ends at about 4 MB of text, so 8 MB sees all of it.
+constexpr int kStreamWindowLog = 23;
+
+struct CctxDeleter {
+  void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }
+  void operator()(ZSTD_DCtx* c) const { ZSTD_freeDCtx(c); }
+  void operator()(ZSTD_CDict* c) const { ZSTD_freeCDict(c); }
+  void operator()(ZSTD_DDict* c) const { ZSTD_freeDDict(c); }
+};
+using Cctx = std::unique_ptr<ZSTD_CCtx, CctxDeleter>;
+using Dctx = std::unique_ptr<ZSTD_DCtx, CctxDeleter>;
+using Cdict = std::unique_ptr<ZSTD_CDict, CctxDeleter>;
+using Ddict = std::unique_ptr<ZSTD_DDict, CctxDeleter>;
+
+Error no_memory() { return Error(Errc::exhausted, "zstd: out of memory"); }
+
+Status encoder_status(std::size_t code) {
+  if (!ZSTD_isError(code)) return {};
+  return Error(Errc::exhausted, std::string("zstd: ") + ZSTD_getErrorName(code));
+}
+
+Error bad_frame(std::size_t code) {
+  return Error(Errc::corrupt, std::string("zstd frame: ") +
+                                  (ZSTD_isError(code) ? ZSTD_getErrorName(code) : "wrong size"));
+}
+
+Status set(ZSTD_CCtx* c, ZSTD_cParameter parameter, int value) {
+  return encoder_status(ZSTD_CCtx_setParameter(c, parameter, value));
+}
+
+Status configure(ZSTD_CCtx* c, int level) {
+  TOKVAULT_TRY(set(c, ZSTD_c_compressionLevel, level));
+  TOKVAULT_TRY(set(c, ZSTD_c_format, ZSTD_f_zstd1_magicless));
+  TOKVAULT_TRY(set(c, ZSTD_c_contentSizeFlag, 0));
+  TOKVAULT_TRY(set(c, ZSTD_c_checksumFlag, 0));
+  return set(c, ZSTD_c_dictIDFlag, 0);
+}
+
+Result<Dctx> make_dctx() {
+  Dctx d(ZSTD_createDCtx());
+  if (!d) return no_memory();
+  const std::size_t a =
+      ZSTD_DCtx_setParameter(d.get(), ZSTD_d_format, ZSTD_f_zstd1_magicless);
+  const std::size_t b = ZSTD_DCtx_setParameter(d.get(), ZSTD_d_windowLogMax, kWindowLogMax);
+  if (ZSTD_isError(a) || ZSTD_isError(b)) return no_memory();
+  return d;
+}
+
+// A context a thread: making one costs more than decoding a block.
+Result<ZSTD_DCtx*> thread_dctx() {
+  thread_local Dctx instance;
+  if (!instance) {
+    TOKVAULT_ASSIGN(instance, make_dctx());
+  }
+  ZSTD_DCtx_reset(instance.get(), ZSTD_reset_session_only);
+  return instance.get();
+}
+
+int window_log(std::size_t size) {
+  const int bits = static_cast<int>(std::bit_width(size > 0 ? size - 1 : 0));
+  return std::clamp(bits, 10, kWindowLogMax);
+}
+
+Result<Buffer> compress_with(ZSTD_CCtx* c, ByteView text) {
+  Buffer out(ZSTD_compressBound(text.size()), '\0');
+  const std::size_t n = ZSTD_compress2(c, out.data(), out.size(), text.data(), text.size());
+  if (ZSTD_isError(n)) return encoder_status(n).error().clone();
+  out.resize(n);
+  return out;
+}
+
+class BlockEncoderImpl final : public BlockEncoder {
+ public:
+  BlockEncoderImpl(Cctx c, Cdict dictionary) : c_(std::move(c)), dictionary_(std::move(dictionary)) {}
+  Result<Buffer> encode(ByteView text) override { return compress_with(c_.get(), text); }
+
+ private:
+  Cctx c_;
+  Cdict dictionary_;
+};
+
+class BlockDecoderImpl final : public BlockDecoder {
+ public:
+  explicit BlockDecoderImpl(Ddict dictionary) : dictionary_(std::move(dictionary)) {}
+
+  Status decode(ByteView frame, std::uint64_t size, Buffer& out) const override {
+    TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
+    ZSTD_DCtx_refDDict(d, dictionary_.get());
+    out.resize(size);
+    const std::size_t n =
+        ZSTD_decompressDCtx(d, out.data(), out.size(), frame.data(), frame.size());
+    ZSTD_DCtx_refDDict(d, nullptr);
+    if (ZSTD_isError(n) || n != size) return bad_frame(n);
+    return {};
+  }
+
+ private:
+  Ddict dictionary_;
+};
+
+class StreamEncoderImpl final : public StreamEncoder {
+ public:
+  explicit StreamEncoderImpl(Cctx c) : c_(std::move(c)) {}
+
+  Status write(ByteView text, bool flush, Buffer& out) override {
+    ZSTD_inBuffer in{text.data(), text.size(), 0};
+    const ZSTD_EndDirective mode = flush ? ZSTD_e_flush : ZSTD_e_continue;
+    for (;;) {
+      const std::size_t start = out.size();
+      const std::size_t room = std::max<std::size_t>(4096, ZSTD_compressBound(in.size - in.pos));
+      out.resize(start + room);
+      ZSTD_outBuffer to{out.data() + start, room, 0};
+      const std::size_t left = ZSTD_compressStream2(c_.get(), &to, &in, mode);
+      out.resize(start + to.pos);
+      TOKVAULT_TRY(encoder_status(left));
+      if (in.pos == in.size && (left == 0 || !flush)) return {};
+    }
+  }
+
+ private:
+  Cctx c_;
+};
+
+class StreamDecoderImpl final : public StreamDecoder {
+ public:
+  explicit StreamDecoderImpl(Dctx d) : d_(std::move(d)) {}
+
+  Status read(ByteView piece, std::uint64_t size, Buffer& out) override {
+    const std::size_t start = out.size();
+    out.resize(start + size);
+    ZSTD_inBuffer in{piece.data(), piece.size(), 0};
+    ZSTD_outBuffer to{out.data() + start, size, 0};
+    while (in.pos < in.size) {
+      const std::size_t in_before = in.pos;
+      const std::size_t out_before = to.pos;
+      const std::size_t n = ZSTD_decompressStream(d_.get(), &to, &in);
+      if (ZSTD_isError(n)) return bad_frame(n);
+      if (in.pos == in_before && to.pos == out_before) break;
+    }
+    if (in.pos != in.size || to.pos != size) return bad_frame(0);
+    return {};
+  }
+
+ private:
+  Dctx d_;
+};
+
+}  // namespace
+
+Result<Buffer> zstd_compress(ByteView text, int level) {
+  Cctx c(ZSTD_createCCtx());
+  if (!c) return no_memory();
+  TOKVAULT_TRY(configure(c.get(), level));
+  TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, window_log(text.size())));
+  return compress_with(c.get(), text);
+}
+
+Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out) {
+  TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
+  out.resize(size);
+  const std::size_t n = ZSTD_decompressDCtx(d, out.data(), out.size(), frame.data(), frame.size());
+  if (ZSTD_isError(n) || n != size) return bad_frame(n);
+  return {};
+}
+
+Result<std::unique_ptr<BlockEncoder>> BlockEncoder::make(ByteView dictionary, int level) {
+  Cctx c(ZSTD_createCCtx());
+  if (!c) return no_memory();
+  TOKVAULT_TRY(configure(c.get(), level));
+  Cdict d;
+  if (!dictionary.empty()) {
+    ZSTD_compressionParameters p = ZSTD_getCParams(level, 0, dictionary.size());
+    d.reset(ZSTD_createCDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef,
+                                      ZSTD_dct_rawContent, p, ZSTD_defaultCMem));
+    if (!d) return no_memory();
+    TOKVAULT_TRY(encoder_status(ZSTD_CCtx_refCDict(c.get(), d.get())));
+  }
+  return std::unique_ptr<BlockEncoder>(new BlockEncoderImpl(std::move(c), std::move(d)));
+}
+
+Result<std::unique_ptr<BlockDecoder>> BlockDecoder::make(ByteView dictionary) {
+  Ddict d;
+  if (!dictionary.empty()) {
+    d.reset(ZSTD_createDDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef,
+                                      ZSTD_dct_rawContent, ZSTD_defaultCMem));
+    if (!d) return no_memory();
+  }
+  return std::unique_ptr<BlockDecoder>(new BlockDecoderImpl(std::move(d)));
+}
+
+Result<std::unique_ptr<StreamEncoder>> StreamEncoder::make(int level, ByteView prefix) {
+  Cctx c(ZSTD_createCCtx());
+  if (!c) return no_memory();
+  TOKVAULT_TRY(configure(c.get(), level));
+  TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, kStreamWindowLog));
+  if (!prefix.empty()) {
+    TOKVAULT_TRY(encoder_status(ZSTD_CCtx_loadDictionary_advanced(
+        c.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, ZSTD_dct_rawContent)));
+  }
+  return std::unique_ptr<StreamEncoder>(new StreamEncoderImpl(std::move(c)));
+}
+
+Result<std::unique_ptr<StreamDecoder>> StreamDecoder::make(ByteView prefix) {
+  TOKVAULT_ASSIGN(Dctx d, make_dctx());
+  if (!prefix.empty()) {
+    const std::size_t code = ZSTD_DCtx_loadDictionary_advanced(
+        d.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, ZSTD_dct_rawContent);
+    if (ZSTD_isError(code)) return no_memory();
+  }
+  return std::unique_ptr<StreamDecoder>(new StreamDecoderImpl(std::move(d)));
+}
+
+}  // namespace tokvault

@@ -1,0 +1,63 @@
+// zstd as tokvault uses it: frames without magic number, content size, dictionary id or checksum,
+// since sizes and checksums stand in the tables around them. `zstd -d` reads such a frame once the
+// four bytes 28 B5 2F FD are put before it (docs/format/frame.md).
+#ifndef TOKVAULT_CODEC_ZSTD_H_
+#define TOKVAULT_CODEC_ZSTD_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+// The largest window that a frame may ask a reader to hold: 2^27 bytes.
+inline constexpr int kWindowLogMax = 27;
+
+// Compresses `text` as one frame at zstd's `level`.
+Result<Buffer> zstd_compress(ByteView text, int level);
+// Decodes a frame that must give exactly `size` bytes; anything else is `corrupt`. The caller has
+// bounded `size`.
+Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out);
+
+// Compresses many small texts against one dictionary of raw content.
+// Threads: one at a time. Lifetime: refers to `dictionary`, which must outlive it.
+class BlockEncoder {
+ public:
+  static Result<std::unique_ptr<BlockEncoder>> make(ByteView dictionary, int level);
+  virtual ~BlockEncoder() = default;
+  virtual Result<Buffer> encode(ByteView text) = 0;
+};
+
+// Decodes them again.
+// Threads: any number at once. Lifetime: refers to `dictionary`, which must outlive it.
+class BlockDecoder {
+ public:
+  static Result<std::unique_ptr<BlockDecoder>> make(ByteView dictionary);
+  virtual ~BlockDecoder() = default;
+  virtual Status decode(ByteView frame, std::uint64_t size, Buffer& out) const = 0;
+};
+
+// One frame written in pieces, each of which can be decoded as soon as it is there: the text of a
+// section of the log. What was written before the frame began may be given as `prefix` to copy from.
+// Threads: one at a time.
+class StreamEncoder {
+ public:
+  static Result<std::unique_ptr<StreamEncoder>> make(int level, ByteView prefix);
+  virtual ~StreamEncoder() = default;
+  // Appends to `out` what decodes to `text`; with `flush` so that everything so far does.
+  virtual Status write(ByteView text, bool flush, Buffer& out) = 0;
+};
+
+class StreamDecoder {
+ public:
+  static Result<std::unique_ptr<StreamDecoder>> make(ByteView prefix);
+  virtual ~StreamDecoder() = default;
+  // Decodes a flushed piece, which must give exactly `size` bytes, and appends them.
+  virtual Status read(ByteView piece, std::uint64_t size, Buffer& out) = 0;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_CODEC_ZSTD_H_

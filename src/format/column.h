@@ -1,0 +1,57 @@
+// Columns: how a table of integers or strings lies on disk.
+//
+// Each column is written in whichever of a few encodings comes out smallest, so the caller need not
+// know what its data looks like. Format: docs/format/table.md
+#ifndef TOKVAULT_FORMAT_COLUMN_H_
+#define TOKVAULT_FORMAT_COLUMN_H_
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+// The largest count of a column, a bound on what a damaged count may allocate.
+inline constexpr std::uint64_t kColumnValuesMax = 1u << 26;
+
+// Strings in one buffer: 4 bytes of overhead each.
+class StringTable {
+ public:
+  std::size_t size() const { return ends_.size(); }
+  std::string_view operator[](std::size_t i) const {
+    const std::uint64_t begin = i == 0 ? 0 : ends_[i - 1];
+    return std::string_view(bytes_).substr(begin, ends_[i] - begin);
+  }
+  void add(std::string_view text) {
+    bytes_.append(text);
+    ends_.push_back(bytes_.size());
+  }
+  void reserve(std::size_t count, std::size_t bytes) {
+    ends_.reserve(count);
+    bytes_.reserve(bytes);
+  }
+  std::size_t memory_bytes() const { return bytes_.capacity() + ends_.capacity() * 8; }
+
+ private:
+  Buffer bytes_;
+  std::vector<std::uint64_t> ends_;
+};
+
+// `level` is zstd's.
+Result<Buffer> encode_integers(std::span<const std::uint64_t> values, int level);
+Status decode_integers(ByteView column, std::uint64_t count, std::vector<std::uint64_t>& out);
+
+Result<Buffer> encode_strings(const StringTable& strings, int level);
+Status decode_strings(ByteView column, std::uint64_t count, StringTable& out);
+
+// Bytes, compressed where that helps. The reader knows the size.
+Result<Buffer> encode_bytes(ByteView bytes, int level);
+Status decode_bytes(ByteView column, std::uint64_t size, Buffer& out);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_FORMAT_COLUMN_H_

@@ -1,0 +1,273 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/bytes.h"
+#include "format/batch.h"
+#include "format/column.h"
+#include "format/log.h"
+#include "format/pack.h"
+#include "format/record.h"
+#include "format/tables.h"
+
+namespace tokvault {
+namespace {
+
+TEST(Column, IntegersRoundTripInEveryEncoding) {
+  std::mt19937_64 random(1);
+  std::vector<std::vector<std::uint64_t>> cases = {{}, {7}, std::vector<std::uint64_t>(1000, 5)};
+  std::vector<std::uint64_t> small, sequence, wide;
+  for (int i = 0; i < 5000; ++i) {
+    small.push_back(random() % 200);
+    sequence.push_back(1'000'000'000'000 + static_cast<std::uint64_t>(i) * 3);
+    wide.push_back(random() >> (random() % 64));
+  }
+  cases.insert(cases.end(), {small, sequence, wide});
+  for (const auto& c : cases) {
+    auto column = encode_integers(c, 9);
+    ASSERT_TRUE(column);
+    std::vector<std::uint64_t> back;
+    ASSERT_TRUE(decode_integers(*column, c.size(), back));
+    EXPECT_EQ(back, c);
+    if (c.size() > 1 && c != cases[2]) {
+      EXPECT_FALSE(decode_integers(*column, c.size() + 1, back));
+    }
+  }
+  // A run costs next to nothing.
+  EXPECT_LT(encode_integers(sequence, 9)->size(), 60u);
+}
+
+TEST(Column, StringsRoundTrip) {
+  std::mt19937_64 random(2);
+  const char hex[] = "0123456789abcdef";
+  std::vector<StringTable> cases(5);
+  cases[0].add("");
+  for (int i = 0; i < 2000; ++i) {
+    cases[1].add("corpus/part-7/" + std::to_string(i));
+    cases[2].add("run" + std::to_string(i / 10) + "_" + std::to_string(i % 10) + ".json");
+    std::string uuid;
+    for (int k = 0; k < 36; ++k) {
+      uuid += k == 8 || k == 13 || k == 18 || k == 23 ? '-' : hex[random() % 16];
+    }
+    cases[3].add(uuid);
+    std::string any;
+    for (std::uint64_t k = random() % 20; k > 0; --k) any += static_cast<char>(random() % 5 ? '0' + random() % 10 : random());
+    cases[4].add(any);
+  }
+  for (const StringTable& c : cases) {
+    auto column = encode_strings(c, 9);
+    ASSERT_TRUE(column);
+    StringTable back;
+    ASSERT_TRUE(decode_strings(*column, c.size(), back));
+    ASSERT_EQ(back.size(), c.size());
+    for (std::size_t i = 0; i < c.size(); ++i) ASSERT_EQ(back[i], c[i]) << i;
+    for (std::size_t cut = 0; cut < column->size(); cut += 1 + column->size() / 50) {
+      StringTable out;
+      EXPECT_FALSE(decode_strings(ByteView(*column).substr(0, cut), c.size(), out));
+    }
+  }
+  EXPECT_LT(encode_strings(cases[1], 19)->size(), 200u);
+  EXPECT_LT(encode_strings(cases[3], 19)->size(), 2000u * 17);
+}
+
+// Random tables, built as a log builds them.
+Tables random_tables(std::mt19937_64& random) {
+  Tables t;
+  t.add_form("{\"role\":\"user\",\"content\":\x01}");
+  t.add_form("{\"role\":\"tool\",\"id\":\x03,\"content\":\x01,\"raw\":\x05}");
+  t.add_form("{\"id\":\x11,\"messages\":\x10}");
+  t.add_form("{\"id\":\x11,\"n\":\x04,\"system\":\x01,\"messages\":\x10}");
+  t.models.add("m1");
+  t.applications.add("a1");
+  for (int i = 0; i < 3; ++i) t.externals.push_back({kTokenStream, {{1, 2, 3}}, random() % 9});
+  auto add_refs = [&](std::uint32_t form) {
+    for (std::size_t i = 0; i < t.form_infos[form].ref_count(); ++i) {
+      const Stream s = t.form_infos[form].stream_of(i);
+      const std::uint32_t n = t.segment_counts[s];
+      const auto choice = random() % 4;
+      if (choice == 0 && s == kTokenStream) {
+        t.refs.push_back(SegmentRef::external(static_cast<std::uint32_t>(random() % 3)));
+      } else if (choice == 1 && n > 0) {
+        t.refs.push_back(SegmentRef::local(static_cast<std::uint32_t>(random() % n)));
+      } else {
+        t.refs.push_back(SegmentRef::local(t.segment_counts[s]++));
+      }
+    }
+  };
+  const int rows = static_cast<int>(random() % 60);
+  for (int i = 0; i < rows; ++i) {
+    Row r;
+    r.leaf = t.nodes.empty() || random() % 2 ? kNoNode
+                                             : static_cast<std::uint32_t>(random() % t.nodes.size());
+    for (std::uint64_t k = random() % 4; k > 0; --k) {
+      const std::uint32_t form = random() % 2;
+      const std::uint32_t depth = r.leaf == kNoNode ? 1 : t.nodes[r.leaf].depth + 1;
+      t.nodes.push_back({r.leaf, form, static_cast<std::uint32_t>(t.refs.size()), depth});
+      add_refs(form);
+      r.leaf = static_cast<std::uint32_t>(t.nodes.size() - 1);
+    }
+    r.nodes_end = static_cast<std::uint32_t>(t.nodes.size());
+    r.form = 2 + random() % 2;
+    r.refs_begin = static_cast<std::uint32_t>(t.refs.size());
+    add_refs(r.form);
+    r.model = random() % 2;
+    r.time_ms = static_cast<std::int64_t>(random() >> 8) * (random() % 2 ? 1 : -1);
+    r.sequence = 100 + static_cast<std::uint64_t>(i);
+    r.first_sequence = r.sequence - random() % 3;
+    r.tokens = random() % 1000;
+    r.text_bytes = random() % 9000;
+    t.ids.add("id" + std::to_string(random() % 1000));
+    t.rows.push_back(r);
+  }
+  return t;
+}
+
+TEST(Tables, RoundTrip) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    std::mt19937_64 random(seed);
+    const Tables t = random_tables(random);
+    auto parts = encode_tables(t, 3);
+    ASSERT_TRUE(parts);
+    auto back = decode_tables(*parts, counts_of(t));
+    ASSERT_TRUE(back) << seed << back.error().message();
+    ASSERT_EQ(back->rows.size(), t.rows.size());
+    EXPECT_EQ(back->refs, t.refs);
+    for (std::size_t i = 0; i < t.rows.size(); ++i) {
+      const Row &a = t.rows[i], &b = back->rows[i];
+      EXPECT_EQ(t.ids[i], back->ids[i]);
+      EXPECT_EQ(t.path(a), back->path(b));
+      EXPECT_EQ(a.refs_begin, b.refs_begin);
+      EXPECT_TRUE(a.model == b.model && a.time_ms == b.time_ms && a.sequence == b.sequence &&
+                  a.first_sequence == b.first_sequence && a.tokens == b.tokens &&
+                  a.text_bytes == b.text_bytes && a.form == b.form);
+    }
+    for (std::size_t i = 0; i < t.nodes.size(); ++i) {
+      EXPECT_EQ(t.nodes[i].parent, back->nodes[i].parent);
+      EXPECT_EQ(t.nodes[i].form, back->nodes[i].form);
+      EXPECT_EQ(t.nodes[i].depth, back->nodes[i].depth);
+    }
+    // Damage gives an error or tables whose numbers are in range; never a crash.
+    for (int k = 0; k < 50; ++k) {
+      auto bad = *parts;
+      Buffer& part = bad[random() % kTableParts];
+      if (part.empty()) continue;
+      part[random() % part.size()] ^= static_cast<char>(1 << random() % 8);
+      auto result = decode_tables(bad, counts_of(t));
+      if (!result) {
+        EXPECT_EQ(result.code(), Errc::corrupt);
+      } else {
+        for (const Row& r : result->rows) (void)result->path(r);
+      }
+    }
+  }
+}
+
+TEST(Log, HeaderAndBatches) {
+  LogHeader header{.version = 1, .number = 7, .vault = {}};
+  header.vault.id = Buffer(16, 'v');
+  header.vault.tokenizer = "bytes";
+  Buffer file = encode_log_header(header);
+  std::uint64_t size = 0;
+  auto back = decode_log_header(file, size);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(size, file.size());
+  EXPECT_EQ(back->vault, header.vault);
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    Buffer bad = file;
+    bad[i] ^= 1;
+    EXPECT_FALSE(decode_log_header(bad, size)) << i;
+    EXPECT_FALSE(decode_log_header(ByteView(file).substr(0, i), size)) << i;
+  }
+  BatchHeader h{.flags = kNewSection | kNewFrame, .tenant = 3, .section = 1, .sequence = 9,
+                .body_size = 100};
+  const std::uint64_t offset = file.size();
+  file += encode_batch(h, "payload", 7, offset);
+  BatchHeader got;
+  ByteView payload;
+  EXPECT_EQ(*read_batch(file, 7, offset, got, payload), BatchState::whole);
+  EXPECT_EQ(payload, "payload");
+  EXPECT_EQ(got.sequence, 9u);
+  EXPECT_EQ(*read_batch(file, 7, file.size(), got, payload), BatchState::end);
+  for (std::size_t i = offset; i < file.size(); ++i) {
+    Buffer bad = file;
+    bad[i] ^= 4;
+    EXPECT_EQ(*read_batch(bad, 7, offset, got, payload), BatchState::torn) << i;
+    if (i > offset) {
+      EXPECT_EQ(*read_batch(ByteView(file).substr(0, i), 7, offset, got, payload),
+                BatchState::torn);
+    }
+  }
+  // A batch does not pass for one at another place or of another log.
+  EXPECT_EQ(*read_batch(file, 8, offset, got, payload), BatchState::torn);
+  EXPECT_TRUE(has_batch_after(file, 7, 0));
+  EXPECT_FALSE(has_batch_after(file, 7, offset));
+}
+
+TEST(Pack, FooterTrailerAndSegments) {
+  PackFooter f;
+  f.vault.id = Buffer(16, 'v');
+  f.tenant.key = Buffer(16, 'k');
+  f.set_members = {4, 5};
+  f.set_supersedes = {1};
+  f.time_first_ms = -5;
+  f.counts.rows = 12;
+  f.streams[0].blocks = {70, 9, 0, 1};
+  const std::uint64_t offset = 1000;
+  auto bytes = encode_pack_footer(f, offset);
+  ASSERT_TRUE(bytes);
+  const std::uint64_t file_size = offset + bytes->size();
+  auto extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), file_size);
+  ASSERT_TRUE(extent);
+  EXPECT_EQ(extent->offset, offset);
+  auto back = decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->set_members, f.set_members);
+  EXPECT_EQ(back->time_first_ms, -5);
+  EXPECT_EQ(back->counts.rows, 12u);
+  f.streams[0].blocks.offset = 999;  // leaves the part before the footer
+  bytes = encode_pack_footer(f, offset);
+  extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), offset + bytes->size());
+  EXPECT_FALSE(decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent));
+
+  PackSegments s;
+  s.code_sizes = {10, 200, 30};
+  s.in_dictionary = {true, false, false};
+  s.fingerprints = {0xabcdef};
+  s.block_segments = {2};
+  s.block_sizes = {77};
+  PackStream stream;
+  stream.text_bytes = 240;
+  stream.block_count = 1;
+  stream.blocks.size = 81;
+  stream.dictionary.raw_size = 10;
+  auto table = encode_pack_segments(s, 3);
+  ASSERT_TRUE(table);
+  auto segments = decode_pack_segments(*table, 3, stream);
+  ASSERT_TRUE(segments) << segments.error().message();
+  EXPECT_EQ(segments->fingerprints, s.fingerprints);
+  stream.text_bytes = 241;
+  EXPECT_FALSE(decode_pack_segments(*table, 3, stream));
+}
+
+TEST(Records, RoundTrip) {
+  const Buffer key(16, 'k');
+  const IdHash id = hash_id(key, "conversation 1");
+  EXPECT_NE(id, hash_id(Buffer(16, 'l'), "conversation 1"));
+  IdKey parsed;
+  ASSERT_TRUE(parse_id_key(tag_key(5, id, "good"), RecordKind::tag, parsed));
+  EXPECT_EQ(parsed.tenant, 5u);
+  EXPECT_EQ(parsed.id, id);
+  EXPECT_EQ(parsed.tag, "good");
+  EXPECT_FALSE(parse_id_key(tag_key(5, id, "good"), RecordKind::deletion, parsed));
+  std::vector<Record> records = {{deletion_key(0, id), Buffer(), 4}, {tag_key(0, id, "x"), {}, 5}};
+  auto bytes = encode_records(records, 3);
+  ASSERT_TRUE(bytes);
+  auto back = decode_records(*bytes, 2);
+  ASSERT_TRUE(back);
+  EXPECT_EQ((*back)[1].key, records[1].key);
+  EXPECT_FALSE((*back)[1].value);
+  EXPECT_FALSE(decode_records(*bytes, 3));
+}
+
+}  // namespace
+}  // namespace tokvault

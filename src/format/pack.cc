@@ -1,0 +1,324 @@
+#include "format/pack.h"
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kFooterBytesMax = 64u << 20;
+constexpr std::uint64_t kRawBytesMax = std::uint64_t{1} << 40;
+constexpr int kFooterLevel = 9;
+
+Error corrupt_pack(const char* what) {
+  return Error(Errc::corrupt, std::string("damaged pack: ") + what);
+}
+
+void append_extent(Buffer& out, const Extent& e) {
+  append_varint(out, e.offset);
+  append_varint(out, e.size);
+  append_varint(out, e.raw_size);
+  append_le(out, e.checksum);
+}
+
+// Fails the reader if the extent leaves the part of the file before `limit`.
+Extent read_extent(ByteReader& in, std::uint64_t limit) {
+  Extent e;
+  e.offset = in.varint();
+  e.size = in.varint();
+  e.raw_size = in.varint();
+  e.checksum = in.le<std::uint32_t>();
+  if (e.offset > limit || e.size > limit - e.offset || e.raw_size > kRawBytesMax) in.fail();
+  return e;
+}
+
+void append_numbers(Buffer& out, const std::vector<std::uint64_t>& numbers) {
+  append_varint(out, numbers.size());
+  for (std::uint64_t n : numbers) append_varint(out, n);
+}
+
+std::vector<std::uint64_t> read_numbers(ByteReader& in) {
+  const std::uint64_t count = in.varint();
+  if (count > in.left()) in.fail();
+  std::vector<std::uint64_t> out;
+  for (std::uint64_t i = 0; in.ok() && i < count; ++i) out.push_back(in.varint());
+  return out;
+}
+
+}  // namespace
+
+std::uint32_t fingerprint(const ShortDigest& d) {
+  return static_cast<std::uint32_t>(d[0]) << 16 | static_cast<std::uint32_t>(d[1]) << 8 | d[2];
+}
+
+//  offset size
+//   0     4   magic
+//   4     2   version
+//   6     2   required features, 0
+//   8     8   number
+//  16     4   tenant
+//  20     1   cipher
+//  21     3   zero
+//  24     4   key id
+//  28    16   vault id
+//  44    12   zero
+//  56     8   checksum of all before
+Buffer encode_pack_header(const PackHeader& h) {
+  Buffer out;
+  append_le(out, kPackMagic);
+  append_le(out, h.version);
+  append_le(out, std::uint16_t{0});
+  append_le(out, h.number);
+  append_le(out, h.tenant);
+  append_le(out, h.cipher);
+  out.append(3, '\0');
+  append_le(out, h.key_id);
+  out += h.vault_id;
+  out.append(12, '\0');
+  append_le(out, checksum64(out));
+  return out;
+}
+
+Result<PackHeader> decode_pack_header(ByteView bytes) {
+  if (bytes.size() < kPackHeaderBytes) return corrupt_pack("it is too short");
+  ByteReader in(bytes.substr(0, kPackHeaderBytes));
+  PackHeader h;
+  const auto magic = in.le<std::uint32_t>();
+  h.version = in.le<std::uint16_t>();
+  const auto features = in.le<std::uint16_t>();
+  h.number = in.le<std::uint64_t>();
+  h.tenant = in.le<std::uint32_t>();
+  h.cipher = in.le<std::uint8_t>();
+  const ByteView zero3 = in.bytes(3);
+  h.key_id = in.le<std::uint32_t>();
+  h.vault_id = in.bytes(16);
+  const ByteView zero12 = in.bytes(12);
+  const auto checksum = in.le<std::uint64_t>();
+  if (magic != kPackMagic) return corrupt_pack("this is no pack");
+  if (checksum != checksum64(bytes.substr(0, 56))) return corrupt_pack("header checksum");
+  if (h.version != 1 || features != 0 || h.cipher != 0) {
+    return Error(Errc::unsupported, "pack version " + std::to_string(h.version) +
+                                        " needs a newer program; use the one that wrote it");
+  }
+  if (zero3.find_first_not_of('\0') != ByteView::npos ||
+      zero12.find_first_not_of('\0') != ByteView::npos) {
+    return corrupt_pack("reserved bytes");
+  }
+  return h;
+}
+
+Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
+  Buffer out;
+  append_sized(out, encode(f.vault));
+  append_sized(out, encode(f.tenant));
+  append_sized(out, f.set_id);
+  append_numbers(out, f.set_members);
+  append_numbers(out, f.set_supersedes);
+  append_varint(out, f.counts.rows);
+  append_varint(out, f.counts.nodes);
+  append_varint(out, f.counts.externals);
+  for (std::uint64_t n : f.counts.segments) append_varint(out, n);
+  append_varint(out, f.tokens_stored);
+  append_varint(out, f.sequence_first);
+  append_varint(out, f.sequence_last);
+  append_varint(out, zigzag(f.time_first_ms));
+  append_varint(out, zigzag(f.time_last_ms));
+  append_varint(out, f.segment_text_bytes);
+  append_varint(out, f.node_text_bytes);
+  append_extent(out, f.token_map);
+  for (const PackStream& s : f.streams) {
+    append_extent(out, s.dictionary);
+    append_extent(out, s.blocks);
+    append_extent(out, s.table);
+    append_varint(out, s.block_count);
+    append_varint(out, s.text_bytes);
+  }
+  for (const Extent& e : f.tables) append_extent(out, e);
+  append_extent(out, f.records);
+  append_varint(out, f.record_count);
+
+  TOKVAULT_ASSIGN(Buffer packed, encode_bytes(out, kFooterLevel));
+  // The trailer: offset, size, size decoded, checksum of the footer and of the trailer before it,
+  // magic.
+  Buffer trailer;
+  append_le(trailer, offset);
+  append_le(trailer, static_cast<std::uint32_t>(packed.size()));
+  append_le(trailer, static_cast<std::uint32_t>(out.size()));
+  append_le(trailer, checksum32(packed));
+  append_le(trailer, kPackMagic);
+  append_le(trailer, checksum64(trailer));
+  packed += trailer;
+  return packed;
+}
+
+Result<Extent> decode_pack_trailer(ByteView trailer, std::uint64_t file_size) {
+  ByteReader in(trailer);
+  Extent e;
+  e.offset = in.le<std::uint64_t>();
+  e.size = in.le<std::uint32_t>();
+  e.raw_size = in.le<std::uint32_t>();
+  e.checksum = in.le<std::uint32_t>();
+  const auto magic = in.le<std::uint32_t>();
+  const auto checksum = in.le<std::uint64_t>();
+  if (!in.ok() || !in.at_end() || magic != kPackMagic ||
+      checksum != checksum64(trailer.substr(0, 24))) {
+    return corrupt_pack("trailer");
+  }
+  if (e.raw_size > kFooterBytesMax || e.size > file_size - kPackTrailerBytes ||
+      e.offset != file_size - kPackTrailerBytes - e.size) {
+    return corrupt_pack("the footer is not where the trailer says");
+  }
+  return e;
+}
+
+Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent) {
+  if (checksum32(bytes) != extent.checksum) return corrupt_pack("footer checksum");
+  Buffer raw;
+  TOKVAULT_TRY(decode_bytes(bytes, extent.raw_size, raw));
+  ByteReader in(raw);
+  PackFooter f;
+  const ByteView vault = in.sized();
+  const ByteView tenant = in.sized();
+  f.set_id = in.sized();
+  f.set_members = read_numbers(in);
+  f.set_supersedes = read_numbers(in);
+  f.counts.rows = in.varint();
+  f.counts.nodes = in.varint();
+  f.counts.externals = in.varint();
+  for (std::uint64_t& n : f.counts.segments) n = in.varint();
+  f.tokens_stored = in.varint();
+  f.sequence_first = in.varint();
+  f.sequence_last = in.varint();
+  f.time_first_ms = in.svarint();
+  f.time_last_ms = in.svarint();
+  f.segment_text_bytes = in.varint();
+  f.node_text_bytes = in.varint();
+  const std::uint64_t limit = extent.offset;
+  f.token_map = read_extent(in, limit);
+  for (PackStream& s : f.streams) {
+    s.dictionary = read_extent(in, limit);
+    s.blocks = read_extent(in, limit);
+    s.table = read_extent(in, limit);
+    s.block_count = in.varint();
+    s.text_bytes = in.varint();
+  }
+  for (Extent& e : f.tables) e = read_extent(in, limit);
+  f.records = read_extent(in, limit);
+  f.record_count = in.varint();
+  if (!in.ok() || !in.at_end()) return corrupt_pack("footer");
+  TOKVAULT_ASSIGN(f.vault, decode_vault(vault));
+  TOKVAULT_ASSIGN(f.tenant, decode_tenant(tenant));
+  return f;
+}
+
+Result<Buffer> encode_pack_segments(const PackSegments& s, int level) {
+  Buffer out;
+  auto add = [&](const auto& values) -> Status {
+    const std::vector<std::uint64_t> wide(values.begin(), values.end());
+    TOKVAULT_ASSIGN(Buffer column, encode_integers(wide, level));
+    append_sized(out, column);
+    return {};
+  };
+  TOKVAULT_TRY(add(s.code_sizes));
+  TOKVAULT_TRY(add(s.in_dictionary));
+  TOKVAULT_TRY(add(s.block_segments));
+  TOKVAULT_TRY(add(s.block_sizes));
+  for (std::uint32_t f : s.fingerprints) {
+    out.push_back(static_cast<char>(f >> 16));
+    out.push_back(static_cast<char>(f >> 8));
+    out.push_back(static_cast<char>(f));
+  }
+  return out;
+}
+
+Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_count,
+                                          const PackStream& stream) {
+  ByteReader in(bytes);
+  PackSegments s;
+  std::vector<std::uint64_t> wide;
+  auto take = [&](std::uint64_t count) -> Status {
+    const ByteView column = in.sized();
+    if (!in.ok()) return corrupt_pack("segment table");
+    return decode_integers(column, count, wide);
+  };
+  TOKVAULT_TRY(take(segment_count));
+  std::uint64_t text = 0;
+  std::uint64_t shared = 0;
+  for (std::uint64_t v : wide) {
+    text += v;
+    if (v > 0xffffffffu || text > stream.text_bytes) return corrupt_pack("segment sizes");
+    if (v >= kSharedCodeBytes) ++shared;
+    s.code_sizes.push_back(static_cast<std::uint32_t>(v));
+  }
+  TOKVAULT_TRY(take(segment_count));
+  std::uint64_t outside = 0;
+  std::uint64_t dictionary = 0;
+  for (std::size_t i = 0; i < wide.size(); ++i) {
+    if (wide[i] > 1) return corrupt_pack("segment places");
+    s.in_dictionary.push_back(wide[i] == 1);
+    if (wide[i] == 0) ++outside;
+    if (wide[i] == 1) dictionary += s.code_sizes[i];
+  }
+  TOKVAULT_TRY(take(stream.block_count));
+  std::uint64_t in_blocks = 0;
+  for (std::uint64_t v : wide) {
+    in_blocks += v;
+    if (v > segment_count || in_blocks > segment_count) return corrupt_pack("block table");
+    s.block_segments.push_back(static_cast<std::uint32_t>(v));
+  }
+  TOKVAULT_TRY(take(stream.block_count));
+  std::uint64_t block_bytes = 0;
+  for (std::uint64_t v : wide) {
+    block_bytes += v + 4;
+    if (v > 0xffffffffu || block_bytes > stream.blocks.size) return corrupt_pack("block sizes");
+    s.block_sizes.push_back(static_cast<std::uint32_t>(v));
+  }
+  const ByteView prints = in.rest();
+  if (text != stream.text_bytes || in_blocks != outside || block_bytes != stream.blocks.size ||
+      dictionary != stream.dictionary.raw_size || prints.size() != shared * kFingerprintBytes) {
+    return corrupt_pack("segment table does not add up");
+  }
+  for (std::size_t i = 0; i < prints.size(); i += kFingerprintBytes) {
+    s.fingerprints.push_back(static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i])) << 16 |
+                             static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i + 1])) << 8 |
+                             static_cast<std::uint8_t>(prints[i + 2]));
+  }
+  return s;
+}
+
+Result<Buffer> encode_records(const std::vector<Record>& records, int level) {
+  Buffer raw;
+  for (const Record& r : records) {
+    append_sized(raw, r.key);
+    append_varint(raw, r.sequence);
+    raw.push_back(r.value ? 1 : 0);
+    if (r.value) append_sized(raw, *r.value);
+  }
+  Buffer out;
+  append_varint(out, raw.size());
+  TOKVAULT_ASSIGN(Buffer packed, encode_bytes(raw, level));
+  return out + packed;
+}
+
+Result<std::vector<Record>> decode_records(ByteView bytes, std::uint64_t count) {
+  ByteReader head(bytes);
+  const std::uint64_t size = head.varint();
+  if (!head.ok() || size < count) return corrupt_pack("records");
+  Buffer raw;
+  TOKVAULT_TRY(decode_bytes(head.rest(), size, raw));
+  ByteReader in(raw);
+  std::vector<Record> out;
+  for (std::uint64_t i = 0; i < count && in.ok(); ++i) {
+    Record r;
+    r.key = in.sized();
+    r.sequence = in.varint();
+    const auto has_value = in.le<std::uint8_t>();
+    if (has_value == 1) r.value = Buffer(in.sized());
+    if (has_value > 1) in.fail();
+    out.push_back(std::move(r));
+  }
+  if (!in.ok() || !in.at_end()) return corrupt_pack("records");
+  return out;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,107 @@
+// The framing of a pack file: header, parts, footer, trailer.
+//
+// A pack is immutable and stands alone: everything in it is numbered within it, and what it needs of
+// other packs it names by content. Each stream of segments is a dictionary (segments that lie whole in
+// one frame, from which blocks may copy) and blocks. Format: docs/format/pack.md
+#ifndef TOKVAULT_FORMAT_PACK_H_
+#define TOKVAULT_FORMAT_PACK_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "format/record.h"
+#include "format/tables.h"
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+inline constexpr std::uint32_t kPackMagic = 0xd1a7f3e5u;
+inline constexpr std::size_t kPackHeaderBytes = 64;
+inline constexpr std::size_t kPackTrailerBytes = 32;
+// The most text that a dictionary holds.
+inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
+// A block takes segments until it holds this much text: about 4 k tokens.
+inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
+// A segment whose code is at least this long has a fingerprint and may be referred to from other files.
+inline constexpr std::uint64_t kSharedCodeBytes = 96;
+inline constexpr std::size_t kFingerprintBytes = 3;
+
+struct PackHeader {
+  std::uint16_t version = 1;
+  std::uint64_t number = 0;
+  std::uint32_t tenant = 0;
+  std::uint8_t cipher = 0;  // 0: none
+  std::uint32_t key_id = 0;
+  Buffer vault_id;          // 16 bytes
+};
+Buffer encode_pack_header(const PackHeader& header);
+Result<PackHeader> decode_pack_header(ByteView bytes);
+
+// Where a part of the file lies. The checksum is of the bytes there.
+struct Extent {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  std::uint64_t raw_size = 0;  // decoded, where the part is one frame
+  std::uint32_t checksum = 0;
+};
+
+struct PackStream {
+  Extent dictionary;  // one frame; size 0: none
+  Extent blocks;      // all blocks, one after another, each with its checksum in front (4 bytes)
+  Extent table;       // PackSegments, encoded
+  std::uint64_t block_count = 0;
+  std::uint64_t text_bytes = 0;      // of all segments, decoded
+};
+
+struct PackFooter {
+  VaultRecord vault;
+  TenantRecord tenant;
+  // The rewrite that made this pack: packs of one set supersede files only together.
+  Buffer set_id;                               // 16 random bytes
+  std::vector<std::uint64_t> set_members;      // numbers of its packs, this one included
+  std::vector<std::uint64_t> set_supersedes;   // numbers of the files that they replace
+  TableCounts counts;
+  std::uint64_t tokens_stored = 0;    // of all token segments
+  std::uint64_t sequence_first = 0;
+  std::uint64_t sequence_last = 0;
+  std::int64_t time_first_ms = 0;
+  std::int64_t time_last_ms = 0;
+  std::uint64_t segment_text_bytes = 0;  // of stored texts, as bytes of text
+  std::uint64_t node_text_bytes = 0;     // of the texts of all nodes
+  Extent token_map;
+  std::array<PackStream, kStreams> streams;
+  std::array<Extent, kTableParts> tables;
+  Extent records;
+  std::uint64_t record_count = 0;
+};
+// The footer and the trailer that ends the file; `offset` is where they begin.
+Result<Buffer> encode_pack_footer(const PackFooter& footer, std::uint64_t offset);
+// Where the footer lies, from the last kPackTrailerBytes of the file.
+Result<Extent> decode_pack_trailer(ByteView trailer, std::uint64_t file_size);
+// `bytes`: what lies at that extent. Every extent in the result is within the file.
+Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent);
+
+// Where the segments of a stream lie.
+struct PackSegments {
+  std::vector<std::uint32_t> code_sizes;    // of each segment, in bytes
+  std::vector<bool> in_dictionary;          // whether it lies there or in a block
+  std::vector<std::uint32_t> fingerprints;  // of the segments of at least kSharedCodeBytes, in order
+  std::vector<std::uint32_t> block_segments;  // how many segments each block holds
+  std::vector<std::uint32_t> block_sizes;     // bytes of each block's frame, without its checksum
+};
+Result<Buffer> encode_pack_segments(const PackSegments& segments, int level);
+// Sums are checked against `stream`.
+Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_count,
+                                          const PackStream& stream);
+
+Result<Buffer> encode_records(const std::vector<Record>& records, int level);
+Result<std::vector<Record>> decode_records(ByteView bytes, std::uint64_t count);
+
+// The leading bits of a segment's digest.
+std::uint32_t fingerprint(const ShortDigest& digest);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_FORMAT_PACK_H_

@@ -1,0 +1,135 @@
+#include "format/record.h"
+
+#include <algorithm>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/bytes.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kTenantKeyBytes = 16;
+
+Error corrupt_record(const char* what) {
+  return Error(Errc::corrupt, std::string("damaged record: ") + what);
+}
+
+Buffer id_key(RecordKind kind, std::uint32_t tenant, const IdHash& id) {
+  Buffer key(1, static_cast<char>(kind));
+  append_le(key, tenant);
+  key.append(reinterpret_cast<const char*>(id.data()), id.size());
+  return key;
+}
+
+}  // namespace
+
+// XXH3-128 with 64 bits of the key as seed and the rest after the id: without the key nobody can test
+// whether an id was here. It need not resist someone who has the key: he has the vault.
+IdHash hash_id(ByteView key, std::string_view id) {
+  Buffer text(id);
+  std::uint64_t seed = 0;
+  if (key.size() == kTenantKeyBytes) {
+    seed = load_le<std::uint64_t>(key.data());
+    text.append(key.substr(8));
+  }
+  const XXH128_hash_t h = XXH3_128bits_withSeed(text.data(), text.size(), seed);
+  IdHash out;
+  store_le(h.low64, reinterpret_cast<char*>(out.data()));
+  store_le(h.high64, reinterpret_cast<char*>(out.data()) + 8);
+  return out;
+}
+
+Buffer tenant_key(std::uint32_t tenant) {
+  Buffer key(1, static_cast<char>(RecordKind::tenant));
+  append_le(key, tenant);
+  return key;
+}
+
+Buffer deletion_key(std::uint32_t tenant, const IdHash& id) {
+  return id_key(RecordKind::deletion, tenant, id);
+}
+
+Buffer tag_key(std::uint32_t tenant, const IdHash& id, std::string_view tag) {
+  return id_key(RecordKind::tag, tenant, id).append(tag);
+}
+
+Buffer progress_key(ByteView source) {
+  return Buffer(1, static_cast<char>(RecordKind::progress)).append(source);
+}
+
+bool parse_id_key(ByteView key, RecordKind kind, IdKey& out) {
+  ByteReader in(key);
+  const ByteView tag = in.bytes(1);
+  out.tenant = in.le<std::uint32_t>();
+  const ByteView id = in.bytes(out.id.size());
+  if (!in.ok() || tag[0] != static_cast<char>(kind)) return false;
+  std::copy(id.begin(), id.end(), out.id.begin());
+  out.tag = in.rest();
+  return true;
+}
+
+Buffer encode(const TenantRecord& r) {
+  Buffer out;
+  append_varint(out, r.number);
+  append_sized(out, r.name);
+  append_sized(out, r.key);
+  return out;
+}
+
+Result<TenantRecord> decode_tenant(ByteView value) {
+  ByteReader in(value);
+  TenantRecord r;
+  r.number = in.varint32();
+  r.name = in.sized();
+  r.key = in.sized();
+  if (!in.ok() || !in.at_end() || r.key.size() != kTenantKeyBytes) {
+    return corrupt_record("tenant");
+  }
+  return r;
+}
+
+Buffer encode(const ProgressRecord& r) {
+  Buffer out;
+  append_varint(out, r.lines);
+  append_varint(out, r.bytes);
+  append_sized(out, r.state_hash);
+  return out;
+}
+
+Result<ProgressRecord> decode_progress(ByteView value) {
+  ByteReader in(value);
+  ProgressRecord r;
+  r.lines = in.varint();
+  r.bytes = in.varint();
+  r.state_hash = in.sized();
+  if (!in.ok() || !in.at_end()) return corrupt_record("import progress");
+  return r;
+}
+
+Buffer encode(const VaultRecord& r) {
+  Buffer out;
+  append_sized(out, r.id);
+  append_sized(out, r.tokenizer);
+  out.append(reinterpret_cast<const char*>(r.vocabulary_sha256.data()),
+             r.vocabulary_sha256.size());
+  append_sized(out, r.pattern);
+  append_sized(out, r.vocabulary);
+  return out;
+}
+
+Result<VaultRecord> decode_vault(ByteView value) {
+  ByteReader in(value);
+  VaultRecord r;
+  r.id = in.sized();
+  r.tokenizer = in.sized();
+  const ByteView sha = in.bytes(r.vocabulary_sha256.size());
+  r.pattern = in.sized();
+  r.vocabulary = in.sized();
+  if (!in.ok() || !in.at_end() || r.id.size() != 16) return corrupt_record("vault");
+  std::copy(sha.begin(), sha.end(), r.vocabulary_sha256.begin());
+  return r;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,81 @@
+// Live records: what a log or pack says about conversations that lie elsewhere, and about the vault.
+//
+// A record is a key and a value, or a removal of a key; the one with the highest sequence number
+// holds. Format: docs/format/record.md
+#ifndef TOKVAULT_FORMAT_RECORD_H_
+#define TOKVAULT_FORMAT_RECORD_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+// The first byte of a key. Part of the on-disk format, never renumber.
+enum class RecordKind : char {
+  tenant = 'T',    // + tenant; value: TenantRecord
+  deletion = 'D',  // + tenant + id hash; every version with a lower sequence number is gone
+  tag = 'G',       // + tenant + id hash + tag
+  progress = 'P',  // + source; value: ProgressRecord
+};
+
+// An id, hashed under the tenant's key, so that a record outlives the text of the id that it names.
+using IdHash = std::array<std::uint8_t, 16>;
+
+struct Record {
+  Buffer key;
+  std::optional<Buffer> value;  // absent: the key is removed
+  std::uint64_t sequence = 0;
+};
+
+struct TenantRecord {
+  std::uint32_t number = 0;
+  std::string name;
+  Buffer key;  // 16 random bytes
+};
+
+struct ProgressRecord {
+  std::uint64_t lines = 0;
+  std::uint64_t bytes = 0;
+  Buffer state_hash;
+};
+
+// Which vault this is and how its text is turned into tokens.
+struct VaultRecord {
+  Buffer id;  // 16 random bytes
+  std::string tokenizer;
+  Digest vocabulary_sha256{};
+  std::string pattern;      // of a vocabulary that is kept in the vault
+  std::string vocabulary;   // name of its artifact; empty: it ships with tokvault
+  bool operator==(const VaultRecord&) const = default;
+};
+
+IdHash hash_id(ByteView tenant_key, std::string_view id);
+
+Buffer tenant_key(std::uint32_t tenant);
+Buffer deletion_key(std::uint32_t tenant, const IdHash& id);
+Buffer tag_key(std::uint32_t tenant, const IdHash& id, std::string_view tag);
+Buffer progress_key(ByteView source);
+
+// The parts of a deletion's or tag's key. False if the key is of another kind.
+struct IdKey {
+  std::uint32_t tenant = 0;
+  IdHash id{};
+  std::string_view tag;
+};
+bool parse_id_key(ByteView key, RecordKind kind, IdKey& out);
+
+Buffer encode(const TenantRecord& record);
+Buffer encode(const ProgressRecord& record);
+Buffer encode(const VaultRecord& record);
+Result<TenantRecord> decode_tenant(ByteView value);
+Result<ProgressRecord> decode_progress(ByteView value);
+Result<VaultRecord> decode_vault(ByteView value);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_FORMAT_RECORD_H_

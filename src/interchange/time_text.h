@@ -1,0 +1,22 @@
+// Times as text.
+#ifndef TOKVAULT_INTERCHANGE_TIME_TEXT_H_
+#define TOKVAULT_INTERCHANGE_TIME_TEXT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace tokvault {
+
+// The first and last millisecond of the years 1 to 9999, since 1970.
+inline constexpr std::int64_t kTimeMsMin = -62'135'596'800'000;
+inline constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
+
+// Milliseconds since 1970 of "2024-05-15T15:00:00.123+02:00" (or a space for the T, or Z for the
+// offset, +0200, +02; fractions of a second of any length, cut to milliseconds). Nothing for any
+// other text: without an offset it is not known which time is meant.
+std::optional<std::int64_t> parse_iso8601(std::string_view text);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_INTERCHANGE_TIME_TEXT_H_

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Builds and runs consumer.cc against an installed tokvault that was moved after it was installed.
+
+The move is the point: a path of the build or of the first prefix in tokvaultConfig.cmake or
+tokvault.pc is found only that way.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+PROJECT = """cmake_minimum_required(VERSION 3.25)
+project(consumer CXX)
+find_package(tokvault 0.1 REQUIRED)
+add_executable(consumer consumer.cc)
+target_link_libraries(consumer PRIVATE tokvault::tokvault)
+"""
+
+
+def run(*command, **options):
+    print("+", shlex.join(map(str, command)), flush=True)
+    return subprocess.run([str(word) for word in command], check=True, text=True, **options)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--cmake", required=True)
+    parser.add_argument("--compiler", required=True)
+    parser.add_argument("--flags", default="")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="tokvault-install-") as name:
+        folder = pathlib.Path(name)
+        run(args.cmake, "--install", args.build, "--prefix", folder / "first",
+            stdout=subprocess.DEVNULL)
+        prefix = folder / "moved"
+        folder.joinpath("first").rename(prefix)
+        for text in [*prefix.rglob("*.cmake"), *prefix.rglob("*.pc")]:
+            for path in (args.build, str(folder / "first")):
+                if path in text.read_text():
+                    sys.exit(f"{text} names {path}")
+
+        source = folder / "consumer"
+        source.mkdir()
+        source.joinpath("CMakeLists.txt").write_text(PROJECT)
+        source.joinpath("consumer.cc").write_text(HERE.joinpath("consumer.cc").read_text())
+        run(args.cmake, "-S", source, "-B", folder / "build", "-G", "Ninja",
+            f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={args.compiler}",
+            f"-DCMAKE_CXX_FLAGS={args.flags}", stdout=subprocess.DEVNULL)
+        run(args.cmake, "--build", folder / "build", stdout=subprocess.DEVNULL)
+        run(folder / "build" / "consumer", folder / "one.vault")
+
+        (pc,) = prefix.rglob("tokvault.pc")
+        environment = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}
+        flags = run("pkg-config", "--static", "--cflags", "--libs", "tokvault", env=environment,
+                    stdout=subprocess.PIPE).stdout.split()
+        run(args.compiler, "-std=c++20", *shlex.split(args.flags), HERE / "consumer.cc", "-o",
+            folder / "by-pkg-config", *flags)
+        run(folder / "by-pkg-config", folder / "two.vault")
+
+        command = prefix / "bin" / "tokvault"
+        if command.exists():
+            run(command, "--version")
+
+
+if __name__ == "__main__":
+    main()
