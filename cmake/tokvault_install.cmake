@@ -1,7 +1,8 @@
-# Installation: the library with its headers, tokvaultConfig.cmake and tokvault.pc, and the rank
-# files. A static library does not carry what it links, so the config recreates those targets before
-# it reads ours and tokvault.pc names them under Requires.private. Neither holds an absolute path:
-# tests/install moves the prefix and builds against it.
+# Installation: the library with its headers, tokvaultConfig.cmake and tokvault.pc (the command and
+# the vocabularies are installed where they are built). A static library does not carry what it
+# links, so the config recreates those targets before it reads ours and tokvault.pc names them under
+# Requires.private. Neither holds an absolute path: tests/install moves the prefix and builds
+# against it.
 include(CMakePackageConfigHelpers)
 
 # pkg-config names of everything in target_link_libraries(tokvault PRIVATE ...).
@@ -30,7 +31,3 @@ file(RELATIVE_PATH TOKVAULT_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig 
 string(REGEX REPLACE "/$" "" TOKVAULT_PC_PREFIX "${TOKVAULT_PC_PREFIX}")
 configure_file(${CMAKE_CURRENT_LIST_DIR}/tokvault.pc.in ${PROJECT_BINARY_DIR}/tokvault.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/tokvault.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-
-# Fetched by scripts/install; a build without them installs the rest.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/data/tokenizers
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/tokvault OPTIONAL FILES_MATCHING PATTERN "*.tiktoken")

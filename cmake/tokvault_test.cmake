@@ -1,5 +1,6 @@
-# tokvault_test(NAME file.cc ... [LABEL unit|system] [TIMEOUT seconds]): a GoogleTest program that sees src/.
-# Does nothing without TOKVAULT_DEV. The label decides when the test runs (docs/testing.md).
+# tokvault_test(NAME file.cc ... [LABEL unit|system] [TIMEOUT seconds]): a GoogleTest program that
+# sees src/. Does nothing without TOKVAULT_DEV. The label decides when the test runs
+# (docs/testing.md).
 function(tokvault_test name)
   if(NOT TOKVAULT_DEV)
     return()
@@ -17,5 +18,5 @@ function(tokvault_test name)
                         Threads::Threads ${arg_LIBS})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
-    ENVIRONMENT "TOKVAULT_SOURCE=${PROJECT_SOURCE_DIR};TOKVAULT_BIN=${PROJECT_BINARY_DIR}/tokvault")
+    ENVIRONMENT "TOKVAULT_SOURCE=${PROJECT_SOURCE_DIR};TOKVAULT_BIN=${PROJECT_BINARY_DIR}/tokvault;TOKVAULT_TOKENIZERS=${PROJECT_BINARY_DIR}/tokenizers")
 endfunction()

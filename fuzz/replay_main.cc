@@ -1,8 +1,8 @@
 // Runs a fuzz program over files and folders of inputs, without a fuzzer: `log_replay corpus/log`.
 //
 // Besides each file it runs every prefix that is shorter by up to 16 bytes and every file with one
-// bit flipped in each of its first 64 bytes: the cheapest mutations find the commonest mistakes, and
-// a test that replays nothing (an absent folder) still runs the empty input.
+// bit flipped in each of its first 64 bytes: the cheapest mutations find the commonest mistakes,
+// and a test that replays nothing (an absent folder) still runs the empty input.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -20,7 +20,7 @@ GOOD = {
                                 "tokvault_test(c_test c_test.cc)\n",
     "src/storage/s.cc": "int f() { return fsync(1) + rename(a, b); }\n",
     "src/storage/CMakeLists.txt": "target_sources(tokvault PRIVATE s.cc)\n",
-    "tests/t/t_test.cc": '#include "tokvault/a.h"\n',
+    "tests/t/t_test.cc": '#include "storage/fault.h"\n#include "tokvault/a.h"\n',
     "tests/CMakeLists.txt": "tokvault_test(t_test t/t_test.cc)\n",
     "docs/a.md": "See [b](b.md#part) and [there](https://example.org/x).\n",
     "docs/b.md": "# b\n",

@@ -37,7 +37,9 @@ class WriterLock {
 };
 
 // Named blobs. A name is a relative path of one folder and one file: "packs/00000001.pack", made of
-// [A-Za-z0-9._-]; other names are `invalid`.
+// [A-Za-z0-9._-], neither part over 200 bytes or beginning with a dot; other names are `invalid`.
+// Folders need not be made. A name that was removed may be put again, but a reader in another
+// process may see the old bytes for a while: the engine never does it.
 //
 // Threads: all methods may be called from any thread at once, except that appends to one name must
 // not race with each other.
@@ -60,17 +62,19 @@ class Backend {
   // unknown: size() and truncate() it, or give up the blob.
   virtual Status append(std::string_view name, ByteView bytes) = 0;
 
-  // Cuts an appended blob to `size` bytes, durably.
+  // Cuts an appended blob to `size` bytes, durably; `invalid` if it is shorter than that.
   virtual Status truncate(std::string_view name, std::uint64_t size) = 0;
 
-  // When it returns, every earlier append to `name` survives power loss.
+  // When it returns, every earlier append to `name` survives power loss. After a failed sync the
+  // blob must be given up for writing: later syncs of it may go on failing.
   virtual Status sync(std::string_view name) = 0;
 
   // The size of a blob, or `not_found`. An appended blob grows between two calls.
   virtual Result<std::uint64_t> size(std::string_view name) const = 0;
 
   // Every blob of a folder ("packs") whose put finished before the call, ordered by name.
-  // Leftovers of interrupted puts are not blobs and are not listed.
+  // Leftovers of interrupted puts are not blobs and are not listed. A folder in which nothing was
+  // put is empty.
   virtual Result<std::vector<BlobInfo>> list(std::string_view folder) const = 0;
 
   // Absent afterwards, durably; removing what is absent succeeds.
@@ -79,7 +83,8 @@ class Backend {
   // Removes leftovers of interrupted puts. Only the holder of the writer lock calls it.
   virtual Result<std::uint64_t> sweep() = 0;
 
-  // Takes the writer lock, or fails with `busy` and a message that names the holder.
+  // Takes the writer lock, or fails with `busy` and a message that names the holder. It also
+  // excludes other handles of this process. A child that is forked while it is held holds it too.
   virtual Result<std::unique_ptr<WriterLock>> lock_writer() = 0;
 
   // Every byte under the backend, leftovers and lock included.

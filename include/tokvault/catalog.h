@@ -46,7 +46,8 @@ struct CatalogState {
   std::vector<CatalogRecord> records;
 };
 
-// One atomic change: everything in it, or nothing.
+// One atomic change: everything in it, or nothing. Removals come before additions; removing what is
+// absent is no error.
 struct CatalogChange {
   std::uint64_t generation = 0;  // that the change was computed from
   std::uint64_t next_file = 0;   // 0: unchanged
@@ -62,17 +63,22 @@ class Catalog {
  public:
   virtual ~Catalog() = default;
 
-  // Everything. `corrupt` if a row fails its checksum; `not_found` if there is no catalog yet.
+  // Everything, files ordered by number and records by key. `corrupt` if a row fails its checksum;
+  // `not_found` if there is no catalog yet, or while it is being reset; `busy` if a commit takes
+  // too long, or was interrupted and this handle is for reading only: a reader may then wait, or
+  // build its view from log and packs.
   virtual Result<CatalogState> load() const = 0;
 
   // The current generation; cheap, so that readers may ask before every operation.
   virtual Result<std::uint64_t> generation() const = 0;
 
   // Applies a change durably and returns the new generation; `conflict` if the catalog has moved on
-  // from change.generation.
+  // from change.generation; `invalid`, with nothing changed, if next_file would go back, a number
+  // is taken by the other kind, or a key (1 to 4,096 bytes) or value (up to 16 MB) is too long.
   virtual Result<std::uint64_t> commit(const CatalogChange& change) = 0;
 
-  // Replaces everything by `state`: creation and repair.
+  // Replaces everything by `state`: creation and repair. Works on a catalog that is damaged, too.
+  // state.generation should be one that was never used before, so that readers notice.
   virtual Status reset(const CatalogState& state) = 0;
 
   // Writes free space back and erases the bytes of removed rows.

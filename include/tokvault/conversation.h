@@ -42,8 +42,8 @@ enum class Hole : std::uint8_t {
 // The value of one hole. `tokens` for Hole::tokens, `bytes` for the others that take a value. A text
 // may hold any bytes; JSON's lone surrogates are in it as three bytes each (ED A0 80 to ED BF BF).
 struct Value {
-  std::string bytes;
-  std::vector<Token> tokens;
+  std::string bytes{};
+  std::vector<Token> tokens{};
   bool operator==(const Value&) const = default;
 };
 
@@ -80,15 +80,15 @@ struct Message {
 };
 
 struct Conversation {
-  std::string id;           // empty: the vault makes one, ordered by time
-  std::string model;        // empty: none
-  std::string application;  // empty: none
+  std::string id{};  // empty: the vault makes one, ordered by time
+  std::string model{};  // empty: none
+  std::string application{};  // empty: none
   std::int64_t time_ms = 0;  // milliseconds since 1970; 0: the time of storing
-  std::vector<Message> messages;
+  std::vector<Message> messages{};
   // The whole JSON object with holes; empty means {"id","model","application","messages"} in this
   // order, without those that are empty.
-  std::string form;
-  std::vector<Value> values;  // of the holes text to binary in `form`
+  std::string form{};
+  std::vector<Value> values{};  // of the holes text to binary in `form`
 
   bool operator==(const Conversation&) const = default;
 

@@ -14,7 +14,7 @@ struct InitOptions {
   std::string tokenizer = "o200k_base";
   // For a rank file: whose splitter it uses.
   std::string pattern = "cl100k_base";
-  TokenizerOptions tokenizer_options;
+  TokenizerOptions tokenizer_options{};
 };
 
 // Makes an empty vault in a directory (made if absent; otherwise it must be empty).

@@ -48,8 +48,8 @@ Status append_json_string(std::string_view text, std::string& out);
 // in bounded memory: a line, and for zstd a window of at most 128 MB.
 //
 // Threads: one at a time.
-// Errors: `not_found`, `denied`, `io`; `invalid` for a folder; `corrupt` for compressed data that is
-// damaged or ends too early; `exhausted` for a zstd window above 128 MB. Each names the file.
+// Errors: `not_found`, `denied`, `io`; `invalid` for a folder; `corrupt` for compressed data that
+// is damaged or ends too early; `exhausted` for a zstd window above 128 MB. Each names the file.
 class LineReader {
  public:
   struct Line {
@@ -71,6 +71,30 @@ class LineReader {
   virtual const Buffer& source() const = 0;
   virtual Buffer state_hash() const = 0;
 };
+
+// Writes lines to a file or to standard output ("-"); compressed if the name ends in .gz or .zst.
+// A file is written beside its place and moved there by finish(): until then, and for ever if
+// something fails, what stood there before stays.
+//
+// Threads: one at a time.
+// Errors: those of the file system, naming the file.
+class LineWriter {
+ public:
+  static Result<std::unique_ptr<LineWriter>> open(const std::string& path);
+  // Without finish() nothing of a file remains.
+  virtual ~LineWriter() = default;
+  // Writes `line` and a newline.
+  virtual Status write(std::string_view line) = 0;
+  // Writes what is buffered; a file is durable under its name when it returns.
+  virtual Status finish() = 0;
+};
+
+// Milliseconds since 1970 of a time as people write it: "2026-11-21", "2026-11-21T10:00", with or
+// without seconds, a fraction and an offset (UTC if there is none); or an integer of seconds or,
+// from 10^11 on, milliseconds. `invalid` for anything else.
+Result<std::int64_t> parse_time_ms(std::string_view text);
+// "2026-11-21T10:00:00Z", with milliseconds if they are not zero.
+std::string format_time_ms(std::int64_t time_ms);
 
 }  // namespace tokvault
 

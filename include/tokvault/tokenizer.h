@@ -15,7 +15,7 @@ namespace tokvault {
 struct TokenizerOptions {
   // Folder with the rank files that are installed beside the binary; empty: the default search
   // (docs/tokenizers.md).
-  std::string ranks_folder;
+  std::string ranks_folder{};
 };
 
 // A byte-level BPE vocabulary with its splitter: cl100k_base, o200k_base, a rank file given by path,

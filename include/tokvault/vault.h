@@ -22,10 +22,10 @@ namespace tokvault {
 
 struct CreateOptions {
   // What text is stored as. A vocabulary that does not ship with tokvault is kept in the vault.
-  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const Tokenizer> tokenizer{};
   // The rank file and pattern of such a vocabulary; empty for one that ships.
-  Buffer rank_file;
-  std::string pattern;
+  Buffer rank_file{};
+  std::string pattern{};
 };
 
 struct VaultOptions {
@@ -36,11 +36,11 @@ struct VaultOptions {
   std::uint64_t cache_bytes = 128u << 20;          // decoded tables, dictionaries and blocks
   unsigned threads = 0;                            // for sealing and import; 0: as many as cores
   // Resolves the vault's tokenizer when it is not kept in the vault.
-  TokenizerOptions tokenizer_options;
+  TokenizerOptions tokenizer_options{};
 };
 
 struct PutOptions {
-  std::string tenant;    // empty: the default tenant
+  std::string tenant{};  // empty: the default tenant
   bool replace = false;  // a stored conversation of this id with other content is superseded
 };
 
@@ -53,10 +53,10 @@ struct PutResult {
 
 // Which conversations: all conditions must hold; an empty one holds always.
 struct Filter {
-  std::string tenant;  // empty: the default tenant
-  std::string model;
-  std::string application;
-  std::vector<std::string> tags;  // all of them
+  std::string tenant{};  // empty: the default tenant
+  std::string model{};
+  std::string application{};
+  std::vector<std::string> tags{};  // all of them
   std::int64_t time_from_ms = INT64_MIN;   // inclusive
   std::int64_t time_until_ms = INT64_MAX;  // exclusive
 };
@@ -127,7 +127,7 @@ struct UsageRow {
 };
 
 struct UsageQuery {
-  Filter filter;
+  Filter filter{};
   bool by_model = true;
   bool by_application = false;
   bool by_day = false;

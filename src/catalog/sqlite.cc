@@ -5,18 +5,17 @@
 //   damage    SQLite's pages have no checksums. Every row carries one over its fields, and the one
 //             row of `meta` the sum of all others', so that a row that is changed, lost or brought
 //             back is found. Any schema but exactly ours is damage too.
-//   polling   generation() is asked before every read of a vault. It reads the change counter that
-//             SQLite writes in bytes 24..27 of the file with every commit: a stat and a pread, 1 us,
-//             where `PRAGMA data_version` takes and drops a lock, 6 us. No lock is needed: a counter
-//             as it was known means that nothing was committed since; any other value, even one of
-//             a commit that is not finished, only means that the row is read, under a lock.
+//   polling   generation() is asked before every read of a vault. It looks at the change counter
+//             that SQLite writes into the file with every commit: a stat and a pread, 1.5 us, where
+//             `PRAGMA data_version` takes and drops a lock, 6.5 us. No lock is needed: the counter
+//             that is known means that nothing was committed since; any other, even one of a commit
+//             that is not finished, only means that the row is read, under a lock.
 //   replacing reset() removes the file and makes a new one, because it must work on garbage. Other
 //             connections notice that their file has been moved, and open the new one.
 //
 // The connection is opened when it is first needed: a catalog that is garbage can be made, so that
 // it can be reset. Nothing else in the process may open the file: closing any descriptor of it
 // drops SQLite's locks (POSIX record locks work like that).
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +28,7 @@
 #include "base/checksum.h"
 #include "base/file.h"
 #include "catalog/rules.h"
+#include "catalog/sqlite_connection.h"
 #include "tokvault/catalog.h"
 
 namespace tokvault {
@@ -37,8 +37,6 @@ namespace {
 // Part of the on-disk format, never changed: SQLite's application_id ("tkvc") and user_version.
 constexpr std::int64_t kApplicationId = 0x746b7663;
 constexpr std::int64_t kFormatVersion = 1;
-// How long a reader waits for a commit to end, and a commit for readers.
-constexpr int kBusyTimeoutMs = 5000;
 
 // Part of the on-disk format: SQLite keeps the text, and a reader compares it.
 constexpr std::array<const char*, 3> kSchema = {
@@ -130,216 +128,6 @@ std::uint64_t checksum_of(const CatalogRecord& record) {
   return checksum64(row, kSeedRecord);
 }
 
-// The door: the only place where a code of SQLite becomes an Error.
-//
-// SQLITE_READONLY_ROLLBACK is `busy`: a commit was interrupted, and the next writer that opens the
-// catalog rolls it back; this reader may not. To a reader it is the same as a commit that takes
-// too long: it can wait, or build its view from log and packs.
-Error sqlite_error(sqlite3* db, int rc, const std::string& path) {
-  const int os_code = db ? sqlite3_system_errno(db) : 0;
-  const bool denied_by_os = os_code == EACCES || os_code == EPERM || os_code == EROFS;
-  const bool no_room = os_code == ENOSPC || os_code == EDQUOT || os_code == EFBIG;
-  Errc code = Errc::io;
-  switch (rc & 0xff) {
-    case SQLITE_FULL:
-    case SQLITE_NOMEM:
-      code = Errc::exhausted;
-      break;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      code = Errc::busy;
-      break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_ERROR:   // no such table or column: not our schema
-    case SQLITE_TOOBIG:  // a value over the limit, which was never written
-    case SQLITE_MISMATCH:
-    case SQLITE_CONSTRAINT:
-      code = Errc::corrupt;
-      break;
-    case SQLITE_READONLY:
-      code = Errc::denied;
-      if (rc == SQLITE_READONLY_ROLLBACK || rc == SQLITE_READONLY_RECOVERY) code = Errc::busy;
-      if (rc == SQLITE_READONLY_DBMOVED) code = Errc::conflict;
-      break;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      code = Errc::denied;
-      break;
-    case SQLITE_CANTOPEN:
-      code = denied_by_os ? Errc::denied : os_code == ENOENT ? Errc::not_found : Errc::io;
-      break;
-    case SQLITE_IOERR:
-      code = no_room ? Errc::exhausted : denied_by_os ? Errc::denied : Errc::io;
-      break;
-    default:
-      break;
-  }
-  std::string what = path + ": " + (db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
-  if (rc == SQLITE_READONLY_ROLLBACK) {
-    what = path + ": a commit was interrupted; the next writer rolls it back";
-  }
-  return Error(code, what, os_code);
-}
-
-// One open database with its prepared statements.
-// Threads: one at a time.
-class Connection {
- public:
-  // A use of a statement: binds, steps, reads; reset at the end.
-  class Use {
-   public:
-    Use(const Connection& owner, sqlite3_stmt* stmt) : owner_(owner), stmt_(stmt) {}
-    Use(const Use&) = delete;
-    Use& operator=(const Use&) = delete;
-    ~Use() {
-      sqlite3_reset(stmt_);
-      sqlite3_clear_bindings(stmt_);
-    }
-
-    void bind(std::uint64_t v) {
-      sqlite3_bind_int64(stmt_, ++bound_, static_cast<std::int64_t>(v));
-    }
-    // Lifetime: `bytes` until the end of the use.
-    void bind(ByteView bytes) {
-      static const char kEmpty = '\0';  // a null pointer would bind NULL
-      sqlite3_bind_blob64(stmt_, ++bound_, bytes.empty() ? &kEmpty : bytes.data(), bytes.size(),
-                          SQLITE_STATIC);
-    }
-    // Whether there is another row.
-    Result<bool> step() {
-      const int rc = sqlite3_step(stmt_);
-      if (rc == SQLITE_ROW) return true;
-      if (rc == SQLITE_DONE) return false;
-      return owner_.error(sqlite3_extended_errcode(owner_.db_));
-    }
-    Status run() {
-      for (;;) {
-        TOKVAULT_ASSIGN(const bool row, step());
-        if (!row) return {};
-      }
-    }
-    std::uint64_t number(int column) {
-      return static_cast<std::uint64_t>(sqlite3_column_int64(stmt_, column));
-    }
-    Buffer blob(int column) {
-      const void* p = sqlite3_column_blob(stmt_, column);
-      const int size = sqlite3_column_bytes(stmt_, column);
-      if (!p || size <= 0) return {};
-      return Buffer(static_cast<const char*>(p), static_cast<std::size_t>(size));
-    }
-
-   private:
-    const Connection& owner_;
-    sqlite3_stmt* stmt_;
-    int bound_ = 0;
-  };
-
-  Connection() = default;
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  ~Connection() { close(); }
-
-  bool is_open() const { return db_ != nullptr; }
-
-  Status open(const std::string& path, int flags) {
-    path_ = path;
-    int rc = sqlite3_open_v2(path.c_str(), &db_, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                             nullptr);
-    if (rc == SQLITE_OK) rc = set_up();
-    if (rc == SQLITE_OK) return {};
-    Error failed = error(rc);
-    close();
-    return failed;
-  }
-
-  void close() {
-    for (sqlite3_stmt*& stmt : statements_) {
-      sqlite3_finalize(stmt);
-      stmt = nullptr;
-    }
-    sqlite3_close(db_);
-    db_ = nullptr;
-  }
-
-  Error error(int rc) const { return sqlite_error(db_, rc, path_); }
-
-  // The file of this connection is no longer the one under its name.
-  bool was_moved() const {
-    int moved = 0;
-    return sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
-           moved != 0;
-  }
-
-  // Bytes 24..27 of the file as they are now, read without a lock; 0 if there are none.
-  std::uint32_t change_counter() const {
-    sqlite3_file* file = nullptr;
-    char bytes[4] = {};
-    if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
-        !file->pMethods || file->pMethods->xRead(file, bytes, sizeof bytes, 24) != SQLITE_OK) {
-      return 0;
-    }
-    return load_le<std::uint32_t>(bytes);
-  }
-
-  // A statement, prepared at its first use. Null if that failed.
-  sqlite3_stmt* prepared(Query query) {
-    sqlite3_stmt*& stmt = statements_[query];
-    if (!stmt) {
-      last_rc_ = sqlite3_prepare_v3(db_, kSql[query], -1, SQLITE_PREPARE_PERSISTENT, &stmt,
-                                    nullptr);
-    }
-    return stmt;
-  }
-  Error prepare_error() const { return error(last_rc_); }
-
-  Status run(Query query) {
-    sqlite3_stmt* stmt = prepared(query);
-    if (!stmt) return prepare_error();
-    return Use(*this, stmt).run();
-  }
-
-  // A statement that is used once in the life of a catalog.
-  Status execute(const std::string& sql) {
-    const int rc = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
-    if (rc != SQLITE_OK) return error(sqlite3_extended_errcode(db_));
-    return {};
-  }
-
-  // Ends a transaction that failed; what SQLite has rolled back already stays so.
-  void roll_back() {
-    if (db_ && sqlite3_get_autocommit(db_) == 0) {
-      sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
-    }
-  }
-
- private:
-  int set_up() {
-    sqlite3_busy_timeout(db_, kBusyTimeoutMs);
-    sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, static_cast<int>(catalog::kValueBytesMax) + 65536);
-    // A damaged or hostile schema runs nothing.
-    sqlite3_db_config(db_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-    sqlite3_db_config(db_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-    sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
-    sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
-    return sqlite3_exec(db_,
-                        "PRAGMA page_size=1024;PRAGMA temp_store=MEMORY;PRAGMA secure_delete=ON;"
-                        "PRAGMA synchronous=EXTRA;PRAGMA cell_size_check=ON",
-                        nullptr, nullptr, nullptr);
-  }
-
-  std::string path_;
-  sqlite3* db_ = nullptr;
-  int last_rc_ = SQLITE_OK;
-  std::array<sqlite3_stmt*, kQueryCount> statements_{};
-};
-
-// `TOKVAULT_USE(name, connection, query);` declares a Use of a statement, or returns the error.
-#define TOKVAULT_USE(name, connection, query)              \
-  sqlite3_stmt* name##_stmt = (connection).prepared(query); \
-  if (!name##_stmt) return (connection).prepare_error();   \
-  Connection::Use name((connection), name##_stmt)
-
 // Threads: as Catalog; one mutex around one connection.
 class SqliteCatalog final : public Catalog {
  public:
@@ -355,13 +143,12 @@ class SqliteCatalog final : public Catalog {
   Result<std::uint64_t> generation() const override {
     const std::lock_guard lock(mutex_);
     TOKVAULT_TRY(connect());
-    if (known_ && db_.change_counter() == known_counter_) return known_generation_;
+    if (known_counter_ != 0 && db_.change_counter() == known_counter_) return known_generation_;
     return in_transaction(kBegin, [&]() -> Result<std::uint64_t> {
       TOKVAULT_ASSIGN(const Meta meta, read_meta());
       // Nobody writes while this transaction reads, so the two belong together.
       known_counter_ = db_.change_counter();
       known_generation_ = meta.generation;
-      known_ = true;
       return meta.generation;
     });
   }
@@ -371,7 +158,7 @@ class SqliteCatalog final : public Catalog {
     const std::lock_guard lock(mutex_);
     TOKVAULT_TRY(check_writable());
     TOKVAULT_TRY(connect());
-    known_ = false;
+    known_counter_ = 0;
     return in_transaction(kBeginWrite, [&]() { return apply(change); });
   }
 
@@ -380,7 +167,7 @@ class SqliteCatalog final : public Catalog {
     const std::lock_guard lock(mutex_);
     TOKVAULT_TRY(check_writable());
     db_.close();
-    known_ = false;
+    known_counter_ = 0;
     // The database goes first: a journal without it is ignored, it without its journal is not.
     TOKVAULT_TRY(remove_file(path_));
     TOKVAULT_TRY(remove_file(path_ + "-journal"));
@@ -414,8 +201,8 @@ class SqliteCatalog final : public Catalog {
   Status connect() const {
     if (db_.is_open() && !db_.was_moved()) return {};
     db_.close();
-    known_ = false;
-    struct stat st {};
+    known_counter_ = 0;
+    struct stat st{};
     if (::stat(path_.c_str(), &st) != 0) return errno_error(errno, path_);
     return db_.open(path_, read_only_ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
   }
@@ -433,12 +220,10 @@ class SqliteCatalog final : public Catalog {
     return std::move(ended).error();
   }
 
-  Error damaged(const std::string& what) const {
-    return Error(Errc::corrupt, path_ + ": " + what);
-  }
+  Error damaged(const std::string& what) const { return Error(Errc::corrupt, path_ + ": " + what); }
 
   Result<std::uint64_t> one_number(Query query) const {
-    TOKVAULT_USE(use, db_, query);
+    TOKVAULT_ASSIGN(Statement use, db_.use(query));
     TOKVAULT_ASSIGN(const bool row, use.step());
     if (!row) return damaged("a header field is missing");
     return use.number(0);
@@ -446,7 +231,7 @@ class SqliteCatalog final : public Catalog {
 
   // That this is a catalog, of a version that this code knows, with the tables that it knows.
   Status check_schema() const {
-    TOKVAULT_USE(use, db_, kReadSchema);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kReadSchema));
     TOKVAULT_ASSIGN(const std::uint64_t application, one_number(kApplication));
     TOKVAULT_ASSIGN(const std::uint64_t version, one_number(kVersion));
     std::size_t tables = 0;
@@ -472,7 +257,7 @@ class SqliteCatalog final : public Catalog {
 
   Result<Meta> read_meta() const {
     TOKVAULT_TRY(check_schema());
-    TOKVAULT_USE(use, db_, kReadMeta);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kReadMeta));
     TOKVAULT_ASSIGN(const bool row, use.step());
     if (!row) return damaged("table meta: the row is missing");
     Meta meta;
@@ -498,12 +283,16 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status read_files(std::vector<CatalogFile>& out, std::uint64_t& sum) const {
-    TOKVAULT_USE(use, db_, kReadFiles);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kReadFiles));
     for (;;) {
       TOKVAULT_ASSIGN(const bool row, use.step());
       if (!row) return {};
       CatalogFile file;
       file.number = use.number(0);
+      // What does not fit its field would be cut to a value that the checksum may be right for.
+      if (use.number(1) > 0xff || use.number(2) > 0xffffffff) {
+        return damaged("table file, number " + std::to_string(file.number) + ": out of range");
+      }
       file.kind = static_cast<CatalogFile::Kind>(use.number(1));
       file.tenant = static_cast<std::uint32_t>(use.number(2));
       file.size_bytes = use.number(3);
@@ -521,7 +310,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status read_records(std::vector<CatalogRecord>& out, std::uint64_t& sum) const {
-    TOKVAULT_USE(use, db_, kReadRecords);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kReadRecords));
     for (;;) {
       TOKVAULT_ASSIGN(const bool row, use.step());
       if (!row) return {};
@@ -576,7 +365,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status write(const Meta& meta) {
-    TOKVAULT_USE(use, db_, kWriteMeta);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kWriteMeta));
     use.bind(meta.generation);
     use.bind(meta.next_file);
     use.bind(meta.vault_record);
@@ -586,7 +375,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status add(const CatalogFile& file, std::uint64_t& sum) {
-    TOKVAULT_USE(use, db_, kAddFile);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kAddFile));
     use.bind(file.number);
     use.bind(static_cast<std::uint64_t>(file.kind));
     use.bind(std::uint64_t{file.tenant});
@@ -602,7 +391,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status add(const CatalogRecord& record, std::uint64_t& sum) {
-    TOKVAULT_USE(use, db_, kPutRecord);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kPutRecord));
     use.bind(record.key);
     use.bind(record.value);
     use.bind(record.sequence);
@@ -613,7 +402,7 @@ class SqliteCatalog final : public Catalog {
 
   // Removes a file if it is there; `replacement`, if any, must be of the same kind.
   Status remove_row(std::uint64_t number, const CatalogFile* replacement, std::uint64_t& sum) {
-    TOKVAULT_USE(use, db_, kRemoveFile);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kRemoveFile));
     use.bind(number);
     TOKVAULT_ASSIGN(const bool row, use.step());
     if (!row) return {};
@@ -625,7 +414,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Status remove_row(ByteView key, std::uint64_t& sum) {
-    TOKVAULT_USE(use, db_, kRemoveRecord);
+    TOKVAULT_ASSIGN(Statement use, db_.use(kRemoveRecord));
     use.bind(key);
     TOKVAULT_ASSIGN(const bool row, use.step());
     if (!row) return {};
@@ -636,14 +425,12 @@ class SqliteCatalog final : public Catalog {
   const std::string path_;
   const bool read_only_;
   mutable std::mutex mutex_;
-  // All guarded by mutex_. What is known of the generation holds while the counter stays.
-  mutable Connection db_;
-  mutable bool known_ = false;
+  // All guarded by mutex_. The generation is known while the file's change counter is the one
+  // that it was read with; 0, which no catalog has, if it is not known.
+  mutable SqliteConnection db_{kSql};
   mutable std::uint64_t known_generation_ = 0;
   mutable std::uint32_t known_counter_ = 0;
 };
-
-#undef TOKVAULT_USE
 
 }  // namespace
 
@@ -655,7 +442,7 @@ Result<std::unique_ptr<Catalog>> make_sqlite_catalog(const std::string& path,
   std::error_code failed;
   const std::string absolute = std::filesystem::absolute(path, failed).string();
   if (failed || path.empty()) return Error(Errc::invalid, "not a path: " + path);
-  struct stat st {};
+  struct stat st{};
   if (::stat(absolute.c_str(), &st) != 0 && !(options.create && errno == ENOENT)) {
     return errno_error(errno, absolute);
   }

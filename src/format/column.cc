@@ -54,7 +54,14 @@ Field make_field(std::string_view text) {
   return f;
 }
 
-// Runs of letters and digits, with the digits at the end of a word apart, and everything between.
+bool is_even_hex(std::string_view s) {
+  return s.size() >= 4 && s.size() % 2 == 0 && std::all_of(s.begin(), s.end(), [](char c) {
+           return is_digit(c) || (c >= 'a' && c <= 'f');
+         });
+}
+
+// Runs of letters and digits, with the digits at the end of a word apart (unless the word is hex), and
+// everything between.
 void split_fields(std::string_view s, std::vector<Field>& out) {
   out.clear();
   std::size_t i = 0;
@@ -65,7 +72,7 @@ void split_fields(std::string_view s, std::vector<Field>& out) {
       const std::size_t letters_end = j;
       while (j < s.size() && is_digit(s[j])) ++j;
       const bool word_ends = j == s.size() || !(is_digit(s[j]) || is_letter(s[j]));
-      if (word_ends && letters_end > i && j > letters_end) {
+      if (word_ends && letters_end > i && j > letters_end && !is_even_hex(s.substr(i, j - i))) {
         out.push_back(make_field(s.substr(i, letters_end - i)));
         i = letters_end;
       } else {
@@ -77,12 +84,6 @@ void split_fields(std::string_view s, std::vector<Field>& out) {
     out.push_back(make_field(s.substr(i, j - i)));
     i = j;
   }
-}
-
-bool is_even_hex(std::string_view s) {
-  return s.size() >= 4 && s.size() % 2 == 0 && std::all_of(s.begin(), s.end(), [](char c) {
-           return is_digit(c) || (c >= 'a' && c <= 'f');
-         });
 }
 
 int nibble(char c) { return is_digit(c) ? c - '0' : c - 'a' + 10; }
@@ -103,7 +104,7 @@ Result<Buffer> encode_fields(const StringTable& strings, int level) {
         ops.push_back(kStep);
         append_varint(numbers, zigzag(static_cast<std::int64_t>(f.number) -
                                       static_cast<std::int64_t>(b->number)));
-      } else if (f.is_number) {
+      } else if (f.is_number && !(b && !b->is_number && is_even_hex(f.text))) {
         ops.push_back(kNumber);
         append_varint(numbers, f.number);
       } else if (is_even_hex(f.text)) {

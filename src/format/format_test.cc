@@ -184,21 +184,21 @@ TEST(Log, HeaderAndBatches) {
   file += encode_batch(h, "payload", 7, offset);
   BatchHeader got;
   ByteView payload;
-  EXPECT_EQ(*read_batch(file, 7, offset, got, payload), BatchState::whole);
+  EXPECT_EQ(*read_batch(file, 7, 0, offset, got, payload), BatchState::whole);
   EXPECT_EQ(payload, "payload");
   EXPECT_EQ(got.sequence, 9u);
-  EXPECT_EQ(*read_batch(file, 7, file.size(), got, payload), BatchState::end);
+  EXPECT_EQ(*read_batch(file, 7, 0, file.size(), got, payload), BatchState::end);
   for (std::size_t i = offset; i < file.size(); ++i) {
     Buffer bad = file;
     bad[i] ^= 4;
-    EXPECT_EQ(*read_batch(bad, 7, offset, got, payload), BatchState::torn) << i;
+    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, payload), BatchState::torn) << i;
     if (i > offset) {
-      EXPECT_EQ(*read_batch(ByteView(file).substr(0, i), 7, offset, got, payload),
+      EXPECT_EQ(*read_batch(ByteView(file).substr(0, i), 7, 0, offset, got, payload),
                 BatchState::torn);
     }
   }
   // A batch does not pass for one at another place or of another log.
-  EXPECT_EQ(*read_batch(file, 8, offset, got, payload), BatchState::torn);
+  EXPECT_EQ(*read_batch(file, 8, 0, offset, got, payload), BatchState::torn);
   EXPECT_TRUE(has_batch_after(file, 7, 0));
   EXPECT_FALSE(has_batch_after(file, 7, offset));
 }

@@ -96,10 +96,10 @@ Buffer encode_batch(BatchHeader h, ByteView payload, std::uint64_t number, std::
   return out;
 }
 
-Result<BatchState> read_batch(ByteView file, std::uint64_t number, std::uint64_t offset,
-                              BatchHeader& h, ByteView& payload) {
-  if (offset >= file.size()) return BatchState::end;
-  const ByteView head = file.substr(offset);
+Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
+                              std::uint64_t offset, BatchHeader& h, ByteView& payload) {
+  if (offset >= bytes.size()) return BatchState::end;
+  const ByteView head = bytes.substr(offset);
   ByteReader in(head);
   const auto magic = in.le<std::uint32_t>();
   h.flags = in.le<std::uint8_t>();
@@ -115,7 +115,7 @@ Result<BatchState> read_batch(ByteView file, std::uint64_t number, std::uint64_t
   h.checksum = in.le<std::uint64_t>();
   if (!in.ok() || magic != kBatchMagic || h.payload_size > in.left()) return BatchState::torn;
   payload = in.bytes(h.payload_size);
-  if (h.checksum != batch_checksum(head.substr(0, 40), payload, place_seed(number, offset)) ||
+  if (h.checksum != batch_checksum(head.substr(0, 40), payload, place_seed(number, base + offset)) ||
       zero16 != 0 || zero32 != 0) {
     return BatchState::torn;
   }
@@ -133,7 +133,7 @@ bool has_batch_after(ByteView file, std::uint64_t number, std::uint64_t offset) 
     if (at == ByteView::npos) return false;
     BatchHeader header;
     ByteView payload;
-    auto state = read_batch(file, number, at, header, payload);
+    auto state = read_batch(file, number, 0, at, header, payload);
     if (!state || *state == BatchState::whole) return true;
   }
 }

@@ -57,10 +57,10 @@ enum class BatchState {
   end,    // nothing begins here: the file ends
   torn,   // something begins here that is not a whole batch
 };
-// Looks at the batch at `offset` of the file. `unsupported` if it is whole but needs a cipher that
-// this version does not have.
-Result<BatchState> read_batch(ByteView file, std::uint64_t number, std::uint64_t offset,
-                              BatchHeader& header, ByteView& payload);
+// Looks at the batch at `offset` of `bytes`, which begin at `base` of the file. `unsupported` if it is
+// whole but needs a cipher that this version does not have.
+Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
+                              std::uint64_t offset, BatchHeader& header, ByteView& payload);
 // True if a whole batch begins anywhere after `offset`: then what is torn there is damage and not the
 // end of an interrupted write.
 bool has_batch_after(ByteView file, std::uint64_t number, std::uint64_t offset);

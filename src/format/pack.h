@@ -24,8 +24,9 @@ inline constexpr std::size_t kPackTrailerBytes = 32;
 inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 // A block takes segments until it holds this much text: about 4 k tokens.
 inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
-// A segment whose code is at least this long has a fingerprint and may be referred to from other files.
-inline constexpr std::uint64_t kSharedCodeBytes = 96;
+// A segment whose code is at least this long has a fingerprint. Only segments of at least as many tokens
+// (or bytes) are referred to from other files: whatever the code, they have one.
+inline constexpr std::uint64_t kSharedCodeBytes = 64;
 inline constexpr std::size_t kFingerprintBytes = 3;
 
 struct PackHeader {

@@ -141,6 +141,22 @@ TableCounts counts_of(const Tables& t) {
           {t.segment_counts[kTokenStream], t.segment_counts[kByteStream]}};
 }
 
+std::uint64_t node_text_bytes(const Tables& t, const std::vector<std::uint64_t>& text_sizes) {
+  std::uint64_t total = 0;
+  auto add = [&](std::uint32_t form, std::uint32_t begin) {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t i = info.has_inline ? 1 : 0; i < info.ref_count(); ++i) {
+      const SegmentRef ref = t.refs[begin + i];
+      if (info.segment_holes[i - (info.has_inline ? 1 : 0)] == Hole::text && !ref.is_external()) {
+        total += text_sizes[ref.number()];
+      }
+    }
+  };
+  for (const Node& n : t.nodes) add(n.form, n.refs_begin);
+  for (const Row& r : t.rows) add(r.form, r.refs_begin);
+  return total;
+}
+
 Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level) {
   std::array<Buffer, kTableParts> parts;
   auto part = [&](TablePart p) -> Buffer& { return parts[static_cast<std::size_t>(p)]; };

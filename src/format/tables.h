@@ -136,6 +136,9 @@ struct TableCounts {
   std::array<std::uint64_t, kStreams> segments{};
 };
 TableCounts counts_of(const Tables& tables);
+// The bytes of text in all nodes and conversations, each counted once, from the bytes of each local
+// token segment. What a repeated message costs less than its text is the gain of sharing prefixes.
+std::uint64_t node_text_bytes(const Tables& tables, const std::vector<std::uint64_t>& text_sizes);
 
 // Decodes all parts; every number in the result is in range. `corrupt` otherwise.
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,

@@ -27,12 +27,8 @@ class FormWalker {
         depth_(depth) {}
 
   Status run() {
-    if (!json::is_utf8({begin_, static_cast<std::size_t>(end_ - begin_)})) {
-      return Error(Errc::invalid, "malformed form: not valid UTF-8");
-    }
     if (!at('{')) fail("not an object");
-    if (error_ == nullptr && object(depth_ + 1) && p_ != end_) fail("something follows the object");
-    if (error_ == nullptr && next_ != values_.size()) fail("more values than holes");
+    if (is_one_value() && next_ != values_.size()) fail("more values than holes");
     if (error_ == nullptr) return {};
     return Error(Errc::invalid, std::string("malformed form: ") + error_ + ", at byte " +
                                     std::to_string(p_ - begin_ + 1));
@@ -44,6 +40,14 @@ class FormWalker {
     return false;
   }
   bool at(char c) const { return p_ != end_ && *p_ == c; }
+
+  bool is_one_value() {
+    if (!json::is_utf8({begin_, static_cast<std::size_t>(end_ - begin_)})) {
+      return fail("not valid UTF-8");
+    }
+    if (error_ != nullptr || !value(depth_)) return false;
+    return p_ == end_ || fail("something follows the value");
+  }
 
   // The raw text of the string at p_, without quotes.
   bool string(std::string_view& raw) {
@@ -67,13 +71,14 @@ class FormWalker {
 
   // One way to write each string, so that equal keys and equal messages are equal bytes.
   static bool is_canonical(std::string_view raw) {
-    const std::string quoted = "\"" + std::string(raw) + "\"";
+    std::string quoted("\"");
+    quoted.append(raw).append("\"");
     std::string scratch(quoted.size() + 8, '\0');
     std::string_view text;
     const char* why = nullptr;
     std::string again;
-    return json::scan_string(quoted.data() + 1, quoted.data() + quoted.size(), scratch.data(),
-                             text, why) != nullptr &&
+    return json::scan_string(quoted.data() + 1, quoted.data() + quoted.size(), scratch.data(), text,
+                             why) != nullptr &&
            json::append_string(text, again) && again == quoted;
   }
 
@@ -169,7 +174,8 @@ class FormWalker {
       const char* const end = begin + value.bytes.size();
       if (json::scan_number(begin, end) != end) return fail("a value that is not a number");
     }
-    if (item.hole == static_cast<char>(Hole::json) && !is_json(value.bytes, static_cast<int>(path_.size()))) {
+    if (item.hole == static_cast<char>(Hole::json) &&
+        !is_json(value.bytes, static_cast<int>(path_.size()))) {
       return fail("a value that is not minified JSON");
     }
     return true;
@@ -180,8 +186,7 @@ class FormWalker {
     for (char c : text) {
       if (static_cast<unsigned char>(c) < 0x20) return false;  // a hole, or not minified
     }
-    const std::string object = "{\"\":" + std::string(text) + "}";
-    return static_cast<bool>(FormWalker(object, {}, false, {}, depth).run());
+    return FormWalker(text, {}, false, {}, depth).is_one_value();
   }
 
   const char* begin_;

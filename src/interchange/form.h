@@ -45,9 +45,9 @@ struct FormItem {
     bool in_array = false;
     std::string_view key;  // as in the form, escaped
   };
-  std::span<const Step> path;  // from the outermost object inwards
-  char hole = 0;               // 0: written in the form itself
-  std::string_view raw;        // then its JSON text
+  std::span<const Step> path;    // from the outermost object inwards
+  char hole = 0;                 // 0: written in the form itself
+  std::string_view raw;          // then its JSON text
   const Value* value = nullptr;  // of a hole that has one
 };
 

@@ -2,8 +2,8 @@
 //
 // What becomes a hole is decided by key and size alone (append_string_value), never by what was
 // seen before, so that the same message has the same form wherever it stands.
-#include <cmath>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <unordered_set>
@@ -22,8 +22,6 @@ constexpr std::size_t kNumbersMin = 8;
 constexpr std::size_t kLinearKeysMax = 16;
 // The count of an array whose bytes are not a whole number of elements.
 constexpr std::size_t kBrokenCount = std::string::npos;
-// Integers from here on are milliseconds: as seconds they would lie after the year 5138.
-constexpr std::int64_t kFirstMs = 100'000'000'000;
 
 // The text of an integer in [0, 2^32) without sign, exponent or leading zero.
 bool parse_token(std::string_view text, Token& token) {
@@ -53,9 +51,9 @@ struct Sink {
 
 // A field that may be the time of the conversation.
 struct TimeField {
-  int rank = 0;                // of its key; 0 is preferred
+  int rank = 0;  // of its key; 0 is preferred
   std::int64_t time_ms = 0;
-  Hole hole = Hole::scalar;    // time_s or time_ms if exactly that can be written back
+  Hole hole = Hole::scalar;     // time_s or time_ms if exactly that can be written back
   std::size_t form_offset = 0;  // of its hole
   std::size_t value_index = 0;
 };
@@ -107,7 +105,7 @@ struct JsonReader::Impl {
 
   std::unique_ptr<char[]> scratch_;
   std::size_t scratch_size_ = 0;
-  std::vector<std::string_view> keys_;  // of all objects that are open
+  std::vector<std::string_view> keys_;    // of all objects that are open
   std::deque<std::string> escaped_keys_;  // what keys_ points to where the input has escapes
   std::vector<Token> tokens_;
 };
@@ -165,9 +163,8 @@ bool JsonReader::Impl::value(Sink sink, KeyKind kind, int depth) {
       return true;
     }
     case '{':
-      return object(sink.form, depth + 1, [&](std::string_view key) {
-        return value(sink, key_kind(key), depth + 1);
-      });
+      return object(sink.form, depth + 1,
+                    [&](std::string_view key) { return value(sink, key_kind(key), depth + 1); });
     case '[':
       if (number_array(sink, false) == Numbers::yes) return true;
       return array(sink, kind, depth + 1);
@@ -341,8 +338,8 @@ bool JsonReader::Impl::read_message(Message& message, int depth) {
       return fail("token array \"" + name + "\" ends within an element");
     }
     if (content_tokens && count != *content_tokens) {
-      return fail("token array \"" + name + "\" has " + std::to_string(count) +
-                  " elements for " + std::to_string(*content_tokens) + " tokens");
+      return fail("token array \"" + name + "\" has " + std::to_string(count) + " elements for " +
+                  std::to_string(*content_tokens) + " tokens");
     }
   }
   return true;
@@ -359,21 +356,24 @@ bool JsonReader::Impl::token_arrays(Sink sink, int depth,
     skip();
     if (!at('{')) return false;
     std::size_t types = 0;
-    return object(sink.form, depth + 1, [&](std::string_view type_name) {
-      const auto type = element_type(type_name);
-      skip();
-      std::string_view text;
-      Value value;
-      if (!type || ++types > 1 || !at('"') || !string(text) ||
-          !json::decode_base64(text, value.bytes)) {
-        return false;
-      }
-      const std::size_t size = element_size(*type);
-      counts.emplace_back(name, value.bytes.size() % size == 0 ? value.bytes.size() / size
-                                                               : kBrokenCount);
-      sink.hole(Hole::binary, std::move(value));
-      return true;
-    }) && types == 1;
+    return object(sink.form, depth + 1,
+                  [&](std::string_view type_name) {
+                    const auto type = element_type(type_name);
+                    skip();
+                    std::string_view text;
+                    Value value;
+                    if (!type || ++types > 1 || !at('"') || !string(text) ||
+                        !json::decode_base64(text, value.bytes)) {
+                      return false;
+                    }
+                    const std::size_t size = element_size(*type);
+                    counts.emplace_back(name, value.bytes.size() % size == 0
+                                                  ? value.bytes.size() / size
+                                                  : kBrokenCount);
+                    sink.hole(Hole::binary, std::move(value));
+                    return true;
+                  }) &&
+           types == 1;
   });
   if (ok && !counts.empty()) return true;
   p_ = start;
@@ -433,17 +433,15 @@ bool JsonReader::Impl::time_field(Sink sink, int rank, std::optional<TimeField>&
     ms = parse_iso8601(text.substr(1, text.size() - 2));
   } else if (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')) {
     std::int64_t integer = 0;
-    const auto [after, failed] =
-        std::from_chars(text.data(), text.data() + text.size(), integer);
+    const auto [after, failed] = std::from_chars(text.data(), text.data() + text.size(), integer);
     if (failed == std::errc() && after == text.data() + text.size()) {
-      const bool is_ms = integer >= kFirstMs || integer <= -kFirstMs;
-      ms = is_ms ? integer : integer * 1000;
-      if (text != "-0") field.hole = is_ms ? Hole::time_ms : Hole::time_s;
+      ms = ms_of_integer(integer);
+      if (text != "-0") field.hole = *ms == integer ? Hole::time_ms : Hole::time_s;
     } else {
       double number = 0;
       (void)std::from_chars(text.data(), text.data() + text.size(), number);
-      const double exact = std::abs(number) >= static_cast<double>(kFirstMs) ? number
-                                                                             : number * 1000;
+      const double exact =
+          std::abs(number) >= static_cast<double>(kFirstMs) ? number : number * 1000;
       if (std::abs(exact) < 1e15) ms = std::llround(exact);
     }
   }

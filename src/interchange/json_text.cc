@@ -244,9 +244,7 @@ const char* scan_string(const char* p, const char* end, char* scratch, std::stri
   return nullptr;
 }
 
-bool is_utf8(std::string_view text) {
-  return simdjson::validate_utf8(text.data(), text.size());
-}
+bool is_utf8(std::string_view text) { return simdjson::validate_utf8(text.data(), text.size()); }
 
 bool append_string(std::string_view text, std::string& out) {
   out.push_back('"');
@@ -263,8 +261,12 @@ bool append_string(std::string_view text, std::string& out) {
       if (is_high_surrogate(before) && is_low_surrogate(surrogate)) return false;
       before = surrogate;
       static constexpr char kDigits[] = "0123456789abcdef";
-      const char escape[] = {'\\', 'u', 'd', kDigits[(surrogate >> 8) & 15],
-                             kDigits[(surrogate >> 4) & 15], kDigits[surrogate & 15]};
+      const char escape[] = {'\\',
+                             'u',
+                             'd',
+                             kDigits[(surrogate >> 8) & 15],
+                             kDigits[(surrogate >> 4) & 15],
+                             kDigits[surrogate & 15]};
       out.append(escape, sizeof escape);
       text.remove_prefix(3);
       continue;

@@ -53,8 +53,7 @@ class FileSource : public Source {
   Result<std::string_view> peek() {
     char bytes[4];
     while (head_.size() < sizeof bytes) {
-      TOKVAULT_ASSIGN(const std::size_t count,
-                      read_file_bytes(bytes, sizeof bytes - head_.size()));
+      TOKVAULT_ASSIGN(const std::size_t count, read_file_bytes(bytes, sizeof bytes - head_.size()));
       if (count == 0) break;
       head_.append(bytes, count);
     }
@@ -196,8 +195,9 @@ class ZstdSource : public Source {
   static Error decode_error(std::size_t code) {
     switch (ZSTD_getErrorCode(code)) {
       case ZSTD_error_frameParameter_windowTooLarge:
-        return Error(Errc::exhausted,
-                     "the zstd data needs a window above 128 MB; compress it with --long=27 or less");
+        return Error(
+            Errc::exhausted,
+            "the zstd data needs a window above 128 MB; compress it with --long=27 or less");
       case ZSTD_error_memory_allocation:
         return Error(Errc::exhausted, "no memory for zstd");
       default:
@@ -277,15 +277,15 @@ class LineReaderImpl : public LineReader {
   }
 
   Result<bool> next_unnamed(Line& line) {
-    std::size_t searched = 0;  // of the line
+    std::size_t searched = 0;       // of the line
     std::uint64_t passed_over = 0;  // of a line that is too long
     while (true) {
       const char* const from = buffer_.data() + begin_ + searched;
       const std::size_t size = end_ - begin_ - searched;
       const void* const newline = size == 0 ? nullptr : std::memchr(from, '\n', size);
       if (newline != nullptr) {
-        const auto length = static_cast<std::size_t>(static_cast<const char*>(newline) -
-                                                     (buffer_.data() + begin_));
+        const auto length =
+            static_cast<std::size_t>(static_cast<const char*>(newline) - (buffer_.data() + begin_));
         give(line, length, 1, passed_over);
         return true;
       }
@@ -339,7 +339,7 @@ Result<FileSource> open_file(const std::string& path) {
   } else {
     TOKVAULT_ASSIGN(file, File::open(path, O_RDONLY));
   }
-  struct stat st {};
+  struct stat st{};
   if (::fstat(file.fd(), &st) != 0) return errno_error(errno, path);
   if (S_ISDIR(st.st_mode)) return Error(Errc::invalid, path + " is a folder, not a file");
   return FileSource(std::move(file),

@@ -1,9 +1,17 @@
 #include "interchange/time_text.h"
 
+#include <charconv>
 #include <chrono>
+#include <cstdio>
+#include <string>
+
+#include "base/clock.h"
+#include "tokvault/interchange.h"
 
 namespace tokvault {
 namespace {
+
+constexpr std::int64_t kDayMs = 86'400'000;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -38,38 +46,93 @@ std::optional<std::int64_t> parse_zone(std::string_view text) {
   return west ? -ms : ms;
 }
 
-}  // namespace
-
-std::optional<std::int64_t> parse_iso8601(std::string_view text) {
-  using std::chrono::year_month_day, std::chrono::sys_days;
+// "2026-11-21" from the front, as milliseconds.
+std::optional<std::int64_t> take_date(std::string_view& text) {
   const int year = take_number(text, 4);
   if (year < 0 || !take(text, "-")) return std::nullopt;
   const int month = take_number(text, 2);
   if (month < 0 || !take(text, "-")) return std::nullopt;
   const int day = take_number(text, 2);
-  if (day < 0 || !take(text, "Tt ")) return std::nullopt;
+  if (day < 0) return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year{year},
+                                         std::chrono::month{static_cast<unsigned>(month)},
+                                         std::chrono::day{static_cast<unsigned>(day)}};
+  if (!date.ok()) return std::nullopt;
+  return std::chrono::sys_days{date}.time_since_epoch().count() * kDayMs;
+}
+
+// "10:00:00.123" from the front, as milliseconds; seconds may be left out if not needed.
+std::optional<std::int64_t> take_time_of_day(std::string_view& text, bool needs_seconds) {
   const int hour = take_number(text, 2);
   if (hour < 0 || hour > 23 || !take(text, ":")) return std::nullopt;
   const int minute = take_number(text, 2);
-  if (minute < 0 || minute > 59 || !take(text, ":")) return std::nullopt;
-  const int second = take_number(text, 2);  // 60 is a leap second
-  if (second < 0 || second > 60) return std::nullopt;
+  if (minute < 0 || minute > 59) return std::nullopt;
+  int second = 0;
   int ms = 0;
-  if (take(text, ".,")) {
-    int scale = 100;
-    if (text.empty() || !is_digit(text[0])) return std::nullopt;
-    for (; !text.empty() && is_digit(text[0]); text.remove_prefix(1), scale /= 10) {
-      ms += scale * (text[0] - '0');
+  if (take(text, ":")) {
+    second = take_number(text, 2);
+    if (second < 0 || second > 60) return std::nullopt;  // 60 is a leap second
+    if (take(text, ".,")) {
+      if (text.empty() || !is_digit(text[0])) return std::nullopt;
+      for (int scale = 100; !text.empty() && is_digit(text[0]); scale /= 10) {
+        ms += scale * (text[0] - '0');
+        text.remove_prefix(1);
+      }
     }
+  } else if (needs_seconds) {
+    return std::nullopt;
   }
+  return ((hour * 60 + minute) * 60 + second) * std::int64_t{1000} + ms;
+}
+
+}  // namespace
+
+std::optional<std::int64_t> parse_iso8601(std::string_view text) {
+  const auto day_ms = take_date(text);
+  if (!day_ms || !take(text, "Tt ")) return std::nullopt;
+  const auto ms = take_time_of_day(text, true);
   const auto zone_ms = parse_zone(text);
-  const year_month_day date{std::chrono::year{year},
-                            std::chrono::month{static_cast<unsigned>(month)},
-                            std::chrono::day{static_cast<unsigned>(day)}};
-  if (!zone_ms || !date.ok()) return std::nullopt;
-  const std::int64_t days = sys_days{date}.time_since_epoch().count();
-  const std::int64_t seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-  return seconds * 1000 + ms - *zone_ms;
+  if (!ms || !zone_ms) return std::nullopt;
+  return *day_ms + *ms - *zone_ms;
+}
+
+Result<std::int64_t> parse_time_ms(std::string_view text) {
+  const auto refuse = [whole = std::string(text)] {
+    return Error(Errc::invalid, "\"" + whole +
+                                    "\" is not a time (2026-11-21, 2026-11-21T10:00:00Z, or "
+                                    "seconds or milliseconds since 1970)");
+  };
+  std::int64_t integer = 0;
+  const char* const end = text.data() + text.size();
+  if (const auto [after, failed] = std::from_chars(text.data(), end, integer);
+      failed == std::errc() && after == end) {
+    const std::int64_t ms = ms_of_integer(integer);
+    if (ms < kTimeMsMin || ms > kTimeMsMax) return refuse();
+    return ms;
+  }
+  const auto day_ms = take_date(text);
+  if (!day_ms) return refuse();
+  if (text.empty()) return *day_ms;
+  if (!take(text, "Tt ")) return refuse();
+  const auto ms = take_time_of_day(text, false);
+  if (!ms) return refuse();
+  const auto zone_ms = text.empty() ? 0 : parse_zone(text);
+  if (!zone_ms) return refuse();
+  return *day_ms + *ms - *zone_ms;
+}
+
+std::string format_time_ms(std::int64_t time_ms) {
+  const std::int64_t day = day_of_ms(time_ms);
+  const int ms = static_cast<int>(time_ms - day * kDayMs);
+  char text[32];
+  std::snprintf(text, sizeof text, "T%02d:%02d:%02d", ms / 3'600'000, ms / 60'000 % 60,
+                ms / 1000 % 60);
+  std::string out = day_name(day) + text;
+  if (ms % 1000 != 0) {
+    std::snprintf(text, sizeof text, ".%03d", ms % 1000);
+    out += text;
+  }
+  return out + "Z";
 }
 
 }  // namespace tokvault

@@ -8,6 +8,12 @@
 
 namespace tokvault {
 
+// Integers from here on are milliseconds: as seconds they would lie after the year 5138.
+inline constexpr std::int64_t kFirstMs = 100'000'000'000;
+// Milliseconds of an integer that is one or the other.
+constexpr std::int64_t ms_of_integer(std::int64_t v) {
+  return v >= kFirstMs || v <= -kFirstMs ? v : v * 1000;
+}
 // The first and last millisecond of the years 1 to 9999, since 1970.
 inline constexpr std::int64_t kTimeMsMin = -62'135'596'800'000;
 inline constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;

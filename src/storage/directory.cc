@@ -69,7 +69,7 @@ Result<std::vector<std::string>> entries_of(const std::string& path) {
 
 // What is at a path (not followed if it is a link), or nothing.
 Result<std::optional<struct stat>> look_at(const std::string& path) {
-  struct stat st {};
+  struct stat st{};
   if (::lstat(path.c_str(), &st) == 0) return std::optional(st);
   if (errno == ENOENT || errno == ENOTDIR) return std::optional<struct stat>();
   return errno_error(errno, "stat " + path);
@@ -330,7 +330,7 @@ class DirectoryBackend final : public Backend {
     TOKVAULT_TRY(check_writable());
     const std::string path = path_of(kLockFile);
     TOKVAULT_ASSIGN(File file, File::open(path, O_RDWR | O_CREAT));
-    struct flock whole {};
+    struct flock whole{};
     whole.l_type = F_WRLCK;
     whole.l_whence = SEEK_SET;
     if (::fcntl(file.fd(), F_OFD_SETLK, &whole) != 0) {
@@ -550,7 +550,7 @@ Result<std::unique_ptr<Backend>> make_directory_backend(const std::string& path,
   if (!absolute.has_filename()) absolute = absolute.parent_path();
   const std::string root = absolute.string();
   if (options.create) TOKVAULT_TRY(create_root(root));
-  struct stat st {};
+  struct stat st{};
   if (::stat(root.c_str(), &st) != 0) return errno_error(errno, root);
   if (!S_ISDIR(st.st_mode)) return Error(Errc::invalid, root + " is not a directory");
   return std::unique_ptr<Backend>(std::make_unique<DirectoryBackend>(root, options.read_only));

@@ -96,8 +96,8 @@ Result<std::vector<BlobInfo>> MemoryBackend::list(std::string_view folder) const
   const std::string prefix = std::string(folder) + "/";
   std::vector<BlobInfo> out;
   const std::shared_lock lock(mutex_);
-  for (auto it = blobs_.lower_bound(prefix);
-       it != blobs_.end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = blobs_.lower_bound(prefix); it != blobs_.end() && it->first.starts_with(prefix);
+       ++it) {
     out.push_back({it->first, it->second.bytes.size()});
   }
   return out;

@@ -2,18 +2,18 @@
 //
 // Up to kShortMax bytes: an array with the merge that each token would make with the next one; the
 // smallest entry is found by a scan, which the compiler turns into a few vector instructions, and
-// nothing is moved: merged tokens leave a hole. The entry is (index of the merged token, position) in
-// one integer, so that the smallest is the right one of equals, too.
+// nothing is moved: merged tokens leave a hole. The entry is (index of the merged token, position)
+// in one integer, so that the smallest is the right one of equals, too.
 //
 // Longer: in windows. A sequence of tokens is what merging makes of its bytes if, and only if, each
 // two neighbours in it are what merging makes of *their* bytes. (Follow the merging of the whole up
 // to the first merge across a boundary that should have stayed. Until then, what happened inside
-// the two tokens at that boundary is what happens when these two are merged alone: the best merge of
-// all, if it is in there, is also the best in there. So merging the two alone makes that merge, too.)
-// So a window is merged, cut at a boundary well before its end, where what follows has no say any
-// more; the next window begins at the cut; and that the cut was right is checked by merging the two
-// tokens beside it. If it is wrong another cut is tried, then a larger window, in the end the whole.
-// This keeps memory small and speed the same for a piece of any length.
+// the two tokens at that boundary is what happens when these two are merged alone: the best merge
+// of all, if it is in there, is also the best in there. So merging the two alone makes that merge,
+// too.) So a window is merged, cut at a boundary well before its end, where what follows has no say
+// any more; the next window begins at the cut; and that the cut was right is checked by merging the
+// two tokens beside it. If it is wrong another cut is tried, then a larger window, in the end the
+// whole. This keeps memory small and speed the same for a piece of any length.
 //
 // Windows that had to grow beyond kShortMax: a heap, n log n.
 #include "tokenizer/merge.h"
@@ -55,7 +55,7 @@ std::size_t Merger::merge_short(std::string_view piece, std::uint32_t* out) cons
   for (std::size_t i = 0; i < size; ++i) {
     index[i] = vocabulary_.byte_index(byte(i));
     next[i] = static_cast<std::uint8_t>(i + 1);
-    previous[i] = static_cast<std::uint8_t>(i - 1);
+    previous[i] = static_cast<std::uint8_t>(i == 0 ? 0 : i - 1);
   }
   for (std::size_t i = 0; i + 1 < size; ++i) {
     merges[i] = packed(vocabulary_.byte_pair(byte(i), byte(i + 1)), i);
@@ -79,9 +79,11 @@ std::size_t Merger::merge_short(std::string_view piece, std::uint32_t* out) cons
     next[at] = static_cast<std::uint8_t>(behind);
     previous[behind] = static_cast<std::uint8_t>(at);
     merges[gone] = kNoMerge;
+    const std::size_t before = previous[at];
+    // The two look-ups mostly wait for memory: let them wait together.
+    if (at != 0) vocabulary_.prefetch_pair(index[before], merged);
     merges[at] = behind == size ? kNoMerge : packed(vocabulary_.pair(merged, index[behind]), at);
     if (at != 0) {
-      const std::size_t before = previous[at];
       merges[before] = packed(vocabulary_.pair(index[before], merged), before);
     }
   }
@@ -99,8 +101,7 @@ void Merger::merge_heap(std::string_view piece, std::vector<std::uint32_t>& out)
   nodes_.resize(size);
   heap_.clear();
   for (std::uint32_t i = 0; i < size; ++i) {
-    const std::uint32_t merged =
-        i + 1 < size ? vocabulary_.byte_pair(byte(i), byte(i + 1)) : kNone;
+    const std::uint32_t merged = i + 1 < size ? vocabulary_.byte_pair(byte(i), byte(i + 1)) : kNone;
     nodes_[i] = {vocabulary_.byte_index(byte(i)), merged, i - 1, i + 1};
     if (merged != kNone) heap_.push_back(entry(merged, i));
   }
@@ -118,8 +119,8 @@ void Merger::merge_heap(std::string_view piece, std::vector<std::uint32_t>& out)
     std::pop_heap(heap_.begin(), heap_.end(), later);
     heap_.pop_back();
     Node& node = nodes_[at];
-    // Entries are not removed when they become stale. A token that was merged into the one before it
-    // has no merge any more.
+    // Entries are not removed when they become stale. A token that was merged into the one before
+    // it has no merge any more.
     if (node.merged != merged) continue;
     Node& gone = nodes_[node.next];
     gone.merged = kNone;
@@ -150,11 +151,13 @@ bool Merger::stand_apart(std::uint32_t left, std::uint32_t right) {
 }
 
 void Merger::merge(std::string_view piece, std::vector<std::uint32_t>& out) {
+  const std::string_view all = piece;
+  const std::size_t out_size = out.size();
   std::size_t size = kShortMax;  // of the window
   merge_whole(piece.substr(0, size), window_);
   while (size < piece.size()) {
-    // [window_ is what merging makes of piece[0, size), and its first token stands apart from the
-    // last one in `out`.]
+    // Here window_ is what merging makes of piece[0, size), and its first token stands apart from
+    // the last one in `out`.
     std::size_t count = window_.size();
     std::size_t cut = size;
     const auto step_back = [&] { cut -= vocabulary_.bytes(window_[--count]).size(); };
@@ -171,9 +174,16 @@ void Merger::merge(std::string_view piece, std::vector<std::uint32_t>& out) {
       piece.remove_prefix(cut);
       size = kShortMax;
       window_.swap(ahead_);
-    } else {
-      size *= kWindowGrowth;
-      merge_whole(piece.substr(0, size), window_);
+      continue;
+    }
+    const std::uint32_t first = window_[0];
+    size *= kWindowGrowth;
+    merge_whole(piece.substr(0, size), window_);
+    if (out.size() > out_size && window_[0] != first && !stand_apart(out.back(), window_[0])) {
+      // The cut before this window was right for what the window showed, and is wrong now.
+      out.resize(out_size);
+      merge_whole(all, window_);
+      break;
     }
   }
   out.insert(out.end(), window_.begin(), window_.end());

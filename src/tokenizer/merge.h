@@ -1,8 +1,8 @@
 // Byte-pair merging: from the bytes of one piece to its tokens.
 //
-// The definition: begin with one token a byte; as long as two neighbours together are a token, merge
-// those whose token comes first in the order of ids (of equals the leftmost). Done literally that is
-// quadratic; merge.cc says what is done instead.
+// The definition: begin with one token a byte; as long as two neighbours together are a token,
+// merge those whose token comes first in the order of ids (of equals the leftmost). Done literally
+// that is quadratic; merge.cc says what is done instead.
 #ifndef TOKVAULT_TOKENIZER_MERGE_H_
 #define TOKVAULT_TOKENIZER_MERGE_H_
 
@@ -29,7 +29,7 @@ class Merger {
 
  private:
   struct Node {
-    std::uint32_t index;  // the token that begins here
+    std::uint32_t index;   // the token that begins here
     std::uint32_t merged;  // with the token behind it, or kNone
     std::uint32_t previous;
     std::uint32_t next;

@@ -10,8 +10,8 @@
 //   U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]      L = [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 //
 // There are two implementations of "the piece that begins here". The fast one knows ASCII; as soon
-// as a byte above 0x7f could have a say, it leaves the piece (or its rest) to the general one, which
-// knows everything. They are tested against each other by way of the original's ids.
+// as a byte above 0x7f could have a say, it leaves the piece (or its rest) to the general one,
+// which knows everything. They are tested against each other by way of the original's ids.
 #include "tokenizer/splitter.h"
 
 #include <bit>
@@ -93,8 +93,8 @@ inline CodePoint high_code_point(const Byte* p, const Byte* end) {
       if (c >= 0x800 && cls != kSurrogate) return {cls, 3};
     }
   } else if (left >= 4 && continues(p[1]) && continues(p[2]) && continues(p[3])) {
-    const std::uint32_t c = (lead & 0xf) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 |
-                            (p[3] & 0x3fu);
+    const std::uint32_t c =
+        (lead & 0xf) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
     if (c >= 0x10000 && c <= 0x10ffff) return {class_of(c), 4};
   }
   return {kOther, 1};
@@ -324,8 +324,7 @@ inline const Byte* piece(const Byte* p, const Byte* end) {
 }
 
 template <Pattern kPattern>
-std::size_t split(const Byte** position, const Byte* end, const char** ends,
-                  std::size_t capacity) {
+std::size_t split(const Byte** position, const Byte* end, const char** ends, std::size_t capacity) {
   const Byte* p = *position;
   std::size_t count = 0;
   while (count != capacity && p != end) {

@@ -1,9 +1,9 @@
 // Splits text into the pieces that byte-pair merging never crosses.
 //
 // The original tokenizers split with a regular expression (with look-ahead, over Unicode classes);
-// here the two expressions are written out by hand (splitter.cc quotes them). The splitter is total:
-// it takes any bytes. A byte that is not part of well-formed UTF-8 counts as one code point of the
-// class "other" (like an emoji); so do the three bytes of a lone surrogate, each by itself.
+// here the two expressions are written out by hand (splitter.cc quotes them). The splitter is
+// total: it takes any bytes. A byte that is not part of well-formed UTF-8 counts as one code point
+// of the class "other" (like an emoji); so do the three bytes of a lone surrogate, each by itself.
 #ifndef TOKVAULT_TOKENIZER_SPLITTER_H_
 #define TOKVAULT_TOKENIZER_SPLITTER_H_
 

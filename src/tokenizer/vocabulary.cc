@@ -70,10 +70,9 @@ Error line_error(std::uint32_t line, const std::string& what) {
   return Error(Errc::invalid, "rank file: line " + std::to_string(line) + ": " + what);
 }
 
-inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  const unsigned __int128 product = static_cast<unsigned __int128>(a ^ 0x9e3779b97f4a7c15u) *
-                                    (b ^ 0xd6e8feb86659fd93u);
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+inline std::uint64_t mix(std::uint64_t hash, std::uint64_t word) {
+  const std::uint64_t h = (hash ^ word) * 0xd6e8feb86659fd93u;
+  return h ^ h >> 32;
 }
 
 }  // namespace
@@ -87,11 +86,12 @@ struct Vocabulary::Entry {
 
 // Where the parts of an image begin.
 struct Vocabulary::Layout {
-  std::size_t tokens, byte_pairs, byte_index, offsets, ids, text, end;
+  std::size_t tokens, joints, byte_pairs, byte_index, offsets, ids, text, end;
   Layout(std::uint64_t count, std::uint64_t text_size, std::uint64_t token_slots,
          std::uint64_t pair_slots)
       : tokens(kHeaderSize + pair_slots * 8),
-        byte_pairs(tokens + token_slots * 8),
+        joints(tokens + token_slots * 8),
+        byte_pairs(joints + kJointWords * 8),
         byte_index(byte_pairs + 65536 * 4),
         offsets(byte_index + 256 * 4),
         ids(offsets + (count + 1) * 4),
@@ -205,6 +205,7 @@ void Vocabulary::point(char* base) {
   size_ = at.end;
   pairs_ = reinterpret_cast<std::uint64_t*>(base + kHeaderSize);
   tokens_ = reinterpret_cast<std::uint64_t*>(base + at.tokens);
+  joints_ = reinterpret_cast<std::uint64_t*>(base + at.joints);
   byte_pairs_ = reinterpret_cast<std::uint32_t*>(base + at.byte_pairs);
   byte_index_ = reinterpret_cast<std::uint32_t*>(base + at.byte_index);
   offsets_ = reinterpret_cast<std::uint32_t*>(base + at.offsets);
@@ -233,16 +234,30 @@ Status Vocabulary::fill_tokens(const std::vector<Entry>& entries) {
     while (tokens_[i] != kEmptyToken) {
       if (++i == token_slots_) i = 0;
     }
-    tokens_[i] = std::uint64_t{index} << 43 | std::uint64_t{offsets_[index]} << 16 |
-                 (hash & 0xffff);
+    tokens_[i] =
+        std::uint64_t{index} << 43 | std::uint64_t{offsets_[index]} << 16 | (hash & 0xffff);
   }
   for (int byte = 0; byte < 256; ++byte) {
     if (byte_index_[byte] == kNone) {
-      return Error(Errc::invalid, "rank file: no token for the single byte " +
-                                      std::to_string(byte));
+      return Error(Errc::invalid,
+                   "rank file: no token for the single byte " + std::to_string(byte));
     }
   }
   return {};
+}
+
+void Vocabulary::fill_joints() {
+  std::fill_n(joints_, kJointWords, 0);
+  for (std::uint32_t index = 0; index < count_; ++index) {
+    const std::string_view token = bytes(index);
+    for (std::size_t k = 1; k < token.size(); ++k) {
+      const char* const p = token.data() + k;
+      if (byte_at(p - 1) < 0x80 || byte_at(p) < 0xc0) continue;
+      const bool wide = k >= 2 && token.size() - k >= 2;
+      const std::uint32_t joint = wide ? four_joint(p) : two_joint(p);
+      joints_[joint / 64] |= std::uint64_t{1} << joint % 64;
+    }
+  }
 }
 
 std::vector<std::uint64_t> Vocabulary::find_pairs() const {
@@ -308,6 +323,7 @@ Result<std::unique_ptr<const Vocabulary>> Vocabulary::parse(ByteView rank_file) 
   v->pair_slots_ = static_cast<std::uint32_t>(gap);
   v->point(reinterpret_cast<char*>(v->owned_.data()));
   v->fill_pairs(pairs);
+  v->fill_joints();
 
   char* const header = reinterpret_cast<char*>(v->owned_.data());
   const std::uint32_t fields[] = {v->count_, v->text_size_, v->token_slots_, v->pair_slots_,

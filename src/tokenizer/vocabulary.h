@@ -1,21 +1,21 @@
 // Vocabulary: the tokens of a byte-pair encoding and the tables that merging needs.
 //
-// A token is known inside by its *index*: its place in the order of ids, which is the order in which
-// merges are preferred. Ids come in and go out at the edges only.
+// A token is known inside by its *index*: its place in the order of ids, which is the order in
+// which merges are preferred. Ids come in and go out at the edges only.
 //
 // All tables live in one block of memory, the *image*. It is built from a rank file, or mapped from
-// a file that was written at set-up time (tokvault_make_vocab): building takes 0.1 to 0.2 s, mapping
-// and checking a few ms. The image is a cache of the rank file, not a format: it is only read by the
-// version and byte order that wrote it, and whoever cannot read it builds it anew.
+// a file that was written at set-up time (tokvault_make_vocab): building takes 0.1 to 0.2 s,
+// mapping and checking a few ms. The image is a cache of the rank file, not a format: it is only
+// read by the version and byte order that wrote it, and whoever cannot read it builds it anew.
 //
 //   header        kHeaderSize bytes: magic, version, SHA-256 of the rank file, counts, checksum
 //   pairs         u64 a slot: left index << 42 | right index << 21 | index of both together
 //   tokens        u64 a slot: index << 43 | offset in text << 16 | tag (some bits of the hash)
-//   byte pairs    u32 for each two bytes: the index of both together, or kNone
-//   bytes         u32 for each byte: its index
-//   offsets       u32 for each token and one more: where its bytes begin in text
-//   ids           u32 for each token: its id, ascending
-//   text          the bytes of all tokens, and 16 bytes of zero
+//   joints        bits: which bytes on both sides of a character's edge are inside a token
+//   (joined()) byte pairs    u32 for each two bytes: the index of both together, or kNone bytes u32
+//   for each byte: its index offsets       u32 for each token and one more: where its bytes begin
+//   in text ids           u32 for each token: its id, ascending text          the bytes of all
+//   tokens, and 16 bytes of zero
 //
 // The two hash tables are open, with linear probing, at most half full.
 #ifndef TOKVAULT_TOKENIZER_VOCABULARY_H_
@@ -49,8 +49,8 @@ struct PieceMasks {
   constexpr PieceMasks() : a(), b() {
     for (unsigned n = 0; n < 16; ++n) {
       for (unsigned i = 0; i < n; ++i) {
-        const unsigned shift = std::endian::native == std::endian::little ? 8 * (i % 8)
-                                                                          : 56 - 8 * (i % 8);
+        const unsigned shift =
+            std::endian::native == std::endian::little ? 8 * (i % 8) : 56 - 8 * (i % 8);
         (i < 8 ? a[n] : b[n]) |= std::uint64_t{0xff} << shift;
       }
     }
@@ -64,8 +64,8 @@ inline PieceKey piece_key_16(const char* p, std::size_t size) {
   PieceKey key;
   std::memcpy(&key.a, p, 8);
   std::memcpy(&key.b, p + 8, 8);
-  key.a &= kPieceMasks.a[size];
-  key.b = (key.b & kPieceMasks.b[size]) | std::uint64_t{size} << kSizeShift;
+  key.a &= kPieceMasks.a[size % 16];
+  key.b = (key.b & kPieceMasks.b[size % 16]) | std::uint64_t{size} << kSizeShift;
   return key;
 }
 
@@ -76,6 +76,10 @@ inline PieceKey piece_key(const char* p, std::size_t size, const char* limit) {
   std::memcpy(padded, p, size);
   return piece_key_16(padded, size);
 }
+
+// Set in b, where no length has it, it makes another key of the same bytes.
+inline constexpr std::uint64_t kSegmentBit =
+    std::endian::native == std::endian::little ? std::uint64_t{1} << 63 : 0x80;
 
 inline std::uint64_t hash_key(const PieceKey& key) {
   const std::uint64_t h = (key.a ^ key.b * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
@@ -120,6 +124,10 @@ class Vocabulary {
   std::uint32_t byte_pair(unsigned char left, unsigned char right) const {
     return byte_pairs_[left << 8 | right];
   }
+  void prefetch_pair(std::uint32_t left, std::uint32_t right) const {
+    const std::uint64_t key = std::uint64_t{left} << 21 | right;
+    __builtin_prefetch(pairs_ + slot_of(hash_pair(key), pair_slots_));
+  }
   std::uint32_t pair(std::uint32_t left, std::uint32_t right) const {
     const std::uint64_t key = std::uint64_t{left} << 21 | right;
     for (std::uint32_t i = slot_of(hash_pair(key), pair_slots_);;) {
@@ -129,12 +137,14 @@ class Vocabulary {
       if (++i == pair_slots_) i = 0;
     }
   }
+  // False if no token holds both the byte at p and the one before it with what is around them: then
+  // merging never crosses this place, and what is left and right of it can be merged by itself.
+  // Only for the edge between two characters beyond ASCII: REQUIRES p[-1] >= 0x80, p[0] >= 0xc0,
+  // and two bytes of the piece on either side. True may be wrong, false is not.
+  bool joined(const char* p) const { return has_joint(four_joint(p)) || has_joint(two_joint(p)); }
   std::uint32_t find(std::string_view piece) const;
   // The same for a piece of which the key and its hash are known.
   std::uint32_t find_key(const PieceKey& key, std::uint64_t hash, std::size_t size) const;
-  void prefetch(std::uint64_t hash) const {
-    __builtin_prefetch(tokens_ + slot_of(hash, token_slots_));
-  }
 
  private:
   struct Entry;
@@ -148,6 +158,20 @@ class Vocabulary {
   static std::uint32_t slot_of(std::uint64_t hash, std::uint32_t slots) {
     return static_cast<std::uint32_t>((hash >> 32) * slots >> 32);
   }
+  // Joints are kept by the two bytes on either side; by one where a token has no more there.
+  static constexpr std::uint32_t kFourJoints = 1u << 20;
+  static constexpr std::uint32_t kJointWords = (kFourJoints + 65536) / 64;
+  static std::uint32_t byte_at(const char* p) { return static_cast<unsigned char>(*p); }
+  static std::uint32_t four_joint(const char* p) {
+    const std::uint32_t bytes =
+        byte_at(p - 2) << 24 | byte_at(p - 1) << 16 | byte_at(p) << 8 | byte_at(p + 1);
+    return bytes * 0x9e3779b1u >> 12;
+  }
+  static std::uint32_t two_joint(const char* p) {
+    return kFourJoints + (byte_at(p - 1) << 8 | byte_at(p));
+  }
+  bool has_joint(std::uint32_t joint) const { return (joints_[joint / 64] >> joint % 64 & 1) != 0; }
+
   static std::uint64_t hash_bytes(std::string_view bytes);
 
   static Result<std::vector<Entry>> read_ranks(ByteView rank_file, Buffer& text);
@@ -155,6 +179,7 @@ class Vocabulary {
   void point(char* base);
   Status fill_tokens(const std::vector<Entry>& entries);
   std::vector<std::uint64_t> find_pairs() const;
+  void fill_joints();
   void fill_pairs(const std::vector<std::uint64_t>& pairs);
 
   const char* base_ = nullptr;
@@ -170,6 +195,7 @@ class Vocabulary {
   std::uint32_t pair_slots_ = 0;
   std::uint64_t* pairs_ = nullptr;
   std::uint64_t* tokens_ = nullptr;
+  std::uint64_t* joints_ = nullptr;
   std::uint32_t* byte_pairs_ = nullptr;
   std::uint32_t* byte_index_ = nullptr;
   std::uint32_t* offsets_ = nullptr;

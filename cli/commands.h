@@ -1,0 +1,135 @@
+// The commands: what the command line asks for, and the functions that do it.
+//
+// Each function prints its result and returns the exit status, or an error that main() prints.
+#ifndef TOKVAULT_CLI_COMMANDS_H_
+#define TOKVAULT_CLI_COMMANDS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tokvault/tokvault.h"
+
+namespace tokvault::cli {
+
+using ExitStatus = Result<int>;
+
+struct Command {
+  std::string vault;
+  bool json = false;
+};
+
+struct InitCommand : Command {
+  std::string tokenizer = "o200k_base";
+  std::string pattern = "cl100k_base";
+};
+
+struct ImportCommand : Command {
+  std::vector<std::string> files;
+  Level level = Level::balanced;
+  std::string tenant;
+  std::string application;
+  std::string model;
+  bool replace = false;
+  std::string skip_bad;
+  std::uint64_t line_bytes_max = 64u << 20;
+  std::uint64_t log_bytes_max = 16u << 20;
+  std::uint64_t batch_bytes = 4u << 20;
+  unsigned threads = 0;
+};
+
+enum class Format : std::uint8_t { json, text, tokens };
+
+struct GetCommand : Command {
+  std::vector<std::string> ids;
+  Format format = Format::json;
+  std::string tenant;
+};
+
+struct ListCommand : Command {
+  Filter filter;
+  std::uint64_t limit = 0;  // 0: all
+  std::string cursor;
+};
+
+struct TagCommand : Command {
+  std::vector<std::string> ids;
+  std::vector<std::string> add;
+  std::vector<std::string> remove;
+  std::string tenant;
+};
+
+struct ExportCommand : Command {
+  Filter filter;
+  std::string output = "-";
+  bool keep_going = false;
+};
+
+struct StatsCommand : Command {
+  Filter filter;
+  bool has_filter = false;
+  std::vector<std::string> by;
+};
+
+struct ForgetCommand : Command {
+  std::vector<std::string> ids;
+  Filter filter;
+  bool has_filter = false;
+  bool all = false;
+  bool dry_run = false;
+};
+
+struct GcCommand : Command {
+  bool dry_run = false;
+};
+
+struct CompactCommand : Command {
+  Level level = Level::balanced;
+  unsigned threads = 0;
+};
+
+struct CheckCommand : Command {
+  bool read_data = false;
+};
+
+struct DumpCommand : Command {
+  std::string file;
+};
+
+struct TokenizeCommand : Command {
+  std::string tokenizer = "o200k_base";
+  std::string pattern = "cl100k_base";
+  std::string file = "-";
+  bool special = false;
+  bool count = false;
+};
+
+// data.cc
+ExitStatus run_get(const GetCommand& command);
+ExitStatus run_export(const ExportCommand& command);
+ExitStatus run_tokenize(const TokenizeCommand& command);
+ExitStatus run_detokenize(const TokenizeCommand& command);
+// import.cc
+ExitStatus run_import(const ImportCommand& command);
+// query.cc
+ExitStatus run_list(const ListCommand& command);
+ExitStatus run_stats(const StatsCommand& command);
+ExitStatus run_tag(const TagCommand& command);
+ExitStatus run_forget(const ForgetCommand& command);
+// upkeep.cc
+ExitStatus run_init(const InitCommand& command);
+ExitStatus run_gc(const GcCommand& command);
+ExitStatus run_compact(const CompactCommand& command);
+ExitStatus run_check(const CheckCommand& command);
+ExitStatus run_repair(const Command& command);
+ExitStatus run_dump(const DumpCommand& command);
+ExitStatus run_version(const Command& command);
+
+// The vault for reading, beside whoever writes to it; and as its writer.
+Result<std::unique_ptr<Vault>> open_reader(const Command& command);
+Result<std::unique_ptr<Vault>> open_writer(const Command& command,
+                                           const VaultOptions& options = {});
+
+}  // namespace tokvault::cli
+
+#endif  // TOKVAULT_CLI_COMMANDS_H_

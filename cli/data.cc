@@ -1,0 +1,230 @@
+// The commands that hand out content: get, export, tokenize, detokenize.
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "commands.h"
+#include "output.h"
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+// So many conversations of a long list of ids are in memory at once.
+constexpr std::size_t kGetBatch = 64;
+
+// A conversation to be read: who says what, and the text as it is.
+std::string readable(const Conversation& conversation) {
+  std::string out = "# " + printable(conversation.id);
+  for (const std::string& part : {conversation.model, conversation.application}) {
+    if (!part.empty()) out += "  " + printable(part);
+  }
+  if (conversation.time_ms != 0) out += "  " + format_time_ms(conversation.time_ms);
+  out += "\n";
+  for (const Message& message : conversation.messages) {
+    const std::string role = message.role();
+    out += "\n[" + (role.empty() ? "no role" : printable(role)) + "]\n";
+    std::string text = message.text();
+    if (text.empty()) {  // tokens, tool calls and whatever else there is: as JSON
+      if (auto json = to_json(message)) text = std::move(*json);
+    }
+    out += text;
+    if (!text.ends_with('\n')) out += '\n';
+  }
+  return out;
+}
+
+Status print_conversation(const Conversation& conversation, Format format) {
+  if (format == Format::text) {
+    print(readable(conversation));
+    return {};
+  }
+  TOKVAULT_ASSIGN(const std::string json, to_json(conversation));
+  print_line(json);
+  return {};
+}
+
+Result<Conversation> get_as(const Vault& vault, const std::string& id, const GetCommand& command) {
+  return command.format == Format::tokens ? vault.get_tokens(id, command.tenant)
+                                          : vault.get(id, command.tenant);
+}
+
+Result<std::vector<Result<Conversation>>> get_some(const Vault& vault,
+                                                   std::span<const std::string> ids,
+                                                   const GetCommand& command) {
+  if (command.format != Format::tokens) return vault.get_batch(ids, command.tenant);
+  std::vector<Result<Conversation>> all;
+  for (const std::string& id : ids) all.push_back(get_as(vault, id, command));
+  return all;
+}
+
+// The whole of a file or of standard input.
+Result<std::string> read_all(const std::string& path) {
+  if (path == "-") {
+    std::string all{std::istreambuf_iterator<char>(std::cin), {}};
+    if (std::cin.bad()) return Error(Errc::io, "cannot read standard input");
+    return all;
+  }
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) {
+    return Error(Errc::invalid, path + " is a folder, not a file");
+  }
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    return std::filesystem::exists(path, failed) ? Error(Errc::denied, "cannot read " + path)
+                                                 : Error(Errc::not_found, "no file " + path);
+  }
+  std::string all{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad()) return Error(Errc::io, "cannot read " + path);
+  return all;
+}
+
+// A tokenizer by name, or a rank file by path.
+Result<std::shared_ptr<const Tokenizer>> named_tokenizer(const TokenizeCommand& command) {
+  if (!command.tokenizer.ends_with(".tiktoken")) return open_tokenizer(command.tokenizer);
+  TOKVAULT_ASSIGN(const std::string ranks, read_all(command.tokenizer));
+  return make_tokenizer(std::filesystem::path(command.tokenizer).stem(), command.pattern, ranks);
+}
+
+std::string join_tokens(const std::vector<Token>& tokens, char separator) {
+  std::string out;
+  char digits[16];
+  for (Token token : tokens) {
+    if (!out.empty()) out += separator;
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, token).ptr);
+  }
+  return out;
+}
+
+// Token ids between anything that is used between numbers: spaces, commas, brackets.
+Result<std::vector<Token>> parse_tokens(std::string_view text) {
+  constexpr std::string_view kBetween = " \t\r\n,[]";
+  std::vector<Token> tokens;
+  std::size_t at = 0;
+  while ((at = text.find_first_not_of(kBetween, at)) != std::string_view::npos) {
+    const std::size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    Token token = 0;
+    const auto [after, failed] = std::from_chars(text.data() + at, text.data() + end, token);
+    if (failed != std::errc() || after != text.data() + end) {
+      return Error(Errc::invalid,
+                   "\"" + printable(text.substr(at, std::min<std::size_t>(end - at, 40))) +
+                       "\" is not a token id");
+    }
+    tokens.push_back(token);
+    at = end;
+  }
+  return tokens;
+}
+
+}  // namespace
+
+ExitStatus run_get(const GetCommand& command) {
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  Errc first_failure = Errc::ok;
+  const std::span<const std::string> ids(command.ids);
+  for (std::size_t at = 0; at < ids.size(); at += kGetBatch) {
+    const auto some = ids.subspan(at, std::min(kGetBatch, ids.size() - at));
+    TOKVAULT_ASSIGN(const auto found, get_some(*vault, some, command));
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i]) {
+        if (at + i > 0 && command.format == Format::text) print("\n");
+        TOKVAULT_TRY(print_conversation(*found[i], command.format));
+        continue;
+      }
+      if (first_failure == Errc::ok) first_failure = found[i].code();
+      print_error(found[i].error(), command.json);
+    }
+  }
+  return exit_code(first_failure);
+}
+
+ExitStatus run_export(const ExportCommand& command) {
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_ASSIGN(const auto writer, LineWriter::open(command.output));
+  ProgressLine progress("export");
+  Status status;
+  std::uint64_t conversations = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t lost = 0;
+  const auto visit = [&](const Summary& summary, Result<Conversation> conversation) {
+    auto json = conversation ? to_json(*conversation)
+                             : Result<std::string>(std::move(conversation).error());
+    if (!json) {
+      Error why = std::move(json).error().with("conversation \"" + summary.id + "\"");
+      if (!command.keep_going) {
+        status = std::move(why);
+        return false;
+      }
+      progress.clear();
+      print_error(why, command.json);
+      ++lost;
+      return true;
+    }
+    status = writer->write(*json);
+    ++conversations;
+    bytes += json->size() + 1;
+    progress.show(bytes, 0);
+    return static_cast<bool>(status);
+  };
+  TOKVAULT_TRY(vault->scan(command.filter, visit));
+  if (!status) return std::move(status).error();
+  TOKVAULT_TRY(writer->finish());
+  progress.clear();
+  if (command.output != "-") {
+    if (command.json) {
+      print_line(JsonObject()
+                     .field("conversations", conversations)
+                     .field("bytes", bytes)
+                     .field("lost", lost)
+                     .text());
+    } else {
+      print_line(format_counted(conversations, "conversation") + ", " + format_bytes(bytes) +
+                 " to " + command.output);
+    }
+  }
+  return lost > 0 ? exit_code(Errc::corrupt) : 0;
+}
+
+ExitStatus run_tokenize(const TokenizeCommand& command) {
+  TOKVAULT_ASSIGN(const auto tokenizer, named_tokenizer(command));
+  TOKVAULT_ASSIGN(const std::string text, read_all(command.file));
+  std::vector<Token> tokens;
+  const auto encoder = tokenizer->make_encoder();
+  if (command.special) {
+    encoder->encode_with_special(text, tokens);
+  } else {
+    encoder->encode(text, tokens);
+  }
+  if (command.json) {
+    JsonObject out;
+    out.field("tokenizer", tokenizer->name()).field("count", tokens.size());
+    if (!command.count) out.raw("tokens", "[" + join_tokens(tokens, ',') + "]");
+    print_line(out.text());
+  } else if (command.count) {
+    print_line(std::to_string(tokens.size()));
+  } else {
+    print_line(join_tokens(tokens, ' '));
+  }
+  return 0;
+}
+
+ExitStatus run_detokenize(const TokenizeCommand& command) {
+  TOKVAULT_ASSIGN(const auto tokenizer, named_tokenizer(command));
+  TOKVAULT_ASSIGN(const std::string text, read_all(command.file));
+  TOKVAULT_ASSIGN(const std::vector<Token> tokens, parse_tokens(text));
+  std::string out;
+  TOKVAULT_TRY(tokenizer->decode(tokens, out));
+  if (command.json) {
+    std::string quoted;
+    TOKVAULT_TRY(append_json_string(out, quoted));
+    print_line(JsonObject().field("tokenizer", tokenizer->name()).raw("text", quoted).text());
+  } else {
+    print(out);
+  }
+  return 0;
+}
+
+}  // namespace tokvault::cli

@@ -1,0 +1,369 @@
+// tokvault import: JSON lines into a vault.
+//
+// One thread reads and parses a chunk of lines while the vault stores the chunk before it, which it
+// does with threads of its own; so two chunks are in memory, of 4 MB of input or one larger line
+// each. What a chunk ends at is committed with it. An import that was killed therefore goes on
+// where it stopped, provided that the part it has done is still the same; and importing a file once
+// more changes nothing, because a line without an id gets one that follows from its place and from
+// all lines up to it.
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <future>
+
+#include "commands.h"
+#include "output.h"
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+// So many reasons of bad lines are shown.
+constexpr std::size_t kReasonsMax = 10;
+
+struct BadLine {
+  std::uint64_t number = 0;
+  std::string reason;
+  std::string raw;  // without its newline; empty for a line that is too long
+};
+
+// What became of a run of lines.
+struct Chunk {
+  std::vector<Conversation> conversations;
+  std::vector<std::uint64_t> numbers;  // of their lines
+  std::vector<std::string> raw;        // the lines themselves, if bad ones are to be kept
+  std::vector<BadLine> bad;
+  ImportProgress progress;           // behind this chunk
+  std::uint64_t consumed_bytes = 0;  // of the file
+  bool last = false;
+  Status status;                  // an error ended the reading, behind the conversations above
+  std::uint64_t failed_line = 0;  // then; 0: the file could not be read
+};
+
+struct Totals {
+  std::uint64_t lines = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t resumed = 0;
+  std::uint64_t stored = 0;
+  std::uint64_t unchanged = 0;
+  std::uint64_t replaced = 0;
+  std::uint64_t bad = 0;
+  std::vector<std::string> reasons;
+};
+
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
+}
+
+std::string hex(ByteView bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (char c : bytes) {
+    out += kDigits[static_cast<unsigned char>(c) >> 4];
+    out += kDigits[static_cast<unsigned char>(c) & 15];
+  }
+  return out;
+}
+
+// Turns lines into chunks. Used by one thread at a time.
+class ChunkReader {
+ public:
+  ChunkReader(const ImportCommand& command, std::unique_ptr<LineReader> lines,
+              ImportProgress progress)
+      : command_(command), lines_(std::move(lines)), progress_(std::move(progress)) {}
+
+  Chunk next() {
+    Chunk chunk;
+    const std::uint64_t limit = progress_.bytes + command_.batch_bytes;
+    while (progress_.bytes < limit) {
+      LineReader::Line line;
+      auto more = lines_->next(line);
+      if (!more) {
+        chunk.status = std::move(more).error();
+        break;
+      }
+      if (!*more) {
+        chunk.progress.finished = true;
+        break;
+      }
+      chunk.status = take(line, chunk);
+      if (!chunk.status) {
+        chunk.failed_line = line.number;
+        break;
+      }
+      progress_.lines = line.number;
+      progress_.bytes = line.end_offset;
+      progress_.state_hash = lines_->state_hash();
+    }
+    chunk.last = chunk.progress.finished || !chunk.status;
+    progress_.finished = chunk.progress.finished;
+    chunk.progress = progress_;
+    chunk.consumed_bytes = lines_->consumed_bytes();
+    return chunk;
+  }
+
+ private:
+  Status take(const LineReader::Line& line, Chunk& chunk) {
+    if (is_blank(line.text) && !line.too_long) return {};
+    Error why;
+    if (line.too_long) {
+      why =
+          Error(Errc::exhausted, "the line is longer than " +
+                                     format_count(command_.line_bytes_max) + " bytes (--max-line)");
+    } else {
+      auto conversation = reader_.conversation(line.text);
+      if (conversation) {
+        complete(*conversation, line);
+        chunk.conversations.push_back(std::move(*conversation));
+        chunk.numbers.push_back(line.number);
+        if (!command_.skip_bad.empty()) chunk.raw.emplace_back(line.text);
+        return {};
+      }
+      why = std::move(conversation).error();
+    }
+    if (command_.skip_bad.empty()) return why;
+    chunk.bad.push_back({line.number, std::string(why.message()), std::string(line.text)});
+    return {};
+  }
+
+  // What the command line says of conversations that do not say it themselves.
+  void complete(Conversation& conversation, const LineReader::Line& line) const {
+    if (conversation.application.empty()) conversation.application = command_.application;
+    if (conversation.model.empty()) conversation.model = command_.model;
+    if (conversation.id.empty()) {
+      conversation.id = "line-" + std::to_string(line.number) + "-" + hex(lines_->state_hash());
+    }
+  }
+
+  const ImportCommand& command_;
+  std::unique_ptr<LineReader> lines_;
+  ImportProgress progress_;
+  JsonReader reader_;
+};
+
+class Importer {
+ public:
+  Importer(const ImportCommand& command, Vault& vault) : command_(command), vault_(vault) {}
+
+  Status import_file(const std::string& file) {
+    const std::string path = file == "-" ? "standard input" : file;
+    TOKVAULT_ASSIGN(auto lines, LineReader::open(file, command_.line_bytes_max));
+    const std::uint64_t size = lines->size_bytes();
+    ImportProgress start;
+    start.source = lines->source();
+    has_record_ = false;
+    if (const auto earlier = vault_.import_progress(start.source)) {
+      has_record_ = true;
+      TOKVAULT_ASSIGN(const bool same, pass_over(*lines, *earlier));
+      if (same) {
+        start = *earlier;
+        totals_.resumed += earlier->lines;
+      } else if (file == "-") {
+        return Error(Errc::conflict,
+                     "standard input is not what an import that was interrupted has stored a part "
+                     "of, though it begins like it; import it from a file");
+      } else {
+        TOKVAULT_ASSIGN(lines, LineReader::open(file, command_.line_bytes_max));
+      }
+    }
+    return import_lines(path, size, std::move(lines), std::move(start));
+  }
+
+  const Totals& totals() const { return totals_; }
+
+ private:
+  // Reads the lines that `earlier` counts. True if they are the same as then.
+  static Result<bool> pass_over(LineReader& lines, const ImportProgress& earlier) {
+    LineReader::Line line;
+    while (line.number < earlier.lines) {
+      TOKVAULT_ASSIGN(const bool more, lines.next(line));
+      if (!more) return false;
+    }
+    return line.end_offset == earlier.bytes && lines.state_hash() == earlier.state_hash;
+  }
+
+  Status import_lines(const std::string& path, std::uint64_t size,
+                      std::unique_ptr<LineReader> lines, ImportProgress start) {
+    ProgressLine progress_line(path);
+    ImportProgress before = start;
+    ChunkReader reader(command_, std::move(lines), std::move(start));
+    const auto read = [&reader] { return reader.next(); };
+    std::future<Chunk> next = std::async(std::launch::async, read);
+    while (true) {
+      Chunk chunk = next.get();
+      if (!chunk.last) next = std::async(std::launch::async, read);
+      TOKVAULT_TRY(store(path, chunk));
+      totals_.lines += chunk.progress.lines - before.lines;
+      totals_.bytes += chunk.progress.bytes - before.bytes;
+      before = chunk.progress;
+      progress_line.show(chunk.consumed_bytes, size);
+      if (!chunk.status) return failure(path, chunk);
+      if (chunk.last) return {};
+    }
+  }
+
+  static Error failure(const std::string& path, const Chunk& chunk) {
+    const Error& error = chunk.status.error();
+    if (chunk.failed_line == 0) return error.clone();  // it names the file
+    return Error(error.code(), path + ":" + std::to_string(chunk.failed_line) + ": " +
+                                   std::string(error.message()) +
+                                   " (the lines before it are stored; --skip-bad FILE puts such "
+                                   "lines aside)");
+  }
+
+  Status store(const std::string& path, Chunk& chunk) {
+    for (const BadLine& bad : chunk.bad) TOKVAULT_TRY(pass_by(path, bad));
+    // A file of one chunk needs no record of how far it has come.
+    const bool needs_record = has_record_ || !chunk.progress.finished;
+    if (chunk.conversations.empty() && !needs_record) return {};
+    PutOptions options;
+    options.tenant = command_.tenant;
+    options.replace = command_.replace;
+    TOKVAULT_ASSIGN(auto results, vault_.put_batch(chunk.conversations, options,
+                                                   needs_record ? &chunk.progress : nullptr));
+    has_record_ = needs_record;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (results[i]) {
+        count(results[i]->outcome);
+      } else if (command_.skip_bad.empty()) {
+        return refused(path, chunk, i, results[i].error());
+      } else {
+        TOKVAULT_TRY(pass_by(path, {chunk.numbers[i], std::string(results[i].error().message()),
+                                    std::move(chunk.raw[i])}));
+      }
+    }
+    return {};
+  }
+
+  void count(PutResult::Outcome outcome) {
+    switch (outcome) {
+      case PutResult::Outcome::stored:
+        ++totals_.stored;
+        break;
+      case PutResult::Outcome::unchanged:
+        ++totals_.unchanged;
+        break;
+      case PutResult::Outcome::replaced:
+        ++totals_.replaced;
+        break;
+    }
+  }
+
+  // The vault would not take a line. The others of its chunk are stored, so the record is dropped:
+  // the next import begins at the beginning and finds them unchanged.
+  Error refused(const std::string& path, const Chunk& chunk, std::size_t index, const Error& why) {
+    if (has_record_) {
+      ImportProgress dropped;
+      dropped.source = chunk.progress.source;
+      dropped.finished = true;
+      if (auto done = vault_.put_batch({}, {}, &dropped); !done) return std::move(done).error();
+    }
+    std::string message =
+        path + ":" + std::to_string(chunk.numbers[index]) + ": " + std::string(why.message());
+    if (why.code() == Errc::exists) message += " (--replace stores this one in its place)";
+    return Error(why.code(), std::move(message));
+  }
+
+  // Keeps a bad line before anything is committed that counts it as done.
+  Status pass_by(const std::string& path, const BadLine& bad) {
+    if (!bad_file_.is_open()) bad_file_.open(command_.skip_bad, std::ios::app | std::ios::binary);
+    // A line that is too long was never whole in memory; its number must do.
+    if (!bad.raw.empty()) bad_file_ << bad.raw << '\n' << std::flush;
+    if (!bad_file_) return Error(Errc::io, "cannot write to " + command_.skip_bad);
+    ++totals_.bad;
+    if (totals_.reasons.size() < kReasonsMax) {
+      totals_.reasons.push_back(path + ":" + std::to_string(bad.number) + ": " + bad.reason);
+    }
+    return {};
+  }
+
+  const ImportCommand& command_;
+  Vault& vault_;
+  Totals totals_;
+  std::ofstream bad_file_;
+  bool has_record_ = false;
+};
+
+double rate(const Totals& totals, double seconds) {
+  return seconds > 0 ? static_cast<double>(totals.bytes) / 1e6 / seconds : 0;
+}
+
+void print_json(const ImportCommand& command, const Totals& totals, double seconds) {
+  JsonObject out;
+  out.field("vault", command.vault)
+      .field("files", command.files.size())
+      .field("lines", totals.lines)
+      .field("stored", totals.stored)
+      .field("unchanged", totals.unchanged)
+      .field("replaced", totals.replaced)
+      .field("already_imported", totals.resumed)
+      .field("bad", totals.bad)
+      .field("bytes", totals.bytes)
+      .field("seconds", seconds)
+      .field("mb_per_second", rate(totals, seconds));
+  if (totals.bad > 0) out.field("bad_lines", totals.reasons);
+  print_line(out.text());
+}
+
+void print_human(const ImportCommand& command, const Totals& totals, double seconds) {
+  std::string line = format_counted(totals.lines, "line") + ": " + format_count(totals.stored) +
+                     " stored, " + format_count(totals.unchanged) + " unchanged, " +
+                     format_count(totals.replaced) + " replaced, " + format_count(totals.bad) +
+                     " bad";
+  print_line(line);
+  if (totals.resumed > 0) {
+    print_line(format_counted(totals.resumed, "line") + " imported before");
+  }
+  print_line(format_bytes(totals.bytes) + " in " + format_rate(seconds) + " s, " +
+             format_rate(rate(totals, seconds)) + " MB/s");
+  if (totals.bad == 0) return;
+  print_line("bad lines are in " + command.skip_bad + ":");
+  for (const std::string& reason : totals.reasons) print_line("  " + printable(reason));
+  if (totals.bad > totals.reasons.size()) {
+    print_line("  and " + format_count(totals.bad - totals.reasons.size()) + " more");
+  }
+}
+
+// A vault that is not there is made: the first import is the first thing that anyone does.
+Status make_vault_if_absent(const ImportCommand& command) {
+  std::error_code failed;
+  const bool is_absent = !std::filesystem::exists(command.vault, failed) ||
+                         std::filesystem::is_empty(command.vault, failed);
+  if (failed || !is_absent) return {};
+  const InitOptions options;
+  TOKVAULT_TRY(create_vault(command.vault, options));
+  print_note("made the vault " + command.vault + " with the tokenizer " + options.tokenizer);
+  return {};
+}
+
+}  // namespace
+
+ExitStatus run_import(const ImportCommand& command) {
+  // Before a vault is made for it.
+  for (const std::string& file : command.files) {
+    if (file == "-") continue;
+    TOKVAULT_ASSIGN(const auto lines, LineReader::open(file, command.line_bytes_max));
+    (void)lines;
+  }
+  TOKVAULT_TRY(make_vault_if_absent(command));
+  VaultOptions options;
+  options.level = command.level;
+  options.log_bytes_max = command.log_bytes_max;
+  options.conversation_bytes_max = command.line_bytes_max;
+  options.threads = command.threads;
+  TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
+  const auto started = std::chrono::steady_clock::now();
+  Importer importer(command, *vault);
+  for (const std::string& file : command.files) TOKVAULT_TRY(importer.import_file(file));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  if (command.json) {
+    print_json(command, importer.totals(), seconds);
+  } else {
+    print_human(command, importer.totals(), seconds);
+  }
+  return 0;
+}
+
+}  // namespace tokvault::cli

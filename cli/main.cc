@@ -1,0 +1,370 @@
+// The command line: what the words mean. The only file that knows CLI11, which takes seconds to
+// compile.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <memory>
+
+#include "commands.h"
+#include "output.h"
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+// Stands before an argument that follows --.
+constexpr char kArgumentMark = '\x01';
+
+CLI::Option* unmark(CLI::Option* option) {
+  option->transform(CLI::Validator(
+      [](std::string& text) {
+        if (text.starts_with(kArgumentMark)) text.erase(0, 1);
+        return std::string();
+      },
+      ""));
+  return option;
+}
+
+// The commands, what they are asked to do, and which of them it was.
+class CommandLine {
+ public:
+  CommandLine() {
+    app_.require_subcommand(1);
+    app_.set_version_flag("--version", std::string(kVersion));
+    app_.set_help_flag("-h,--help", "Print this help");
+    app_.footer(
+        "Exit status: 0, or what docs/errors.md says of an error.\n"
+        "tokvault COMMAND --help explains a command.");
+    add_writing();
+    add_reading();
+    add_upkeep();
+    add_tokenizers();
+  }
+
+  CLI::App& app() { return app_; }
+  ExitStatus run() const { return run_(); }
+  bool json() const { return json_ != nullptr && *json_; }
+
+  // What is wrong with arguments that could not be parsed.
+  std::string explain(const CLI::ParseError& error) const {
+    const std::vector<std::string> unknown = app_.remaining();
+    const bool no_command = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
+                            app_.get_subcommands().empty();
+    if (no_command && unknown.empty()) return "no command is given";
+    if (no_command) {
+      const char* const what = unknown[0].starts_with('-') ? "option" : "command";
+      return std::string("there is no ") + what + " \"" + unknown[0] + "\"";
+    }
+    return error.what();
+  }
+
+ private:
+  // A subcommand that calls `function` with `command` if it is the one that is called.
+  template <class Options>
+  CLI::App* add(const std::string& name, const std::string& what, std::shared_ptr<Options> command,
+                ExitStatus (*function)(const Options&), bool has_vault = true) {
+    CLI::App* const sub = app_.add_subcommand(name, what);
+    if (has_vault) {
+      unmark(sub->add_option("VAULT", command->vault, "The folder of the vault"))->required();
+    }
+    sub->add_flag("--json", command->json, "Print JSON, errors as well");
+    sub->callback([this, command, function] {
+      json_ = &command->json;
+      run_ = [command, function] { return function(*command); };
+    });
+    return sub;
+  }
+
+  static void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size,
+                       const std::string& what) {
+    sub->add_option_function<std::string>(
+           name,
+           [&size, name](const std::string& text) {
+             auto parsed = parse_size(text);
+             if (!parsed || *parsed == 0) {
+               throw CLI::ValidationError(name,
+                                          "\"" + text + "\" is not a size (1000, 64K, 64M or 1G)");
+             }
+             size = *parsed;
+           },
+           what)
+        ->type_name("SIZE")
+        ->default_str(std::to_string(size >> 20) + "M");
+  }
+
+  static void add_time(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
+                       bool& has_filter, const std::string& what) {
+    sub->add_option_function<std::string>(
+           name,
+           [&time_ms, &has_filter, name](const std::string& text) {
+             auto parsed = parse_time_ms(text);
+             if (!parsed) {
+               throw CLI::ValidationError(name, std::string(parsed.error().message()));
+             }
+             time_ms = *parsed;
+             has_filter = true;
+           },
+           what)
+        ->type_name("TIME");
+  }
+
+  static void add_tenant(CLI::App* sub, std::string& tenant) {
+    sub->add_option("--tenant", tenant, "Whose conversations; the default tenant if absent");
+  }
+
+  static void add_filter(CLI::App* sub, Filter& filter, bool& has_filter) {
+    add_text_filter(sub, "--model", filter.model, has_filter, "Only of this model");
+    add_text_filter(sub, "--application", filter.application, has_filter,
+                    "Only of this application");
+    sub->add_option_function<std::vector<std::string>>(
+           "--tag",
+           [&filter, &has_filter](const std::vector<std::string>& tags) {
+             filter.tags = tags;
+             has_filter = true;
+           },
+           "Only with this tag; may be given more than once: with all of them")
+        ->type_name("TAG")
+        ->expected(1)
+        ->take_all();
+    add_time(sub, "--since", filter.time_from_ms, has_filter,
+             "Only from this time on: 2026-11-21, 2026-11-21T10:00Z, or seconds since 1970");
+    add_time(sub, "--until", filter.time_until_ms, has_filter, "Only before this time");
+    add_tenant(sub, filter.tenant);
+  }
+  static void add_text_filter(CLI::App* sub, const std::string& name, std::string& text,
+                              bool& has_filter, const std::string& what) {
+    sub->add_option_function<std::string>(
+           name,
+           [&text, &has_filter](const std::string& v) {
+             text = v;
+             has_filter = true;
+           },
+           what)
+        ->type_name("TEXT");
+  }
+
+  // An option with a few words to choose from; its value stays what it is if it is absent.
+  template <class T>
+  static void add_choice(CLI::App* sub, const std::string& name, T& value,
+                         const std::vector<std::pair<std::string, T>>& choices,
+                         const std::string& what) {
+    std::string words;
+    for (const auto& [word, meaning] : choices) {
+      words += (words.empty() ? "" : ", ") + word + (meaning == value ? " (default)" : "");
+    }
+    sub->add_option_function<std::string>(
+           name,
+           [&value, choices, words, name](const std::string& text) {
+             for (const auto& [word, meaning] : choices) {
+               if (word == text) return void(value = meaning);
+             }
+             throw CLI::ValidationError(name, "\"" + text + "\" is none of " + words);
+           },
+           what + ": " + words)
+        ->type_name("WORD");
+  }
+  static void add_level(CLI::App* sub, Level& level) {
+    add_choice<Level>(
+        sub, "--level", level,
+        {{"fast", Level::fast}, {"balanced", Level::balanced}, {"dense", Level::dense}}, "Effort");
+  }
+
+  static void add_tokenizer(CLI::App* sub, std::string& tokenizer, std::string& pattern) {
+    sub->add_option("--tokenizer", tokenizer,
+                    "o200k_base, cl100k_base, bytes, or the path of a .tiktoken rank file")
+        ->capture_default_str();
+    sub->add_option("--pattern", pattern, "For a rank file: whose splitter it uses")
+        ->capture_default_str();
+  }
+
+  void add_writing() {
+    auto init = std::make_shared<InitCommand>();
+    CLI::App* sub = add("init", "Make an empty vault", init, run_init);
+    add_tokenizer(sub, init->tokenizer, init->pattern);
+
+    auto import = std::make_shared<ImportCommand>();
+    sub = add("import", "Store conversations from JSON lines, plain, .gz or .zst", import,
+              run_import);
+    unmark(sub->add_option("FILE", import->files, "Files of JSON lines; - is standard input"))
+        ->required();
+    add_level(sub, import->level);
+    add_tenant(sub, import->tenant);
+    sub->add_option("--application", import->application, "For lines that name none");
+    sub->add_option("--model", import->model, "For lines that name none");
+    sub->add_flag("--replace", import->replace,
+                  "A line whose id is there with other content takes its place");
+    sub->add_option("--skip-bad", import->skip_bad, "Append lines that cannot be stored to FILE")
+        ->type_name("FILE");
+    add_size(sub, "--max-line", import->line_bytes_max, "The longest line that is read");
+    add_size(sub, "--log-size", import->log_bytes_max, "Seal a log into a pack at this size");
+    add_size(sub, "--batch", import->batch_bytes, "Commit after so much input");
+    sub->add_option("--threads", import->threads, "0: as many as cores")->capture_default_str();
+
+    auto tag = std::make_shared<TagCommand>();
+    sub = add("tag", "Add and remove tags: tokvault tag VAULT ID... +TAG -TAG", tag, run_tag);
+    unmark(sub->add_option("ID", tag->ids, "Conversations"));
+    sub->add_option("--add", tag->add, "The same as +TAG")
+        ->type_name("TAG")
+        ->expected(1)
+        ->take_all();
+    sub->add_option("--remove", tag->remove, "The same as -TAG")
+        ->type_name("TAG")
+        ->expected(1)
+        ->take_all();
+    add_tenant(sub, tag->tenant);
+
+    auto forget = std::make_shared<ForgetCommand>();
+    sub = add("forget", "Make conversations unreadable; gc erases them", forget, run_forget);
+    unmark(sub->add_option("ID", forget->ids, "Conversations"));
+    add_filter(sub, forget->filter, forget->has_filter);
+    sub->add_flag("--all", forget->all, "Every conversation of the tenant");
+    sub->add_flag("--dry-run", forget->dry_run, "Only say how many");
+  }
+
+  void add_reading() {
+    auto get = std::make_shared<GetCommand>();
+    CLI::App* sub = add("get", "Print conversations", get, run_get);
+    unmark(sub->add_option("ID", get->ids, "Conversations"))->required();
+    add_choice<Format>(sub, "--format", get->format,
+                       {{"json", Format::json}, {"text", Format::text}, {"tokens", Format::tokens}},
+                       "As");
+    add_tenant(sub, get->tenant);
+
+    auto list = std::make_shared<ListCommand>();
+    sub = add("list", "List conversations", list, run_list);
+    add_filter(sub, list->filter, ignored_);
+    sub->add_option("--limit", list->limit, "At most so many; 0: all")->capture_default_str();
+    sub->add_option("--cursor", list->cursor, "Go on where a list with --limit ended");
+
+    auto export_command = std::make_shared<ExportCommand>();
+    sub = add("export", "Write conversations as JSON lines, in the order of import", export_command,
+              run_export);
+    add_filter(sub, export_command->filter, ignored_);
+    sub->add_option("-o,--output", export_command->output,
+                    "A file, compressed if its name ends in .gz or .zst")
+        ->type_name("FILE")
+        ->default_str("standard output");
+    add_choice<int>(sub, "--format", export_format_, {{"jsonl", 0}}, "As");
+    sub->add_flag("--keep-going", export_command->keep_going,
+                  "Pass over conversations that cannot be read; exit status 5 if there are any");
+
+    auto stats = std::make_shared<StatsCommand>();
+    sub = add("stats", "What is in a vault, and what it takes", stats, run_stats);
+    sub->add_option("--by", stats->by, "Sums by model, application, day, or several of them")
+        ->delimiter(',')
+        ->expected(1)
+        ->take_all()
+        ->check(CLI::IsMember({"model", "application", "day"}))
+        ->type_name("FIELD,...");
+    add_filter(sub, stats->filter, stats->has_filter);
+  }
+
+  void add_upkeep() {
+    auto gc = std::make_shared<GcCommand>();
+    CLI::App* sub = add("gc", "Erase the bytes of what was forgotten or replaced", gc, run_gc);
+    sub->add_flag("--dry-run", gc->dry_run, "Only say what would be done");
+
+    auto compact = std::make_shared<CompactCommand>();
+    sub = add("compact", "Rewrite a vault as small as the level makes it", compact, run_compact);
+    add_level(sub, compact->level);
+    sub->add_option("--threads", compact->threads, "0: as many as cores")->capture_default_str();
+
+    auto check = std::make_shared<CheckCommand>();
+    sub = add("check", "Look for damage; exit status 5 if there is any", check, run_check);
+    sub->add_flag("--read-data", check->read_data, "Decode every text too");
+
+    auto repair = std::make_shared<Command>();
+    add("repair", "Rebuild the catalog from logs and packs", repair, run_repair);
+
+    auto dump = std::make_shared<DumpCommand>();
+    sub = add("dump", "Describe one file of a vault", dump, run_dump, false);
+    unmark(sub->add_option("FILE", dump->file, "A log, pack, artifact or catalog"))->required();
+
+    auto version = std::make_shared<Command>();
+    add("version", "Print the version", version, run_version, false);
+  }
+
+  void add_tokenizers() {
+    auto tokenize = std::make_shared<TokenizeCommand>();
+    CLI::App* sub = add("tokenize", "Print the token ids of a text", tokenize, run_tokenize, false);
+    unmark(sub->add_option("FILE", tokenize->file, "A text; - is standard input"))
+        ->capture_default_str();
+    add_tokenizer(sub, tokenize->tokenizer, tokenize->pattern);
+    sub->add_flag("--special", tokenize->special, "Special tokens in the text become their ids");
+    sub->add_flag("--count", tokenize->count, "Only how many");
+
+    auto detokenize = std::make_shared<TokenizeCommand>();
+    sub = add("detokenize", "Print the text of token ids", detokenize, run_detokenize, false);
+    unmark(sub->add_option("FILE", detokenize->file, "Numbers; - is standard input"))
+        ->capture_default_str();
+    add_tokenizer(sub, detokenize->tokenizer, detokenize->pattern);
+  }
+
+  CLI::App app_{"tokvault stores the conversations of language models: durable, compressed, once.",
+                "tokvault"};
+  std::function<ExitStatus()> run_;
+  const bool* json_ = nullptr;
+  bool ignored_ = false;
+  int export_format_ = 0;  // there is one
+};
+
+// What CLI11 would misread, in its own words: `+TAG` and `-TAG` of the command tag become the
+// options that they stand for, and what follows -- is marked as an argument, whatever it begins
+// with.
+std::vector<std::string> spell_out(const std::vector<std::string>& args) {
+  std::vector<std::string> out;
+  const bool is_tag = !args.empty() && args[0] == "tag";
+  bool only_arguments = false;
+  for (const std::string& arg : args) {
+    const std::string_view before = out.empty() ? std::string_view() : out.back();
+    const bool is_value = before == "--add" || before == "--remove" || before == "--tenant";
+    const bool is_option = arg.size() < 2 || arg.starts_with("--") || arg == "-h";
+    if (only_arguments) {
+      out.push_back(kArgumentMark + arg);
+    } else if (arg == "--") {
+      only_arguments = true;
+    } else if (is_tag && !is_value && !is_option && arg[0] == '+') {
+      out.push_back("--add=" + arg.substr(1));
+    } else if (is_tag && !is_value && !is_option && arg[0] == '-') {
+      out.push_back("--remove=" + arg.substr(1));
+    } else {
+      out.push_back(arg);
+    }
+  }
+  return out;
+}
+
+bool asks_for_json(const std::vector<std::string>& args) {
+  return std::find(args.begin(), args.end(), "--json") != args.end();
+}
+
+int run_command(std::vector<std::string> args) {
+  CommandLine line;
+  const bool json = asks_for_json(args);
+  args = spell_out(args);
+  std::reverse(args.begin(), args.end());  // as CLI11 wants them
+  try {
+    line.app().parse(args);
+  } catch (const CLI::CallForHelp& e) {
+    return line.app().exit(e);
+  } catch (const CLI::CallForAllHelp& e) {
+    return line.app().exit(e);
+  } catch (const CLI::CallForVersion& e) {
+    return line.app().exit(e);
+  } catch (const CLI::ParseError& e) {
+    print_error(Error(Errc::invalid, line.explain(e) + " (tokvault --help)"), json);
+    return exit_code(Errc::invalid);
+  }
+  auto status = line.run();
+  if (status) {
+    if (auto written = finish_output(); !written) status = std::move(written).error();
+  }
+  if (status) return *status;
+  print_error(status.error(), line.json());
+  return exit_code(status.code());
+}
+
+}  // namespace
+}  // namespace tokvault::cli
+
+int main(int argc, char** argv) { return tokvault::cli::run_command({argv + 1, argv + argc}); }

@@ -1,0 +1,169 @@
+#include "output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+int write_errno = 0;  // of the first write to standard output that failed
+
+// Columns of a text on a terminal, near enough: its characters.
+std::size_t width(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & '\xc0') != '\x80'; }));
+}
+
+}  // namespace
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && write_errno == 0) {
+    write_errno = errno;
+  }
+}
+
+void print_line(std::string_view line) {
+  print(line);
+  print("\n");
+}
+
+Status finish_output() {
+  if (std::fflush(stdout) != 0 && write_errno == 0) write_errno = errno;
+  if (write_errno == 0) return {};
+  const Errc code = write_errno == ENOSPC || write_errno == EDQUOT ? Errc::exhausted : Errc::io;
+  return Error(code, std::string("standard output: ") + std::strerror(write_errno), write_errno);
+}
+
+void print_error(const Error& error, bool json) {
+  // What was printed before comes first where both go to the same place.
+  std::fflush(stdout);
+  if (!json) {
+    print_note(error.message());
+    return;
+  }
+  JsonObject inner;
+  inner.field("code", errc_name(error.code())).field("message", error.message());
+  if (error.os_code() != 0) inner.field("os_code", error.os_code());
+  std::fprintf(stderr, "%s\n", JsonObject().raw("error", inner.text()).text().c_str());
+}
+
+void print_note(std::string_view message) {
+  std::fprintf(stderr, "tokvault: %s\n", printable(message).c_str());
+}
+
+JsonObject& JsonObject::field(std::string_view name, std::string_view text) {
+  std::string json;
+  if (!append_json_string(text, json)) {  // bytes that are no text: readable at least
+    json.clear();
+    std::string ascii;
+    for (char c : text) ascii += static_cast<unsigned char>(c) < 0x80 ? c : '?';
+    if (!append_json_string(ascii, json)) json = "\"\"";
+  }
+  return raw(name, json);
+}
+
+JsonObject& JsonObject::field(std::string_view name, double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", std::isfinite(v) ? v : 0.0);
+  return raw(name, text);
+}
+
+JsonObject& JsonObject::field(std::string_view name, const std::vector<std::string>& texts) {
+  std::vector<std::string> values;
+  for (const std::string& text : texts) {
+    std::string json;
+    if (append_json_string(text, json)) values.push_back(std::move(json));
+  }
+  return raw(name, json_array(values));
+}
+
+JsonObject& JsonObject::raw(std::string_view name, std::string_view json) {
+  if (text_.size() > 1) text_ += ',';
+  text_ += '"';
+  text_ += name;
+  text_ += "\":";
+  text_ += json;
+  return *this;
+}
+
+std::string json_array(const std::vector<std::string>& json_values) {
+  std::string out = "[";
+  for (const std::string& value : json_values) {
+    if (out.size() > 1) out += ',';
+    out += value;
+  }
+  return out + "]";
+}
+
+void Table::print() const {
+  std::vector<std::size_t> widths;
+  std::vector<std::string> titles;
+  bool has_titles = false;
+  for (const Column& column : columns_) {
+    widths.push_back(width(column.title));
+    titles.push_back(column.title);
+    has_titles = has_titles || !column.title.empty();
+  }
+  for (const auto& row : rows_) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  }
+  const auto print_row = [&](const std::vector<std::string>& row) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string space(widths[i] - width(row[i]), ' ');
+      if (i > 0) line += "  ";
+      line += columns_[i].align == Align::right ? space + row[i] : row[i] + space;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    print_line(line);
+  };
+  if (has_titles) print_row(titles);
+  for (const auto& row : rows_) print_row(row);
+}
+
+ProgressLine::ProgressLine(std::string label)
+    : label_(std::move(label)),
+      is_terminal_(::isatty(STDERR_FILENO) == 1),
+      started_(Clock::now()),
+      next_(started_ + std::chrono::seconds(1)) {}
+
+void ProgressLine::show(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+  if (!is_terminal_) return;
+  const Clock::time_point now = Clock::now();
+  if (now < next_) return;
+  next_ = now + std::chrono::milliseconds(100);
+  is_shown_ = true;
+  const double seconds = std::chrono::duration<double>(now - started_).count();
+  std::string line = label_ + "  " + format_bytes(done_bytes);
+  if (total_bytes > 0) {
+    line += " of " + format_bytes(total_bytes) + "  " +
+            format_percent(static_cast<double>(done_bytes), static_cast<double>(total_bytes));
+  }
+  line +=
+      "  " + format_bytes(static_cast<std::uint64_t>(static_cast<double>(done_bytes) / seconds));
+  std::fprintf(stderr, "\r%s/s\033[K", line.c_str());
+  std::fflush(stderr);
+}
+
+void ProgressLine::clear() {
+  if (!is_shown_) return;
+  std::fprintf(stderr, "\r\033[K");
+  std::fflush(stderr);
+  is_shown_ = false;
+}
+
+Progress ProgressLine::callback() {
+  return [this](std::uint64_t done, std::uint64_t total) {
+    show(done, total);
+    return true;
+  };
+}
+
+}  // namespace tokvault::cli

@@ -1,0 +1,287 @@
+// The commands over many conversations without their content: list, stats, tag, forget.
+#include <algorithm>
+
+#include "commands.h"
+#include "output.h"
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+constexpr std::uint64_t kPageSize = 1000;
+
+std::string join(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) {
+    if (!out.empty()) out += ", ";
+    out += printable(text);
+  }
+  return out;
+}
+
+std::string summary_json(const Summary& summary) {
+  JsonObject out;
+  out.field("id", summary.id);
+  if (!summary.model.empty()) out.field("model", summary.model);
+  if (!summary.application.empty()) out.field("application", summary.application);
+  out.field("time_ms", summary.time_ms)
+      .field("messages", summary.messages)
+      .field("tokens", summary.tokens)
+      .field("text_bytes", summary.text_bytes)
+      .field("sequence", summary.sequence)
+      .field("first_sequence", summary.first_sequence)
+      .field("tags", summary.tags);
+  return out.text();
+}
+
+void print_page(const std::vector<Summary>& page) {
+  Table table({{"ID"},
+               {"TIME"},
+               {"MODEL"},
+               {"APPLICATION"},
+               {"MESSAGES", Table::Align::right},
+               {"TOKENS", Table::Align::right},
+               {"TAGS"}});
+  for (const Summary& s : page) {
+    table.add({printable(s.id), s.time_ms == 0 ? "" : format_time_ms(s.time_ms), printable(s.model),
+               printable(s.application), format_count(s.messages), format_count(s.tokens),
+               join(s.tags)});
+  }
+  table.print();
+}
+
+ExitStatus print_usage(const StatsCommand& command, const Vault& vault) {
+  UsageQuery query;
+  query.filter = command.filter;
+  const auto asked = [&](std::string_view name) {
+    return std::find(command.by.begin(), command.by.end(), name) != command.by.end();
+  };
+  query.by_model = asked("model");
+  query.by_application = asked("application");
+  query.by_day = asked("day");
+  TOKVAULT_ASSIGN(const auto rows, vault.usage(query));
+  if (command.json) {
+    std::vector<std::string> all;
+    for (const UsageRow& row : rows) {
+      JsonObject out;
+      if (query.by_model) out.field("model", row.model);
+      if (query.by_application) out.field("application", row.application);
+      if (query.by_day) out.field("day", row.day);
+      out.field("conversations", row.conversations)
+          .field("messages", row.messages)
+          .field("tokens", row.tokens);
+      all.push_back(out.text());
+    }
+    print_line(JsonObject().raw("usage", json_array(all)).text());
+    return 0;
+  }
+  std::vector<Table::Column> columns;
+  if (query.by_model) columns.push_back({"MODEL"});
+  if (query.by_application) columns.push_back({"APPLICATION"});
+  if (query.by_day) columns.push_back({"DAY"});
+  for (const char* title : {"CONVERSATIONS", "MESSAGES", "TOKENS"}) {
+    columns.push_back({title, Table::Align::right});
+  }
+  Table table(std::move(columns));
+  for (const UsageRow& row : rows) {
+    std::vector<std::string> cells;
+    if (query.by_model) cells.push_back(printable(row.model));
+    if (query.by_application) cells.push_back(printable(row.application));
+    if (query.by_day) cells.push_back(row.day);
+    cells.push_back(format_count(row.conversations));
+    cells.push_back(format_count(row.messages));
+    cells.push_back(format_count(row.tokens));
+    table.add(std::move(cells));
+  }
+  table.print();
+  return 0;
+}
+
+void print_stats_json(const VaultStats& s, const std::string& tokenizer) {
+  JsonObject saved;
+  saved.field("exact", s.saved.exact)
+      .field("prefix", s.saved.prefix)
+      .field("compression", s.saved.compression);
+  JsonObject out;
+  out.field("tokenizer", tokenizer)
+      .field("conversations", s.conversations)
+      .field("messages", s.messages)
+      .field("segments", s.segments)
+      .field("tokens_logical", s.tokens_logical)
+      .field("tokens_stored", s.tokens_stored)
+      .field("text_bytes", s.text_bytes)
+      .field("forgotten", s.forgotten)
+      .field("logs", s.logs)
+      .field("packs", s.packs)
+      .field("log_bytes", s.log_bytes)
+      .field("pack_bytes", s.pack_bytes)
+      .field("pack_text_bytes", s.pack_text_bytes)
+      .field("pack_table_bytes", s.pack_table_bytes)
+      .field("catalog_bytes", s.catalog_bytes)
+      .field("artifact_bytes", s.artifact_bytes)
+      .field("total_bytes", s.total_bytes)
+      .raw("saved_bytes", saved.text());
+  print_line(out.text());
+}
+
+void print_stats(const VaultStats& s, const std::string& tokenizer) {
+  constexpr auto kRight = Table::Align::right;
+  Table counts({{""}, {"", kRight}, {""}});
+  counts.add({"tokenizer", "", printable(tokenizer)});
+  counts.add({"conversations", format_count(s.conversations), ""});
+  counts.add({"messages", format_count(s.messages), ""});
+  counts.add(
+      {"tokens", format_count(s.tokens_logical),
+       format_count(s.tokens_stored) + " stored, in " + format_counted(s.segments, "segment")});
+  if (s.forgotten > 0) counts.add({"forgotten", format_count(s.forgotten), "gc erases them"});
+  counts.add({"text", format_bytes(s.text_bytes), ""});
+  counts.add(
+      {"on disk", format_bytes(s.total_bytes),
+       format_percent(static_cast<double>(s.total_bytes), static_cast<double>(s.text_bytes)) +
+           " of the text"});
+  counts.add({"  logs", format_bytes(s.log_bytes), format_count(s.logs)});
+  counts.add({"  packs", format_bytes(s.pack_bytes),
+              format_count(s.packs) + "; text " + format_bytes(s.pack_text_bytes) + ", tables " +
+                  format_bytes(s.pack_table_bytes)});
+  counts.add({"  artifacts", format_bytes(s.artifact_bytes), ""});
+  counts.add({"  catalog", format_bytes(s.catalog_bytes), ""});
+  counts.add({"saved by", "", ""});
+  counts.add({"  storing once", format_bytes(s.saved.exact),
+              "of this " + format_bytes(s.saved.prefix) + " as common beginnings"});
+  counts.add({"  compression", format_bytes(s.saved.compression), ""});
+  counts.print();
+}
+
+// Calls `visit` with every matching summary, page by page.
+template <class Visit>
+Status for_each(const Vault& vault, const Filter& filter, Visit&& visit) {
+  std::string cursor;
+  while (true) {
+    TOKVAULT_ASSIGN(const Page page, vault.list(filter, kPageSize, cursor));
+    for (const Summary& summary : page.conversations) TOKVAULT_TRY(visit(summary));
+    if (page.cursor.empty()) return {};
+    cursor = page.cursor;
+  }
+}
+
+Status print_forgotten(const ForgetCommand& command, std::uint64_t count) {
+  if (command.json) {
+    JsonObject out;
+    out.field(command.dry_run ? "would_forget" : "forgotten", count);
+    print_line(out.text());
+  } else if (command.dry_run) {
+    print_line(format_counted(count, "conversation") + " would be forgotten");
+  } else {
+    print_line(format_counted(count, "conversation") + " forgotten; gc erases their bytes");
+  }
+  return {};
+}
+
+Result<std::uint64_t> count_matching(const Vault& vault, const ForgetCommand& command) {
+  std::uint64_t count = 0;
+  if (command.ids.empty()) {
+    TOKVAULT_TRY(for_each(vault, command.filter, [&](const Summary&) -> Status {
+      ++count;
+      return {};
+    }));
+    return count;
+  }
+  for (const std::string& id : command.ids) {
+    auto summary = vault.summary(id, command.filter.tenant);
+    if (!summary && summary.code() != Errc::not_found) return std::move(summary).error();
+    if (summary) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+ExitStatus run_list(const ListCommand& command) {
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  std::string cursor = command.cursor;
+  std::uint64_t left = command.limit == 0 ? UINT64_MAX : command.limit;
+  // A table is aligned over what is printed at once.
+  while (left > 0) {
+    TOKVAULT_ASSIGN(const Page page,
+                    vault->list(command.filter, std::min(left, kPageSize), cursor));
+    left -= std::min<std::uint64_t>(left, page.conversations.size());
+    cursor = page.cursor;
+    if (command.json) {
+      for (const Summary& summary : page.conversations) print_line(summary_json(summary));
+    } else {
+      print_page(page.conversations);
+    }
+    if (cursor.empty()) return 0;
+  }
+  if (command.json) {
+    print_line(JsonObject().field("cursor", cursor).text());
+  } else {
+    TOKVAULT_TRY(finish_output());
+    print_note("there are more: --cursor " + cursor);
+  }
+  return 0;
+}
+
+ExitStatus run_stats(const StatsCommand& command) {
+  if (command.by.empty() && (command.has_filter || !command.filter.tenant.empty())) {
+    return Error(Errc::invalid, "stats takes a filter only with --by");
+  }
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  if (!command.by.empty()) return print_usage(command, *vault);
+  TOKVAULT_ASSIGN(const VaultStats stats, vault->stats());
+  const auto tokenizer = vault->tokenizer();
+  const std::string name = tokenizer ? tokenizer->name() : "";
+  if (command.json) {
+    print_stats_json(stats, name);
+  } else {
+    print_stats(stats, name);
+  }
+  return 0;
+}
+
+ExitStatus run_tag(const TagCommand& command) {
+  if (command.ids.empty()) return Error(Errc::invalid, "tag needs the id of a conversation");
+  if (command.add.empty() && command.remove.empty()) {
+    return Error(Errc::invalid, "tag needs +TAG or -TAG");
+  }
+  TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(vault->tag(command.ids, command.add, command.remove, command.tenant));
+  for (const std::string& id : command.ids) {
+    TOKVAULT_ASSIGN(const Summary summary, vault->summary(id, command.tenant));
+    if (command.json) {
+      print_line(JsonObject().field("id", id).field("tags", summary.tags).text());
+    } else {
+      print_line(printable(id) + ": " + (summary.tags.empty() ? "no tags" : join(summary.tags)));
+    }
+  }
+  return 0;
+}
+
+ExitStatus run_forget(const ForgetCommand& command) {
+  if (command.ids.empty() && !command.has_filter && !command.all) {
+    return Error(Errc::invalid,
+                 "forget needs ids, a filter, or --all for every conversation of the tenant");
+  }
+  if (!command.ids.empty() && (command.has_filter || command.all)) {
+    return Error(Errc::invalid, "forget takes ids or a filter, not both");
+  }
+  if (command.dry_run) {
+    TOKVAULT_ASSIGN(const auto reader, open_reader(command));
+    TOKVAULT_ASSIGN(const std::uint64_t count, count_matching(*reader, command));
+    TOKVAULT_TRY(print_forgotten(command, count));
+    return 0;
+  }
+  TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_ASSIGN(const std::uint64_t count,
+                  command.ids.empty() ? vault->forget(command.filter)
+                                      : vault->forget(command.ids, command.filter.tenant));
+  TOKVAULT_TRY(print_forgotten(command, count));
+  if (count < command.ids.size()) {
+    return Error(Errc::not_found, format_count(command.ids.size() - count) + " of the " +
+                                      format_count(command.ids.size()) +
+                                      " ids are not in the vault");
+  }
+  return 0;
+}
+
+}  // namespace tokvault::cli

@@ -1,0 +1,153 @@
+// The commands that look after a vault: init, gc, compact, check, repair, dump, version.
+#include "commands.h"
+#include "output.h"
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+void print_gc(const GcReport& report, bool dry_run, bool json) {
+  if (json) {
+    print_line(JsonObject()
+                   .field("dry_run", dry_run)
+                   .field("files", report.files)
+                   .field("conversations", report.conversations)
+                   .field("bytes_before", report.bytes_before)
+                   .field("bytes_after", report.bytes_after)
+                   .text());
+    return;
+  }
+  const std::string verb = dry_run ? " would be " : " ";
+  print_line(format_counted(report.files, "file") + verb + "rewritten or removed, " +
+             format_count(report.conversations) + " forgotten versions" + verb + "erased");
+  if (!dry_run) {
+    print_line(format_bytes(report.bytes_before) + " before, " + format_bytes(report.bytes_after) +
+               " now");
+  }
+}
+
+// Prints a report of check or repair; the exit status says whether anything was found.
+int print_report(const CheckReport& report, bool json) {
+  const int status =
+      report.findings.empty() && report.lost_conversations == 0 ? 0 : exit_code(Errc::corrupt);
+  if (json) {
+    std::vector<std::string> findings;
+    for (const Finding& finding : report.findings) {
+      findings.push_back(JsonObject()
+                             .field("file", finding.file)
+                             .field("code", errc_name(finding.code))
+                             .field("message", finding.message)
+                             .text());
+    }
+    print_line(JsonObject()
+                   .field("sound", status == 0)
+                   .field("files", report.files)
+                   .field("conversations", report.conversations)
+                   .field("segments", report.segments)
+                   .raw("findings", json_array(findings))
+                   .field("lost_conversations", report.lost_conversations)
+                   .field("lost_ids", report.lost_ids)
+                   .text());
+    return status;
+  }
+  for (const Finding& finding : report.findings) {
+    print_line(printable(finding.file) + ": " + std::string(errc_name(finding.code)) + ": " +
+               printable(finding.message));
+  }
+  for (const std::string& id : report.lost_ids) print_line("lost: " + printable(id));
+  if (report.lost_conversations > report.lost_ids.size()) {
+    print_line("lost: " +
+               format_counted(report.lost_conversations - report.lost_ids.size(), "conversation") +
+               " whose ids cannot be read");
+  }
+  print_line(format_counted(report.files, "file") + ", " +
+             format_counted(report.conversations, "conversation") + ", " +
+             format_counted(report.segments, "segment") + ": " +
+             (status == 0 ? "sound" : format_counted(report.findings.size(), "finding")));
+  return status;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Vault>> open_reader(const Command& command) {
+  VaultOptions options;
+  options.read_only = true;
+  return open_vault(command.vault, options);
+}
+
+Result<std::unique_ptr<Vault>> open_writer(const Command& command, const VaultOptions& options) {
+  return open_vault(command.vault, options);
+}
+
+ExitStatus run_init(const InitCommand& command) {
+  InitOptions options;
+  options.tokenizer = command.tokenizer;
+  options.pattern = command.pattern;
+  TOKVAULT_TRY(create_vault(command.vault, options));
+  if (command.json) {
+    print_line(
+        JsonObject().field("vault", command.vault).field("tokenizer", command.tokenizer).text());
+  } else {
+    print_line("made the vault " + command.vault + " with the tokenizer " + command.tokenizer);
+  }
+  return 0;
+}
+
+ExitStatus run_gc(const GcCommand& command) {
+  TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
+  ProgressLine progress("gc");
+  TOKVAULT_ASSIGN(const GcReport report, vault->gc(command.dry_run, progress.callback()));
+  progress.clear();
+  print_gc(report, command.dry_run, command.json);
+  return 0;
+}
+
+ExitStatus run_compact(const CompactCommand& command) {
+  VaultOptions options;
+  options.level = command.level;
+  options.threads = command.threads;
+  TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
+  ProgressLine progress("compact");
+  TOKVAULT_ASSIGN(const GcReport report, vault->compact(command.level, progress.callback()));
+  progress.clear();
+  print_gc(report, false, command.json);
+  return 0;
+}
+
+ExitStatus run_check(const CheckCommand& command) {
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  CheckOptions options;
+  options.read_data = command.read_data;
+  ProgressLine progress("check");
+  TOKVAULT_ASSIGN(const CheckReport report, vault->check(options, progress.callback()));
+  progress.clear();
+  return print_report(report, command.json);
+}
+
+ExitStatus run_repair(const Command& command) {
+  TOKVAULT_ASSIGN(const CheckReport report, repair_vault(command.vault));
+  return print_report(report, command.json);
+}
+
+ExitStatus run_dump(const DumpCommand& command) {
+  TOKVAULT_ASSIGN(const std::string text, dump_file(command.file, command.json));
+  print(text);
+  if (!text.ends_with('\n')) print("\n");
+  return 0;
+}
+
+ExitStatus run_version(const Command& command) {
+  if (command.json) {
+    print_line(JsonObject()
+                   .field("version", kVersion)
+                   .field("log_version", kLogVersion)
+                   .field("pack_version", kPackVersion)
+                   .text());
+  } else {
+    print_line("tokvault " + std::string(kVersion) + " (log format " + std::to_string(kLogVersion) +
+               ", pack format " + std::to_string(kPackVersion) + ")");
+  }
+  return 0;
+}
+
+}  // namespace tokvault::cli

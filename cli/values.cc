@@ -1,0 +1,86 @@
+#include "values.h"
+
+#include <charconv>
+#include <cstdio>
+
+namespace tokvault::cli {
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t v = 0;
+  const char* const end = text.data() + text.size();
+  const auto [after, failed] = std::from_chars(text.data(), end, v);
+  std::string_view unit(after, static_cast<std::size_t>(end - after));
+  int shift = -1;
+  if (unit.empty() || unit == "B") shift = 0;
+  for (std::size_t i = 0; i < 4 && !unit.empty(); ++i) {
+    const std::string_view rest = unit.substr(1);
+    const bool is_unit = unit[0] == "KMGT"[i] || unit[0] == "kmgt"[i];
+    if (is_unit && (rest.empty() || rest == "B" || rest == "iB")) {
+      shift = 10 * (static_cast<int>(i) + 1);
+    }
+  }
+  if (failed != std::errc() || shift < 0 || (v << shift) >> shift != v) {
+    return Error(Errc::invalid,
+                 "\"" + std::string(text) + "\" is not a size (1000, 64K, 64M or 1G)");
+  }
+  return v << shift;
+}
+
+std::string format_count(std::uint64_t count) {
+  std::string digits = std::to_string(count);
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
+}
+
+std::string format_counted(std::uint64_t count, std::string_view noun) {
+  std::string out = format_count(count) + " ";
+  out += noun;
+  return count == 1 ? out : out + "s";
+}
+
+std::string format_rate(double per_second) {
+  char text[32];
+  const int decimals = per_second >= 100 ? 0 : per_second >= 10 ? 1 : 2;
+  std::snprintf(text, sizeof text, "%.*f", decimals, per_second);
+  return text;
+}
+
+std::string format_bytes(std::uint64_t bytes) {
+  if (bytes < 1000) return std::to_string(bytes) + " B";
+  double v = static_cast<double>(bytes) / 1000;
+  const char* unit = "KB";
+  for (const char* next : {"MB", "GB", "TB", "PB", "EB"}) {
+    if (v < 999.5) break;
+    v /= 1000;
+    unit = next;
+  }
+  return format_rate(v) + " " + unit;
+}
+
+std::string format_percent(double part, double whole) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", whole > 0 ? 100 * part / whole : 0.0);
+  return text;
+}
+
+std::string printable(std::string_view text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      out += "\\x";
+      out += kDigits[byte >> 4];
+      out += kDigits[byte & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace tokvault::cli

@@ -1,0 +1,26 @@
+// What people write on a command line, and how numbers are shown to them.
+#ifndef TOKVAULT_CLI_VALUES_H_
+#define TOKVAULT_CLI_VALUES_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "tokvault/tokvault.h"
+
+namespace tokvault::cli {
+
+// "500", "64K", "64M", "1G", with or without B or iB behind: K is 1024 bytes.
+Result<std::uint64_t> parse_size(std::string_view text);
+
+std::string format_count(std::uint64_t count);  // 1,234,567
+std::string format_bytes(std::uint64_t bytes);  // 11.7 MB, with K = 1000
+std::string format_rate(double per_second);     // 123.4, 12.3 or 1.23
+std::string format_percent(double part, double whole);
+
+// `text` in one line that can do nothing to a terminal: control bytes as \n or \x1b.
+std::string printable(std::string_view text);
+
+}  // namespace tokvault::cli
+
+#endif  // TOKVAULT_CLI_VALUES_H_

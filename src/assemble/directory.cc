@@ -1,0 +1,65 @@
+// A vault in one directory: where the backend, the catalog and the engine are put together.
+#include "tokvault/directory.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kRankFileBytesMax = 256u << 20;
+
+std::string catalog_path(const std::string& path) { return path + "/catalog.db"; }
+
+}  // namespace
+
+Status create_vault(const std::string& path, const InitOptions& options) {
+  CreateOptions create;
+  auto known = open_tokenizer(options.tokenizer, options.tokenizer_options);
+  if (known) {
+    create.tokenizer = std::move(*known);
+  } else if (options.tokenizer.find('/') != std::string::npos ||
+             options.tokenizer.ends_with(".tiktoken")) {
+    TOKVAULT_ASSIGN(create.rank_file, read_file(options.tokenizer, kRankFileBytesMax));
+    std::string name = options.tokenizer.substr(options.tokenizer.rfind('/') + 1);
+    if (name.ends_with(".tiktoken")) name.resize(name.size() - 9);
+    create.pattern = options.pattern;
+    TOKVAULT_ASSIGN(create.tokenizer, make_tokenizer(name, options.pattern, create.rank_file));
+  } else {
+    return std::move(known).error();
+  }
+  TOKVAULT_ASSIGN(auto backend, make_directory_backend(path, {.create = true}));
+  TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
+  auto status = Vault::create(*backend, *catalog, create);
+  if (!status) return std::move(status).error().with(path);
+  return {};
+}
+
+Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOptions& options) {
+  auto no_vault = [&](Error e) {
+    if (e.code() != Errc::not_found) return std::move(e).with(path);
+    return Error(Errc::not_found, "no vault at " + path + ": " + std::string(e.message()));
+  };
+  auto backend = make_directory_backend(path, {.read_only = options.read_only});
+  if (!backend) return no_vault(std::move(backend).error());
+  auto catalog = make_sqlite_catalog(catalog_path(path), {.read_only = options.read_only});
+  if (!catalog) return no_vault(std::move(catalog).error());
+  auto vault = Vault::open(std::move(*backend), std::move(*catalog), options);
+  if (!vault) return no_vault(std::move(vault).error());
+  return vault;
+}
+
+Result<CheckReport> repair_vault(const std::string& path) {
+  auto backend = make_directory_backend(path, {});
+  if (!backend) {
+    return Error(Errc::not_found, "no vault at " + path + ": " +
+                                      std::string(backend.error().message()));
+  }
+  TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
+  auto report = Vault::repair(**backend, *catalog);
+  if (!report) return std::move(report).error().with(path);
+  return report;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,478 @@
+// The strategies of the store: LRU, decayed hits, and the default, value.
+//
+// `value` learns from the traffic how likely blocks are to be used again, and keeps what saves the
+// most computing per byte and unit of time. Every block is in a class: how often it was used (seven
+// buckets), whether what it continues had been used before, and how deep in the prompt it stands.
+// For every class the policy counts, by age in half-octaves of requests, how many blocks were used
+// again at that age and how many had the chance. Evicted blocks are followed as ghosts, so reuse that
+// came too late is learned too. From the counts follows for a block of a class and age the index
+//     max over horizons t of  P(used again within t) / E(time it occupies until then),
+// which is what a unit of cache time spent on the block returns at best (the Gittins index of the
+// stopping problem "how long to keep it"). It is recency where recency predicts, frequency where
+// frequency does, and keeps what returns after a long loop; nothing in it is tuned to a workload.
+// Two estimates, one by use count alone and one by all features with fewer count buckets, are
+// averaged: each is noisy in its own way. Without data both are 1/age: LRU. A bin without data takes
+// the hazard of the bin before it; a class without data that of all classes.
+//
+// A block is admitted under pressure only if its index is not below that of the victim; a refused
+// block is followed as a ghost, so its second sight counts as a use.
+#include "checkpoint/eviction.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include "base/clock.h"
+
+namespace tokvault::checkpoint {
+
+void LeafPolicy::became_leaf(RecordId id) {
+  BlockRecord& r = index_[id];
+  if (r.link != kNoRecord) return;
+  r.link = static_cast<std::uint32_t>(leaves_.size());
+  leaves_.push_back(id);
+}
+
+void LeafPolicy::ceased_leaf(RecordId id) {
+  BlockRecord& r = index_[id];
+  if (r.link == kNoRecord) return;
+  leaves_[r.link] = leaves_.back();
+  index_[leaves_[r.link]].link = r.link;
+  leaves_.pop_back();
+  r.link = kNoRecord;
+}
+
+void LeafPolicy::load() {
+  for (RecordId id = 0; id < index_.limit(); ++id) {
+    BlockRecord& r = index_[id];
+    if (r.kind == Kind::free) continue;
+    r.link = kNoRecord;
+    if (r.children() == 0) became_leaf(id);
+  }
+}
+
+std::uint64_t LeafPolicy::random() {  // xorshift64*
+  random_ ^= random_ >> 12;
+  random_ ^= random_ << 25;
+  random_ ^= random_ >> 27;
+  return random_ * 0x2545f4914f6cdd1du;
+}
+
+RecordId LeafPolicy::victim(const Protected& is_protected) {
+  constexpr std::size_t kSample = 128;
+  RecordId best = kNoRecord;
+  double best_value = 0;
+  auto consider = [&](RecordId id) {
+    if (is_protected && is_protected(id)) return;
+    const double v = value(id);
+    if (best != kNoRecord) {
+      const BlockRecord& a = index_[id];
+      const BlockRecord& b = index_[best];
+      if (v > best_value) return;
+      if (v == best_value &&
+          (a.last_use > b.last_use || (a.last_use == b.last_use && a.depth <= b.depth))) {
+        return;
+      }
+    }
+    best = id;
+    best_value = v;
+  };
+  if (leaves_.size() > kSample) {
+    for (std::size_t i = 0; i < kSample; ++i) consider(leaves_[random() % leaves_.size()]);
+  }
+  if (best == kNoRecord) {
+    for (const RecordId id : leaves_) consider(id);
+  }
+  return best;
+}
+
+namespace {
+
+// Least recently used. A request moves its blocks to the new end from the last to the first, so the
+// old end is a leaf; what is not (its child was added without it) is skipped.
+class LruPolicy final : public EvictionPolicy {
+ public:
+  explicit LruPolicy(BlockIndex& index) : index_(index) {}
+
+  void load() override {
+    std::vector<RecordId> order;
+    for (RecordId id = 0; id < index_.limit(); ++id) {
+      if (index_[id].kind != Kind::free) order.push_back(id);
+    }
+    std::sort(order.begin(), order.end(), [this](RecordId a, RecordId b) {
+      const BlockRecord& x = index_[a];
+      const BlockRecord& y = index_[b];
+      if (x.last_use != y.last_use) return x.last_use < y.last_use;
+      return x.depth != y.depth ? x.depth > y.depth : a < b;
+    });
+    for (const RecordId id : order) inserted(id);
+  }
+  void inserted(RecordId id) override {
+    if (id >= links_.size()) links_.resize(std::max<std::size_t>(id + 1, links_.size() * 5 / 4));
+    append(id);
+  }
+  void end(std::span<const RecordId> chain) override {
+    for (std::size_t i = chain.size(); i-- > 0;) {
+      unlink(chain[i]);
+      append(chain[i]);
+    }
+  }
+  void erased(RecordId id, bool /*evicted*/) override { unlink(id); }
+  void became_leaf(RecordId) override {}
+  void ceased_leaf(RecordId) override {}
+  RecordId victim(const Protected& is_protected) override {
+    for (RecordId id = oldest_; id != kNoRecord; id = links_[id].next) {
+      if (index_[id].children() == 0 && !(is_protected && is_protected(id))) return id;
+    }
+    return kNoRecord;
+  }
+  std::uint64_t memory_bytes() const override { return links_.capacity() * sizeof(Link); }
+
+ private:
+  struct Link {
+    RecordId previous = kNoRecord;
+    RecordId next = kNoRecord;
+  };
+  void append(RecordId id) {
+    links_[id] = {newest_, kNoRecord};
+    (newest_ == kNoRecord ? oldest_ : links_[newest_].next) = id;
+    newest_ = id;
+  }
+  void unlink(RecordId id) {
+    const Link l = links_[id];
+    (l.previous == kNoRecord ? oldest_ : links_[l.previous].next) = l.next;
+    (l.next == kNoRecord ? newest_ : links_[l.next].previous) = l.previous;
+  }
+
+  BlockIndex& index_;
+  std::vector<Link> links_;
+  RecordId oldest_ = kNoRecord;
+  RecordId newest_ = kNoRecord;
+};
+
+// (hits that halve every six hours + 1) x tokens / bytes: the score of the engine that KVC is from.
+class DecayedHitsPolicy final : public LeafPolicy {
+ public:
+  DecayedHitsPolicy(BlockIndex& index, const PolicyOptions& options)
+      : LeafPolicy(index), half_life_(options.half_life_requests), start_ms_(now_ms()) {}
+
+  void begin(std::uint32_t clock) override {
+    clock_ = clock;
+    if (fixed_ || ++requests_ % 64 != 1) return;
+    // Ages are counted in requests: six hours are as many as the rate so far makes of them.
+    const double hours = static_cast<double>(now_ms() - start_ms_) / 3.6e6;
+    half_life_ = std::max(1.0, requests_ / std::max(hours, 1e-3) * 6);
+  }
+
+ protected:
+  double value(RecordId id) const override {
+    const BlockRecord& r = index_[id];
+    const double halvings = (clock_ - r.last_use) / half_life_;
+    double hits = r.hits() * std::exp2(-halvings);
+    if (hits < 0.01) hits = 0;
+    return (hits + 1) * std::max<double>(r.tokens, 1) / r.units;
+  }
+
+ private:
+  double half_life_;
+  const bool fixed_ = half_life_ > 0;
+  std::int64_t start_ms_;
+  std::uint64_t requests_ = 0;
+};
+
+class ValuePolicy final : public LeafPolicy {
+ public:
+  ValuePolicy(BlockIndex& index, const PolicyOptions& options)
+      : LeafPolicy(index), options_(options) {
+    learn();
+  }
+
+  void begin(std::uint32_t clock) override {
+    clock_ = clock;
+    if (++requests_ < learn_at_) return;
+    learn();
+    learn_at_ = requests_ + std::clamp<std::uint32_t>(requests_ / 64, 64, 4096);
+  }
+  void touched(RecordId id) override {
+    BlockRecord& r = index_[id];
+    r.set_hits(r.hits() + 1);
+    classify(r);
+    follow(r.key(), class_of(r), true, true);
+  }
+  void inserted(RecordId id) override {
+    BlockRecord& r = index_[id];
+    if (const Ghost* ghost = find(r.key())) r.set_hits(ghost->hits + 1u);
+    classify(r);
+    follow(r.key(), class_of(r), false, true);
+  }
+  void erased(RecordId id, bool evicted) override {
+    Ghost* ghost = find(index_[id].key());
+    if (ghost == nullptr) return;
+    ghost->cached = false;
+    if (!evicted) ghost->ended = true;  // removed on purpose: says nothing about reuse
+  }
+  bool admit(const Candidate& c, RecordId victim) override {
+    if (victim == kNoRecord) return true;
+    const double worth = cost(c.position, c.tokens) * index_of(class_of(c), 1) / c.units;
+    return worth >= value(victim);
+  }
+  void refused(const Candidate& c) override { follow(c.key, class_of(c), false, false); }
+  std::uint64_t memory_bytes() const override {
+    return LeafPolicy::memory_bytes() + ghosts_.capacity() * sizeof(Ghost);
+  }
+
+ protected:
+  double value(RecordId id) const override {
+    const BlockRecord& r = index_[id];
+    const double worth = index_of(class_of(r), clock_ - r.last_use);
+    return worth * cost(std::uint32_t{r.depth} * options_.block_tokens, r.tokens) / r.units;
+  }
+
+ private:
+  static constexpr int kUses = 7;
+  static constexpr int kDepths = 3;
+  static constexpr int kClasses = kUses * 2 * kDepths;
+  static constexpr int kBins = 44;
+  static constexpr double kPriorWeight = 20;   // blocks' worth of evidence
+  static constexpr double kPriorHazard = 0.1;  // of reuse within half an octave of age
+  static constexpr double kForget = 0.99;
+  static constexpr std::size_t kGhostsMin = 8192;
+  static constexpr std::size_t kGhostsMax = std::size_t{1} << 20;
+  using Histogram = std::array<double, kBins>;
+
+  // A key that is followed, cached or not.
+  struct Ghost {
+    std::uint64_t key = 0;  // 0: empty
+    std::uint32_t last = 0;
+    std::uint8_t hits = 0;
+    std::uint8_t kind = 0;  // class
+    bool cached = false;
+    bool ended = false;
+  };
+
+  static int bin_of(std::uint32_t age) {
+    if (age == 0) age = 1;
+    const int octave = std::bit_width(age) - 1;
+    const int half = octave > 0 ? static_cast<int>(age >> (octave - 1)) & 1 : 0;
+    return std::min(kBins - 1, 2 * octave + half);
+  }
+  static double bin_start(int bin) { return std::exp2(bin / 2) * ((bin & 1) != 0 ? 1.5 : 1.0); }
+
+  static int make_class(std::uint32_t hits, bool continuation, std::uint32_t position) {
+    const int uses = hits < 3 ? static_cast<int>(hits) : hits < 5 ? 3 : hits < 9 ? 4
+                                                       : hits < 17 ? 5 : 6;
+    const int depth = position < 1024 ? 0 : position < 6144 ? 1 : 2;
+    return (uses * 2 + (continuation ? 1 : 0)) * kDepths + depth;
+  }
+  int class_of(const BlockRecord& r) const {
+    return make_class(r.hits(), (r.flags & kContinuation) != 0,
+                      std::uint32_t{r.depth} * options_.block_tokens);
+  }
+  int class_of(const Candidate& c) const {
+    const Ghost* ghost = find(c.key);
+    const std::uint32_t hits = ghost != nullptr ? ghost->hits + 1u : 0;
+    const bool continuation = c.parent != kNoRecord && index_[c.parent].hits() > hits;
+    return make_class(hits, continuation, c.position);
+  }
+  void classify(BlockRecord& r) const {
+    const bool continuation = r.parent != kNoRecord && index_[r.parent].hits() > r.hits();
+    r.flags = static_cast<std::uint8_t>((r.flags & ~kContinuation) |
+                                        (continuation ? kContinuation : 0));
+  }
+  double cost(std::uint32_t position, std::uint32_t tokens) const {
+    return std::max<double>(tokens, 1) * (1 + position / options_.attention_tokens);
+  }
+  double index_of(int kind, std::uint32_t age) const {
+    return table_[static_cast<std::size_t>(kind)][static_cast<std::size_t>(bin_of(age))];
+  }
+
+  // --- ghosts: an open-addressing table, a sample of the keys once the store is large ---
+  bool sampled(std::uint64_t key) const { return (key >> 40 & sample_mask_) == 0; }
+  const Ghost* find(Hash128 key) const {
+    const std::uint64_t wanted = key.hi | 1;
+    if (ghosts_.empty() || !sampled(wanted)) return nullptr;
+    const std::size_t mask = ghosts_.size() - 1;
+    for (std::size_t i = wanted >> 1 & mask; ghosts_[i].key != 0; i = (i + 1) & mask) {
+      if (ghosts_[i].key == wanted) return &ghosts_[i];
+    }
+    return nullptr;
+  }
+  Ghost* find(Hash128 key) { return const_cast<Ghost*>(std::as_const(*this).find(key)); }
+  Ghost& place(std::uint64_t key) {
+    const std::size_t mask = ghosts_.size() - 1;
+    std::size_t i = key >> 1 & mask;
+    while (ghosts_[i].key != 0 && ghosts_[i].key != key) i = (i + 1) & mask;
+    return ghosts_[i];
+  }
+  void resize(std::size_t count) {
+    std::vector<Ghost> old(count);
+    old.swap(ghosts_);
+    for (const Ghost& g : old) {
+      if (g.key != 0 && sampled(g.key)) place(g.key) = g;
+    }
+  }
+  void follow(Hash128 key, int kind, bool hit, bool cached) {
+    const std::uint64_t wanted = key.hi | 1;
+    if (!sampled(wanted)) return;
+    if ((followed_ + 1) * 5 > ghosts_.size() * 3) {
+      if (ghosts_.size() >= kGhostsMax * 2) expire();
+      resize(std::clamp<std::size_t>(ghosts_.size() * 2, 2048, kGhostsMax * 2));
+    }
+    Ghost& g = place(wanted);
+    if (g.key == 0) {
+      g = Ghost{.key = wanted, .last = clock_};
+      ++followed_;
+    } else if (!g.ended) {
+      ended_[g.kind][static_cast<std::size_t>(bin_of(clock_ - g.last))] += 1;
+      if (g.hits < 255) ++g.hits;
+    }
+    if (hit && g.hits == 0) g.hits = 1;
+    g.last = clock_;
+    g.kind = static_cast<std::uint8_t>(kind);
+    g.cached = cached || g.cached;
+    g.ended = false;
+  }
+  // Keeps the number of keys that are followed in bounds: the longest unused ghosts go. A store with
+  // more blocks than can be followed follows a sample.
+  void expire() {
+    const std::size_t limit =
+        std::clamp<std::size_t>(std::size_t{index_.size()} * 30, kGhostsMin, kGhostsMax);
+    if (followed_ <= limit) return;
+    while (index_.size() / (sample_mask_ + 1) > kGhostsMax / 10) sample_mask_ = sample_mask_ * 2 + 1;
+    std::vector<std::uint32_t> ages;
+    for (const Ghost& g : ghosts_) {
+      if (g.key != 0 && !g.cached && sampled(g.key)) ages.push_back(clock_ - g.last);
+    }
+    std::uint32_t oldest = 0xffffffffu;
+    const std::size_t drop = followed_ - limit * 3 / 4;
+    if (drop < ages.size()) {
+      const auto at = ages.begin() + static_cast<std::ptrdiff_t>(ages.size() - drop);
+      std::nth_element(ages.begin(), at, ages.end());
+      oldest = *at;
+    } else {
+      oldest = 0;
+    }
+    followed_ = 0;
+    for (Ghost& g : ghosts_) {
+      if (g.key == 0) continue;
+      const std::uint32_t age = clock_ - g.last;
+      if ((!g.cached && age >= oldest) || !sampled(g.key)) {
+        if (!g.ended) waited_[g.kind][static_cast<std::size_t>(bin_of(age))] += 1;
+        g.key = 0;
+      } else {
+        ++followed_;
+      }
+    }
+    resize(ghosts_.size());
+  }
+
+  // --- the estimate ---
+  using Hazard = std::array<double, kBins>;
+  // The probability of reuse in each bin, given that the block got there: counted reuse over those
+  // that were in the bin (half of those that are in it still), smoothed with a prior.
+  static Hazard estimate(const Histogram& ended, const Histogram& waiting, const Hazard* prior) {
+    Hazard hazard{};
+    std::array<double, kBins> reached{};
+    double n = 0;
+    for (std::size_t b = kBins; b-- > 0;) {
+      n += ended[b] + waiting[b];
+      reached[b] = n;
+    }
+    for (std::size_t b = 0; b < kBins; ++b) {
+      const double expected =
+          prior != nullptr ? (*prior)[b] : b > 0 ? hazard[b - 1] : kPriorHazard;
+      const double risk = reached[b] - 0.5 * waiting[b];
+      hazard[b] =
+          std::min(0.999, (ended[b] + kPriorWeight * expected) / (risk + kPriorWeight));
+    }
+    return hazard;
+  }
+  static Hazard returns(const Hazard& hazard) {
+    Hazard out{};
+    for (std::size_t b = 0; b < kBins; ++b) {
+      double best = 0;
+      double survives = 1;
+      double used = 0;
+      double time = 0;
+      for (std::size_t k = b; k < kBins; ++k) {
+        const int bin = static_cast<int>(k);
+        double width = bin_start(bin + 1) - bin_start(bin);
+        double p = hazard[k];
+        if (k == b) {  // on average the block is half way through its bin
+          width *= 0.5;
+          p = 1 - std::sqrt(1 - p);
+        }
+        used += survives * p;
+        time += survives * width * (1 - 0.5 * p);
+        survives *= 1 - p;
+        best = std::max(best, used / time);
+      }
+      out[b] = best;
+    }
+    return out;
+  }
+  void learn() {
+    expire();
+    std::array<Histogram, kClasses> waiting = waited_;
+    for (const Ghost& g : ghosts_) {
+      if (g.key == 0 || g.ended) continue;
+      waiting[g.kind][static_cast<std::size_t>(bin_of(clock_ - g.last))] += 1;
+    }
+    Histogram all_ended{};
+    Histogram all_waiting{};
+    std::array<Histogram, kUses> use_ended{};
+    std::array<Histogram, kUses> use_waiting{};
+    std::array<Histogram, kClasses> mixed_ended{};
+    std::array<Histogram, kClasses> mixed_waiting{};
+    for (std::size_t c = 0; c < kClasses; ++c) {
+      const std::size_t uses = c / (2 * kDepths);
+      const std::size_t few = std::min<std::size_t>(uses, 3) * 2 * kDepths + c % (2 * kDepths);
+      for (std::size_t b = 0; b < kBins; ++b) {
+        all_ended[b] += ended_[c][b];
+        all_waiting[b] += waiting[c][b];
+        use_ended[uses][b] += ended_[c][b];
+        use_waiting[uses][b] += waiting[c][b];
+        mixed_ended[few][b] += ended_[c][b];
+        mixed_waiting[few][b] += waiting[c][b];
+        ended_[c][b] *= kForget;
+        waited_[c][b] *= kForget;
+      }
+    }
+    const Hazard pooled = estimate(all_ended, all_waiting, nullptr);
+    for (std::size_t c = 0; c < kClasses; ++c) {
+      const std::size_t uses = c / (2 * kDepths);
+      const std::size_t few = std::min<std::size_t>(uses, 3) * 2 * kDepths + c % (2 * kDepths);
+      const Hazard by_use = returns(estimate(use_ended[uses], use_waiting[uses], &pooled));
+      const Hazard by_all = returns(estimate(mixed_ended[few], mixed_waiting[few], &pooled));
+      for (std::size_t b = 0; b < kBins; ++b) table_[c][b] = std::sqrt(by_use[b] * by_all[b]);
+    }
+  }
+
+  PolicyOptions options_;
+  std::uint32_t requests_ = 0;
+  std::uint32_t learn_at_ = 64;
+  std::vector<Ghost> ghosts_;
+  std::size_t followed_ = 0;
+  std::uint64_t sample_mask_ = 0;
+  std::array<Histogram, kClasses> ended_{};   // used again at this age
+  std::array<Histogram, kClasses> waited_{};  // given up at this age
+  std::array<Hazard, kClasses> table_{};
+};
+
+}  // namespace
+
+std::unique_ptr<EvictionPolicy> make_policy(Eviction kind, BlockIndex& index,
+                                            const PolicyOptions& options) {
+  switch (kind) {
+    case Eviction::lru:
+      return std::make_unique<LruPolicy>(index);
+    case Eviction::decayed_hits:
+      return std::make_unique<DecayedHitsPolicy>(index, options);
+    case Eviction::value:
+      break;
+  }
+  return std::make_unique<ValuePolicy>(index, options);
+}
+
+}  // namespace tokvault::checkpoint

@@ -1,0 +1,46 @@
+// What has been decoded and may be needed again: tables and dictionaries of packs, in bounded memory.
+#ifndef TOKVAULT_VAULT_CACHE_H_
+#define TOKVAULT_VAULT_CACHE_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+
+namespace tokvault {
+
+// Least recently used goes first. What is handed out stays alive as long as somebody holds it, also
+// after it has left the cache.
+// Threads: any number at once.
+class Cache {
+ public:
+  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary };
+  struct Key {
+    std::uint64_t file = 0;
+    Kind kind = Kind::tables;
+    auto operator<=>(const Key&) const = default;
+  };
+
+  explicit Cache(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  std::shared_ptr<const void> find(const Key& key);
+  void insert(const Key& key, std::shared_ptr<const void> value, std::uint64_t bytes);
+  void erase_file(std::uint64_t file);
+
+ private:
+  struct Entry {
+    Key key;
+    std::shared_ptr<const void> value;
+    std::uint64_t bytes;
+  };
+  std::mutex mutex_;
+  const std::uint64_t bytes_max_;
+  std::uint64_t bytes_ = 0;                             // guarded by mutex_
+  std::list<Entry> entries_;                            // newest first; guarded by mutex_
+  std::map<Key, std::list<Entry>::iterator> by_key_;    // guarded by mutex_
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_CACHE_H_

@@ -1,0 +1,148 @@
+#include <algorithm>
+
+#include "base/checksum.h"
+#include "vault/recovery.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+
+Status VaultImpl::check_source(const TenantState& tenant,
+                               const std::shared_ptr<const Source>& source,
+                               const CheckOptions& options, CheckReport& report) const {
+  auto finding = [&](const Error& e) {
+    report.findings.push_back({source->name(), e.code(), std::string(e.message())});
+  };
+  auto tables = source->tables();
+  if (!tables) {
+    finding(tables.error());
+    report.lost_conversations += source->range().rows;
+    return {};
+  }
+  const Tables& t = **tables;
+  auto dead = state_.dead_rows(tenant, *source);
+  if (!dead) return std::move(dead).error();
+  for (std::uint32_t n : t.segment_counts) report.segments += n;
+
+  // External segments: each must be somewhere.
+  Scratch scratch;
+  std::vector<bool> missing(t.externals.size());
+  for (std::size_t i = 0; i < t.externals.size(); ++i) {
+    auto found = state_.locate(tenant.record.number, t.externals[i], scratch);
+    if (found) continue;
+    missing[i] = true;
+    finding(found.error());
+  }
+  // Local segments: every block decodes, every token is in the vocabulary where it is text, and
+  // fingerprints fit.
+  std::array<std::vector<bool>, kStreams> broken;
+  if (options.read_data) {
+    std::vector<Token> tokens;
+    for (const Stream s : {kTokenStream, kByteStream}) {
+      broken[s].resize(t.segment_counts[s]);
+      for (std::uint32_t i = 0; i < t.segment_counts[s]; ++i) {
+        auto code = source->code(s, i, scratch);
+        Status status;
+        if (!code) {
+          status = std::move(code).error();
+        } else if (s == kTokenStream) {
+          tokens.clear();
+          status = source->decode_tokens(*code, tokens);
+        }
+        if (status) continue;
+        broken[s][i] = true;
+        finding(status.error());
+      }
+    }
+    if (source->is_pack()) {
+      const auto& pack = static_cast<const PackFile&>(*source);
+      for (const Stream s : {kTokenStream, kByteStream}) {
+        TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
+        for (const auto& f : prints) {
+          if (broken[s][f.segment]) continue;
+          TOKVAULT_ASSIGN(const ByteView code, source->code(s, f.segment, scratch));
+          TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));
+          if (fingerprint(digest) == f.value) continue;
+          broken[s][f.segment] = true;
+          finding(Error(Errc::corrupt, "segment " + std::to_string(f.segment) +
+                                           " does not fit its fingerprint"));
+        }
+      }
+    }
+  }
+  auto refs_whole = [&](std::uint32_t form, std::uint32_t begin) {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t i = 0; i < info.ref_count(); ++i) {
+      const SegmentRef ref = t.refs[begin + i];
+      const auto& local = broken[info.stream_of(i)];
+      if (ref.is_external() ? missing[ref.number()] : !local.empty() && local[ref.number()]) {
+        return false;
+      }
+    }
+    return true;
+  };
+  std::vector<bool> node_whole(t.nodes.size());
+  for (std::size_t i = 0; i < t.nodes.size(); ++i) {
+    const Node& n = t.nodes[i];
+    node_whole[i] =
+        (n.parent == kNoNode || node_whole[n.parent]) && refs_whole(n.form, n.refs_begin);
+  }
+  for (std::uint32_t i = 0; i < t.rows.size(); ++i) {
+    if (!dead->empty() && (*dead)[i]) continue;
+    const Row& r = t.rows[i];
+    ++report.conversations;
+    if ((r.leaf == kNoNode || node_whole[r.leaf]) && refs_whole(r.form, r.refs_begin)) continue;
+    ++report.lost_conversations;
+    report.lost_ids.emplace_back(t.ids[i]);
+  }
+  return {};
+}
+
+Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress& progress) const {
+  CheckReport report;
+  TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
+  // A state of its own, which leaves out what cannot be opened instead of failing.
+  Cache cache(options_.cache_bytes);
+  State state(*backend_, cache);
+  std::vector<std::pair<CatalogFile, Error>> errors;
+  TOKVAULT_TRY(state.load(catalog, &errors));
+  for (const auto& [file, error] : errors) {
+    const std::string name =
+        file.kind == CatalogFile::Kind::log ? log_name(file.number) : pack_name(file.number);
+    report.findings.push_back(
+        {name, error.code(),
+         std::string(error.message()) +
+             (file.conversations == 0
+                  ? ""
+                  : ": " + std::to_string(file.conversations) + " conversations, commits " +
+                        std::to_string(file.sequence_first) + " to " +
+                        std::to_string(file.sequence_last))});
+    report.lost_conversations += file.conversations;
+  }
+  std::uint64_t total = 0;
+  std::uint64_t done = 0;
+  for (const auto& [number, pack] : state_.packs()) total += pack->size_bytes();
+  for (const auto& [number, log] : state_.logs()) total += log->size_bytes();
+  report.files = catalog.files.size();
+  for (const auto& [number, tenant] : state_.tenants()) {
+    for (const auto& source : state_.sources(number)) {
+      if (progress && !progress(done, total)) return Error(Errc::cancelled, "check was stopped");
+      std::shared_lock lock(state_mutex_);
+      TOKVAULT_TRY(check_source(tenant, source, options, report));
+      done += source->is_pack() ? state_.packs().at(source->file())->size_bytes() : 0;
+    }
+  }
+  for (const char* folder : {"packs", "log"}) {
+    TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
+    for (const BlobInfo& blob : blobs) {
+      const std::uint64_t number = number_of(blob.name);
+      const bool known = std::any_of(catalog.files.begin(), catalog.files.end(),
+                                     [&](const CatalogFile& f) { return f.number == number; });
+      if (!known) {
+        report.findings.push_back({blob.name, Errc::conflict, "the catalog does not know it"});
+      }
+    }
+  }
+  return report;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,173 @@
+// Files of a vault in words, for people who look for what went wrong.
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/file.h"
+#include "format/log.h"
+#include "format/pack.h"
+#include "tokvault/vault.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kDumpBytesMax = std::uint64_t{4} << 30;
+
+// Lines "name: value" or JSON members; names and values are made here and need no escaping.
+class Printer {
+ public:
+  explicit Printer(bool json) : json_(json) { out_ = json ? "{" : ""; }
+  void field(const std::string& name, const std::string& value, bool quoted = true) {
+    if (json_) {
+      out_ += (out_.back() == '{' ? "\"" : ",\"") + name + "\":" +
+              (quoted ? "\"" + value + "\"" : value);
+    } else {
+      out_ += name + ": " + value + "\n";
+    }
+  }
+  void number(const std::string& name, std::uint64_t value) {
+    field(name, std::to_string(value), false);
+  }
+  void begin_list(const std::string& name) {
+    if (json_) out_ += ",\"" + name + "\":[";
+    first_ = true;
+  }
+  void item(const std::string& text, const std::string& json) {
+    if (json_) {
+      out_ += (first_ ? "{" : ",{") + json + "}";
+    } else {
+      out_ += "  " + text + "\n";
+    }
+    first_ = false;
+  }
+  void end_list() {
+    if (json_) out_ += "]";
+  }
+  std::string finish() { return json_ ? out_ + "}\n" : out_; }
+
+ private:
+  const bool json_;
+  bool first_ = true;
+  std::string out_;
+};
+
+void describe_vault(Printer& out, const VaultRecord& v) {
+  out.field("vault", to_hex(v.id));
+  out.field("tokenizer", to_hex(v.tokenizer).empty() ? "" : v.tokenizer);
+}
+
+Result<std::string> dump_log(ByteView file, bool json) {
+  std::uint64_t at = 0;
+  TOKVAULT_ASSIGN(const LogHeader header, decode_log_header(file, at));
+  Printer out(json);
+  out.field("kind", "log");
+  out.number("version", header.version);
+  out.number("number", header.number);
+  describe_vault(out, header.vault);
+  out.number("bytes", file.size());
+  out.begin_list("batches");
+  std::string end = "whole";
+  for (;;) {
+    BatchHeader h;
+    ByteView payload;
+    TOKVAULT_ASSIGN(const BatchState state, read_batch(file, header.number, 0, at, h, payload));
+    if (state == BatchState::end) break;
+    if (state == BatchState::torn) {
+      end = has_batch_after(file, header.number, at) ? "damaged at " : "torn at ";
+      end += std::to_string(at);
+      break;
+    }
+    const std::string o = std::to_string(at), s = std::to_string(h.sequence),
+                      p = std::to_string(h.payload_size), b = std::to_string(h.body_size),
+                      t = std::to_string(h.tenant), c = std::to_string(h.section);
+    out.item("at " + o + ": sequence " + s + ", tenant " + t + ", section " + c + ", " + p +
+                 " bytes for " + b,
+             "\"offset\":" + o + ",\"sequence\":" + s + ",\"tenant\":" + t + ",\"section\":" + c +
+                 ",\"payload_bytes\":" + p + ",\"body_bytes\":" + b);
+    at += kBatchHeaderBytes + payload.size();
+  }
+  out.end_list();
+  out.field("end", end);
+  return out.finish();
+}
+
+Result<std::string> dump_pack(ByteView file, bool json) {
+  TOKVAULT_ASSIGN(const PackHeader header, decode_pack_header(file));
+  if (file.size() < kPackHeaderBytes + kPackTrailerBytes) {
+    return Error(Errc::corrupt, "damaged pack: it is too short");
+  }
+  TOKVAULT_ASSIGN(const Extent extent,
+                  decode_pack_trailer(file.substr(file.size() - kPackTrailerBytes), file.size()));
+  TOKVAULT_ASSIGN(const PackFooter f,
+                  decode_pack_footer(file.substr(extent.offset, extent.size), extent));
+  Printer out(json);
+  out.field("kind", "pack");
+  out.number("version", header.version);
+  out.number("number", header.number);
+  describe_vault(out, f.vault);
+  out.number("tenant", header.tenant);
+  out.number("bytes", file.size());
+  out.field("set", to_hex(f.set_id));
+  std::string list;
+  for (std::uint64_t n : f.set_supersedes) list += (list.empty() ? "" : " ") + std::to_string(n);
+  out.field("supersedes", list);
+  out.number("conversations", f.counts.rows);
+  out.number("messages_stored", f.counts.nodes);
+  out.number("externals", f.counts.externals);
+  out.number("token_segments", f.counts.segments[kTokenStream]);
+  out.number("byte_segments", f.counts.segments[kByteStream]);
+  out.number("tokens_stored", f.tokens_stored);
+  out.number("sequence_first", f.sequence_first);
+  out.number("sequence_last", f.sequence_last);
+  out.number("records", f.record_count);
+  out.begin_list("parts");
+  auto part = [&](const std::string& name, const Extent& e) {
+    const bool good = checksum32(file.substr(e.offset, e.size)) == e.checksum;
+    const std::string o = std::to_string(e.offset), s = std::to_string(e.size);
+    out.item(name + " at " + o + ", " + s + " bytes" + (good ? "" : ", BAD CHECKSUM"),
+             "\"part\":\"" + name + "\",\"offset\":" + o + ",\"bytes\":" + s +
+                 ",\"good\":" + (good ? "true" : "false"));
+  };
+  const char* const streams[] = {"tokens", "bytes"};
+  for (std::size_t s = 0; s < kStreams; ++s) {
+    const std::string prefix = streams[s];
+    if (f.streams[s].dictionary.size > 0) part(prefix + " dictionary", f.streams[s].dictionary);
+    part(prefix + " blocks", f.streams[s].blocks);
+    part(prefix + " segments", f.streams[s].table);
+  }
+  part("token map", f.token_map);
+  const char* const tables[kTableParts] = {"strings", "ids",    "model",      "application",
+                                           "time",    "sequence", "tokens",   "text bytes",
+                                           "trie",    "externals"};
+  for (std::size_t i = 0; i < kTableParts; ++i) part(tables[i], f.tables[i]);
+  if (f.record_count > 0) part("records", f.records);
+  out.end_list();
+  return out.finish();
+}
+
+}  // namespace
+
+Result<std::string> dump_file(const std::string& path, bool json) {
+  auto bytes = read_file(path, kDumpBytesMax);
+  if (!bytes) return std::move(bytes).error();
+  const std::uint32_t magic = bytes->size() < 4 ? 0 : load_le<std::uint32_t>(bytes->data());
+  auto text = [&]() -> Result<std::string> {
+    if (magic == kLogMagic) return dump_log(*bytes, json);
+    if (magic == kPackMagic) return dump_pack(*bytes, json);
+    Printer out(json);
+    out.field("kind", bytes->starts_with("SQLite format 3") ? "catalog (SQLite)"
+                      : path.ends_with(".tiktoken")          ? "vocabulary"
+                                                             : "unknown");
+    out.number("bytes", bytes->size());
+    const Digest sha = sha256(*bytes);
+    out.field("sha256", to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), sha.size())));
+    return out.finish();
+  }();
+  if (!text) return std::move(text).error().with(path);
+  return text;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,254 @@
+#include "vault/log_file.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+
+namespace tokvault {
+namespace {
+
+// More than a log ever holds: 16 MB and one batch; a bound on what a damaged size may allocate.
+constexpr std::uint64_t kLogBytesMax = std::uint64_t{4} << 30;
+constexpr std::uint64_t kHeaderReadBytes = 64 * 1024;
+
+Buffer join(const std::vector<std::shared_ptr<const Buffer>>& bodies) {
+  Buffer out;
+  for (const auto& b : bodies) out += *b;
+  return out;
+}
+
+}  // namespace
+
+// --- LogPart -----------------------------------------------------------------------------------
+
+LogPart::LogPart(std::uint64_t file, std::uint32_t tenant) : file_(file), tenant_(tenant) {}
+
+std::size_t LogPart::DigestHash::operator()(const ShortDigest& d) const {
+  return load_le<std::uint64_t>(reinterpret_cast<const char*>(d.data()));
+}
+
+Result<std::shared_ptr<const Tables>> LogPart::tables() const {
+  return std::shared_ptr<const Tables>(std::shared_ptr<const void>(), &tables_);
+}
+
+Result<std::vector<std::uint32_t>> LogPart::rows_of(const IdHash& id) const {
+  std::vector<std::uint32_t> rows;
+  ids_.find(id, [&](std::uint32_t row) {
+    if (hash_id(tenant_key_, tables_.ids[row]) == id) rows.push_back(row);
+  });
+  return rows;
+}
+
+Result<ByteView> LogPart::code(Stream stream, std::uint32_t number, Scratch&) const {
+  const Place& p = places_[stream][number];
+  return ByteView(*bodies_[p.body]).substr(p.offset, p.size);
+}
+
+Status LogPart::decode_tokens(ByteView code, std::vector<Token>& out) const {
+  return TokenMap().decode(code, out);
+}
+
+Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream,
+                                                           const ShortDigest& digest,
+                                                           Scratch& scratch) const {
+  std::lock_guard lock(digests_mutex_);
+  std::vector<Token> tokens;
+  for (std::uint32_t& i = digests_done_[stream]; i < places_[stream].size(); ++i) {
+    TOKVAULT_ASSIGN(const ByteView c, code(stream, i, scratch));
+    TOKVAULT_ASSIGN(const ShortDigest d, segment_digest(*this, stream, c, tokens));
+    digests_[stream].try_emplace(d, i);
+  }
+  const auto it = digests_[stream].find(digest);
+  if (it == digests_[stream].end()) return std::optional<std::uint32_t>();
+  return std::optional<std::uint32_t>(it->second);
+}
+
+void LogPart::on_segment(Stream stream, std::uint64_t offset, ByteView code) {
+  places_[stream].push_back({static_cast<std::uint32_t>(bodies_.size() - 1),
+                             static_cast<std::uint32_t>(offset),
+                             static_cast<std::uint32_t>(code.size())});
+  ++tables_.segment_counts[stream];
+  if (stream == kTokenStream) tokens_stored_ += TokenMap::count(code);
+}
+
+void LogPart::on_node(std::uint32_t parent, std::uint32_t form,
+                      std::span<const SegmentRef> refs) {
+  const std::uint32_t depth = parent == kNoNode ? 1 : tables_.nodes[parent].depth + 1;
+  tables_.nodes.push_back({parent, form, static_cast<std::uint32_t>(tables_.refs.size()), depth});
+  tables_.refs.insert(tables_.refs.end(), refs.begin(), refs.end());
+}
+
+void LogPart::on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) {
+  row.refs_begin = static_cast<std::uint32_t>(tables_.refs.size());
+  row.nodes_end = static_cast<std::uint32_t>(tables_.nodes.size());
+  tables_.refs.insert(tables_.refs.end(), refs.begin(), refs.end());
+  ids_.add(hash_id(tenant_key_, id), static_cast<std::uint32_t>(tables_.rows.size()));
+  tables_.ids.add(id);
+  tables_.rows.push_back(row);
+  if (range_.rows++ == 0) {
+    range_ = {1, row.first_sequence, row.sequence, row.time_ms, row.time_ms};
+  } else {
+    range_.sequence_first = std::min(range_.sequence_first, row.first_sequence);
+    range_.sequence_last = std::max(range_.sequence_last, row.sequence);
+    range_.time_first_ms = std::min(range_.time_first_ms, row.time_ms);
+    range_.time_last_ms = std::max(range_.time_last_ms, row.time_ms);
+  }
+}
+
+void LogPart::on_record(Record record) {
+  // The tenant's own record comes first in a log: its key is needed for the hashes of ids.
+  if (record.key == tokvault::tenant_key(tenant_) && record.value) {
+    if (auto tenant = decode_tenant(*record.value)) tenant_key_ = tenant->key;
+  }
+  records_->push_back(std::move(record));
+}
+
+Status LogPart::apply(std::shared_ptr<const Buffer> body, std::uint64_t sequence,
+                      std::vector<Record>& records) {
+  bodies_.push_back(body);
+  counts_.next_sequence = sequence;
+  records_ = &records;
+  Status status = parse_batch(*body, counts_, *this);
+  records_ = nullptr;
+  return status;
+}
+
+// --- LogFile -----------------------------------------------------------------------------------
+
+LogFile::LogFile(std::uint64_t number, std::uint64_t header_size)
+    : number_(number), size_(header_size) {}
+
+std::uint64_t LogFile::row_count() const {
+  std::uint64_t n = 0;
+  for (const auto& [tenant, part] : parts_) n += part->table().rows.size();
+  return n;
+}
+
+Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint64_t number,
+                                               std::uint64_t known_size, bool salvage) {
+  auto log = std::make_shared<LogFile>(number, 0);
+  const std::string name = log->name();
+  auto size = backend.size(name);
+  if (!size) return std::move(size).error();
+  if (*size > kLogBytesMax) return Error(Errc::corrupt, name + ": larger than any log");
+  Buffer file;
+  TOKVAULT_TRY(backend.get(name, 0, *size, file));
+  auto header = decode_log_header(ByteView(file).substr(0, kHeaderReadBytes), log->size_);
+  if (!header) return std::move(header).error().with(name);
+  if (header->number != number) return Error(Errc::corrupt, name + ": it is named as another log");
+  log->vault_ = std::move(header->vault);
+  auto status = log->read_tail(file, known_size, salvage);
+  if (!status) return std::move(status).error().with(name);
+  return log;
+}
+
+Result<bool> LogFile::follow(const Backend& backend) {
+  TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(name()));
+  if (size <= size_) return false;
+  if (size > kLogBytesMax) return Error(Errc::corrupt, name() + ": larger than any log");
+  Buffer tail;
+  TOKVAULT_TRY(backend.get(name(), size_, size - size_, tail));
+  const std::uint64_t before = size_;
+  for (std::uint64_t at = 0;;) {
+    BatchHeader header;
+    ByteView payload;
+    TOKVAULT_ASSIGN(const BatchState state,
+                    read_batch(tail, number_, before, at, header, payload));
+    if (state != BatchState::whole) break;  // still being written, or cut off later
+    auto status = decode_batch(header, payload);
+    if (!status) return std::move(status).error().with(name());
+    at += kBatchHeaderBytes + payload.size();
+    size_ = before + at;
+  }
+  return size_ > before;
+}
+
+Status LogFile::read_tail(ByteView file, std::uint64_t known_size, bool salvage) {
+  while (true) {
+    BatchHeader header;
+    ByteView payload;
+    TOKVAULT_ASSIGN(const BatchState state,
+                    read_batch(file, number_, 0, size_, header, payload));
+    if (state == BatchState::end) {
+      if (size_ < known_size) {
+        const std::string what = "it ends at " + std::to_string(size_) + ", but " +
+                                 std::to_string(known_size) + " bytes were written";
+        if (!salvage) return Error(Errc::corrupt, what);
+        damage_.push_back(what);
+      }
+      return {};
+    }
+    if (state == BatchState::torn) {
+      const bool more = has_batch_after(file, number_, size_);
+      if (!more && size_ >= known_size) return {};  // an interrupted write: it was never committed
+      const std::string what = "damaged batch at offset " + std::to_string(size_);
+      if (!salvage) return Error(Errc::corrupt, what);
+      damage_.push_back(what);
+      for (Section& s : sections_) s.broken = true;  // nobody knows whose batch it was
+      ++size_;
+      while (size_ < file.size()) {
+        auto next = read_batch(file, number_, 0, size_, header, payload);
+        if (next && *next == BatchState::whole) break;
+        ++size_;
+      }
+      continue;
+    }
+    auto status = decode_batch(header, payload);
+    if (!status) {
+      if (!salvage) return std::move(status).error().with("batch at " + std::to_string(size_));
+      damage_.push_back("batch at offset " + std::to_string(size_) + " (sequence " +
+                        std::to_string(header.sequence) + "): " +
+                        std::string(status.error().message()));
+      if (header.section < sections_.size()) sections_[header.section].broken = true;
+    }
+    size_ += kBatchHeaderBytes + payload.size();
+  }
+}
+
+Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
+  if ((header.flags & kNewSection) != 0) {
+    if (header.section < sections_.size() || header.section > sections_.size() + 4096) {
+      return Error(Errc::corrupt, "a section begins out of order");
+    }
+    sections_.resize(header.section + 1);
+    sections_.back().tenant = header.tenant;
+  }
+  if (header.section >= sections_.size() || sections_[header.section].tenant != header.tenant) {
+    return Error(Errc::corrupt, "a batch belongs to no section");
+  }
+  Section& section = sections_[header.section];
+  if (section.broken) return Error(Errc::corrupt, "its section was damaged before it");
+  if ((header.flags & kNewFrame) != 0) {
+    TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
+  }
+  if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
+  Buffer body;
+  TOKVAULT_TRY(section.decoder->read(payload, header.body_size, body));
+  return take(header, std::move(body));
+}
+
+Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
+  size_ += kBatchHeaderBytes + payload_size;
+  return take(header, std::move(body));
+}
+
+Status LogFile::take(const BatchHeader& header, Buffer body) {
+  // A writer hands in what it has encoded: its sections need no decoder.
+  if ((header.flags & kNewSection) != 0 && header.section == sections_.size()) {
+    sections_.emplace_back();
+    sections_.back().tenant = header.tenant;
+  }
+  Section& section = sections_[header.section];
+  auto& part = parts_[header.tenant];
+  if (!part) part = std::make_shared<LogPart>(number_, header.tenant);
+  auto text = std::make_shared<const Buffer>(std::move(body));
+  section.bodies.push_back(text);
+  section.text_bytes += text->size();
+  text_bytes_ += text->size();
+  TOKVAULT_TRY(part->apply(text, header.sequence, records_));
+  next_sequence_ = std::max(next_sequence_, part->counts().next_sequence);
+  return {};
+}
+
+}  // namespace tokvault

@@ -1,0 +1,144 @@
+// LogFile: a log, read batch by batch and kept in memory decoded, as it is bounded in size.
+//
+// A writer and a reader of another process build the same state from the same bytes: apply() is the
+// only way in, so what a writer holds in memory is what a reader will find.
+#ifndef TOKVAULT_VAULT_LOG_FILE_H_
+#define TOKVAULT_VAULT_LOG_FILE_H_
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codec/zstd.h"
+#include "format/batch.h"
+#include "format/log.h"
+#include "tokvault/backend.h"
+#include "vault/id_index.h"
+#include "vault/source.h"
+
+namespace tokvault {
+
+// One tenant's part of a log.
+class LogPart final : public Source, private BatchVisitor {
+ public:
+  LogPart(std::uint64_t file, std::uint32_t tenant);
+
+  std::uint64_t file() const override { return file_; }
+  bool is_pack() const override { return false; }
+  std::uint32_t tenant() const override { return tenant_; }
+  std::string name() const override { return log_name(file_); }
+  Range range() const override { return range_; }
+  Result<std::shared_ptr<const Tables>> tables() const override;
+  Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
+  Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;
+  Status decode_tokens(ByteView code, std::vector<Token>& out) const override;
+  Result<std::optional<std::uint32_t>> find_segment(Stream stream, const ShortDigest& digest,
+                                                    Scratch& scratch) const override;
+
+  const Tables& table() const { return tables_; }
+  const BatchBuilder::Counts& counts() const { return counts_; }
+  const Buffer& tenant_key() const { return tenant_key_; }
+  std::uint64_t tokens_stored() const { return tokens_stored_; }
+
+ private:
+  friend class LogFile;
+  // Takes in a body; its text must stay where it is.
+  Status apply(std::shared_ptr<const Buffer> body, std::uint64_t sequence,
+               std::vector<Record>& records);
+
+  void on_model(std::string_view name) override { tables_.models.add(name); }
+  void on_application(std::string_view name) override { tables_.applications.add(name); }
+  void on_form(std::string_view form) override { tables_.add_form(form); }
+  void on_segment(Stream stream, std::uint64_t offset, ByteView code) override;
+  void on_external(const External& external) override { tables_.externals.push_back(external); }
+  void on_node(std::uint32_t parent, std::uint32_t form,
+               std::span<const SegmentRef> refs) override;
+  void on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) override;
+  void on_record(Record record) override;
+  const FormInfo& form_info(std::uint32_t form) const override {
+    return tables_.form_infos[form];
+  }
+
+  struct Place {
+    std::uint32_t body = 0;
+    std::uint32_t offset = 0;
+    std::uint32_t size = 0;
+  };
+  const std::uint64_t file_;
+  const std::uint32_t tenant_;
+  Buffer tenant_key_;
+  Tables tables_;
+  BatchBuilder::Counts counts_;
+  Range range_;
+  IdIndex ids_;
+  std::uint64_t tokens_stored_ = 0;
+  std::vector<std::shared_ptr<const Buffer>> bodies_;
+  std::array<std::vector<Place>, kStreams> places_;
+  std::vector<Record>* records_ = nullptr;  // during apply()
+  struct DigestHash {
+    std::size_t operator()(const ShortDigest& d) const;
+  };
+  // Made when first asked for, up to the segments that were there then.
+  mutable std::array<std::unordered_map<ShortDigest, std::uint32_t, DigestHash>, kStreams> digests_;
+  mutable std::array<std::uint32_t, kStreams> digests_done_{};
+  mutable std::mutex digests_mutex_;
+};
+
+class LogFile {
+ public:
+  // An empty log as it is created.
+  LogFile(std::uint64_t number, std::uint64_t header_size);
+  // Reads a log as far as it is whole. With `salvage`, damage in the middle is passed over, section by
+  // section, and told in `damage`; without, it is `corrupt`. `known_size`: up to here the log is known
+  // to have been written, so that what is torn before is damage, too.
+  static Result<std::shared_ptr<LogFile>> open(const Backend& backend, std::uint64_t number,
+                                               std::uint64_t known_size, bool salvage = false);
+
+  // Reads what has been added to the file since. Returns whether anything was.
+  Result<bool> follow(const Backend& backend);
+  // Takes in a batch that was appended. `body`: what its payload decodes to.
+  Status apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
+
+  std::uint64_t number() const { return number_; }
+  std::string name() const { return log_name(number_); }
+  const VaultRecord& vault() const { return vault_; }
+  std::uint64_t size_bytes() const { return size_; }       // up to the end of the last whole batch
+  std::uint64_t text_bytes() const { return text_bytes_; }
+  std::uint64_t row_count() const;
+  std::uint64_t next_sequence() const { return next_sequence_; }
+  const std::map<std::uint32_t, std::shared_ptr<LogPart>>& parts() const { return parts_; }
+  const std::vector<Record>& records() const { return records_; }  // in order
+  const std::vector<std::string>& damage() const { return damage_; }
+
+  // The text of a section so far, for a writer that goes on with it.
+  struct Section {
+    std::uint32_t tenant = 0;
+    std::uint64_t text_bytes = 0;
+    std::vector<std::shared_ptr<const Buffer>> bodies;
+    std::unique_ptr<StreamDecoder> decoder;
+    bool broken = false;
+  };
+  const std::vector<Section>& sections() const { return sections_; }
+
+ private:
+  Status read_tail(ByteView file, std::uint64_t known_size, bool salvage);
+  Status decode_batch(const BatchHeader& header, ByteView payload);
+  Status take(const BatchHeader& header, Buffer body);
+
+  const std::uint64_t number_;
+  VaultRecord vault_;
+  std::uint64_t size_ = 0;
+  std::uint64_t text_bytes_ = 0;
+  std::uint64_t next_sequence_ = 0;
+  std::vector<Section> sections_;
+  std::map<std::uint32_t, std::shared_ptr<LogPart>> parts_;
+  std::vector<Record> records_;
+  std::vector<std::string> damage_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_LOG_FILE_H_

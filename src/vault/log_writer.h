@@ -1,0 +1,55 @@
+// LogWriter: turns bodies into batches of one log. It keeps the compression contexts of its sections.
+#ifndef TOKVAULT_VAULT_LOG_WRITER_H_
+#define TOKVAULT_VAULT_LOG_WRITER_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "codec/zstd.h"
+#include "format/log.h"
+#include "tokvault/types.h"
+#include "vault/log_file.h"
+
+namespace tokvault {
+
+// Threads: one at a time. Lifetime: the log outlives it.
+class LogWriter {
+ public:
+  LogWriter(const LogFile& log, Level level) : log_(log), level_(level) {}
+
+  // Begins the next batch of a tenant; `sequence` is that of its first record.
+  Status begin(std::uint32_t tenant, std::uint64_t sequence);
+  // Compresses the next piece of its body.
+  Status add(ByteView piece);
+  // Ends it. The bytes belong at `offset` of the log's file; `header` is what they begin with.
+  Result<Buffer> finish(std::uint64_t offset, BatchHeader& header);
+  // Gives up the batch that was begun: the next one begins a new section.
+  void abandon();
+
+ private:
+  struct Context {
+    std::uint32_t section = 0;
+    std::uint64_t text_bytes = 0;
+    std::uint64_t last_used = 0;
+    std::unique_ptr<StreamEncoder> encoder;
+  };
+  // Contexts cost 10 to 20 MB each; a tenant beyond these begins a new section when it comes back.
+  static constexpr std::size_t kContextsMax = 4;
+
+  Result<Context*> context(std::uint32_t tenant, std::uint8_t& flags);
+
+  const LogFile& log_;
+  const Level level_;
+  std::map<std::uint32_t, Context> contexts_;
+  std::uint32_t sections_ = 0;  // numbers given out beyond those in the log
+  std::uint64_t clock_ = 0;
+  Context* current_ = nullptr;
+  BatchHeader header_;
+  std::uint64_t body_size_ = 0;
+  Buffer payload_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_LOG_WRITER_H_

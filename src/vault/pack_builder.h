@@ -1,0 +1,88 @@
+// PackBuilder: makes a pack of conversations of other files.
+#ifndef TOKVAULT_VAULT_PACK_BUILDER_H_
+#define TOKVAULT_VAULT_PACK_BUILDER_H_
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "format/pack.h"
+#include "tokvault/tokenizer.h"
+#include "vault/source.h"
+
+namespace tokvault {
+
+// Which pack is made, and by which rewrite.
+struct PackIdentity {
+  std::uint64_t number = 0;
+  VaultRecord vault;
+  Buffer set_id;
+  std::vector<std::uint64_t> set_members;
+  std::vector<std::uint64_t> set_supersedes;
+};
+
+// Threads: one at a time. Lifetime: the sources outlive it; a log does not change meanwhile.
+class PackBuilder {
+ public:
+  // `tokenizer` counts the bytes of texts, for statistics.
+  explicit PackBuilder(std::shared_ptr<const Tokenizer> tokenizer);
+
+  // Adds a conversation, with every segment that it refers to. A segment or a run of messages that is
+  // already there is not added again.
+  Status add_row(const Source& source, const Tables& tables, std::uint32_t row);
+  // Adds a segment that no conversation here refers to, but one of another file does.
+  Status add_segment(const Source& source, Stream stream, std::uint32_t number);
+  void add_record(Record record) { records_.push_back(std::move(record)); }
+  bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
+  void set_tenant(TenantRecord tenant) { tenant_ = std::move(tenant); }
+  const TenantRecord& tenant() const { return tenant_; }
+
+  // Encodes the pack, decodes it again and compares. The bytes are what goes into the blob.
+  Result<Buffer> finish(const PackIdentity& identity, Level level);
+  // What finish() wrote into the footer.
+  const PackFooter& footer() const { return footer_; }
+
+ private:
+  struct Origin {
+    const Source* source = nullptr;
+    std::uint32_t number = 0;
+    bool is_text = false;
+  };
+  struct Remap {
+    std::array<std::vector<std::uint32_t>, kStreams> segments;  // number there -> here + 1
+    std::vector<std::uint32_t> nodes, forms, models, applications, externals;
+  };
+
+  Remap& remap_of(const Source& source, const Tables& tables);
+  std::uint32_t intern(StringTable& table, std::unordered_map<std::string, std::uint32_t>& index,
+                       std::string_view text);
+  std::uint32_t form_number(Remap& remap, const Tables& tables, std::uint32_t form);
+  void add_refs(const Source& source, const Tables& tables, Remap& remap, std::uint32_t form,
+                std::uint32_t begin, std::vector<SegmentRef>& out);
+  SegmentRef local_ref(const Source& source, Remap& remap, Stream stream, std::uint32_t number,
+                       bool is_text);
+  Status count_tokens();
+  Status encode_stream(Stream stream, Level level, Buffer& file);
+  Status verify(const Buffer& file) const;
+
+  PackIdentity identity_;
+  TenantRecord tenant_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  Tables tables_;
+  std::array<std::vector<Origin>, kStreams> origins_;
+  std::map<const Source*, Remap> remaps_;
+  std::unordered_map<std::string, std::uint32_t> form_index_, model_index_, application_index_;
+  std::unordered_map<std::string, std::uint32_t> node_index_, external_index_;
+  std::uint32_t orphans_ = 0;
+  std::vector<Record> records_;
+  std::vector<std::uint64_t> text_sizes_;  // of each token segment, as bytes of text
+  TokenMap map_;
+  PackFooter footer_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_PACK_BUILDER_H_

@@ -1,0 +1,259 @@
+#include "vault/pack_file.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kPartBytesMax = std::uint64_t{1} << 32;
+
+Cache::Kind dictionary_kind(Stream stream) {
+  return stream == kTokenStream ? Cache::Kind::token_dictionary : Cache::Kind::byte_dictionary;
+}
+
+}  // namespace
+
+std::uint64_t PackFile::Loaded::memory_bytes() const {
+  std::uint64_t bytes = tables.memory_bytes() + ids.memory_bytes() + map.size() * 24;
+  for (std::size_t s = 0; s < kStreams; ++s) {
+    bytes += places[s].capacity() * sizeof(Place) + blocks[s].capacity() * sizeof(BlockPlace) +
+             fingerprints[s].capacity() * sizeof(Fingerprint);
+  }
+  return bytes;
+}
+
+Error PackFile::damaged(std::string_view what) const {
+  return Error(Errc::corrupt, name() + ": " + std::string(what));
+}
+
+Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& cache,
+                                                 std::uint64_t number) {
+  std::shared_ptr<PackFile> pack(new PackFile(backend, cache, number));
+  const std::string name = pack->name();
+  auto in_pack = [&](Error e) { return std::move(e).with(name); };
+  auto size = backend.size(name);
+  if (!size) return std::move(size).error();
+  pack->size_ = *size;
+  if (*size < kPackHeaderBytes + kPackTrailerBytes) return pack->damaged("it is too short");
+  Buffer bytes;
+  TOKVAULT_TRY(backend.get(name, 0, kPackHeaderBytes, bytes));
+  auto header = decode_pack_header(bytes);
+  if (!header) return in_pack(std::move(header).error());
+  pack->header_ = std::move(*header);
+  if (pack->header_.number != number) return pack->damaged("it is named as another pack");
+  TOKVAULT_TRY(backend.get(name, *size - kPackTrailerBytes, kPackTrailerBytes, bytes));
+  auto extent = decode_pack_trailer(bytes, *size);
+  if (!extent) return in_pack(std::move(extent).error());
+  TOKVAULT_TRY(backend.get(name, extent->offset, extent->size, bytes));
+  auto footer = decode_pack_footer(bytes, *extent);
+  if (!footer) return in_pack(std::move(footer).error());
+  pack->footer_ = std::move(*footer);
+  if (pack->footer_.tenant.number != pack->header_.tenant ||
+      pack->footer_.vault.id != pack->header_.vault_id) {
+    return pack->damaged("header and footer disagree");
+  }
+  return pack;
+}
+
+Source::Range PackFile::range() const {
+  return {footer_.counts.rows, footer_.sequence_first, footer_.sequence_last,
+          footer_.time_first_ms, footer_.time_last_ms};
+}
+
+Status PackFile::read_extent(const Extent& extent, Buffer& out) const {
+  if (extent.size > kPartBytesMax) return damaged("a part is larger than any writer makes it");
+  TOKVAULT_TRY(backend_.get(name(), extent.offset, extent.size, out));
+  if (checksum32(out) != extent.checksum) {
+    return damaged("bad checksum at offset " + std::to_string(extent.offset));
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const PackFile::Loaded>> PackFile::loaded() const {
+  const Cache::Key key{number_, Cache::Kind::tables};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Loaded>(found);
+  auto result = load();
+  if (!result) return std::move(result).error().with(name());
+  cache_.insert(key, *result, (*result)->memory_bytes());
+  return result;
+}
+
+Result<std::shared_ptr<const PackFile::Loaded>> PackFile::load() const {
+  auto out = std::make_shared<Loaded>();
+  std::array<Buffer, kTableParts> parts;
+  for (std::size_t i = 0; i < kTableParts; ++i) {
+    TOKVAULT_TRY(read_extent(footer_.tables[i], parts[i]));
+  }
+  TOKVAULT_ASSIGN(out->tables, decode_tables(parts, footer_.counts));
+  Buffer packed, raw;
+  TOKVAULT_TRY(read_extent(footer_.token_map, packed));
+  TOKVAULT_TRY(decode_bytes(packed, footer_.token_map.raw_size, raw));
+  TOKVAULT_ASSIGN(out->map, TokenMap::parse(raw));
+  for (const Stream s : {kTokenStream, kByteStream}) TOKVAULT_TRY(load_segments(s, *out));
+  out->ids.reserve(out->tables.rows.size());
+  for (std::uint32_t i = 0; i < out->tables.rows.size(); ++i) {
+    out->ids.add(hash_id(footer_.tenant.key, out->tables.ids[i]), i);
+  }
+  return std::shared_ptr<const Loaded>(std::move(out));
+}
+
+Status PackFile::load_segments(Stream stream, Loaded& out) const {
+  const PackStream& ps = footer_.streams[stream];
+  Buffer table;
+  TOKVAULT_TRY(read_extent(ps.table, table));
+  TOKVAULT_ASSIGN(const PackSegments segments,
+                  decode_pack_segments(table, footer_.counts.segments[stream], ps));
+  std::uint64_t at = ps.blocks.offset;
+  for (std::uint32_t size : segments.block_sizes) {
+    out.blocks[stream].push_back({at, size, 0});
+    at += size + 4;
+  }
+  std::uint32_t dictionary_at = 0;
+  std::uint32_t block = 0;
+  std::uint32_t in_block = 0;
+  std::size_t print = 0;
+  const auto count = static_cast<std::uint32_t>(segments.code_sizes.size());
+  out.places[stream].reserve(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t size = segments.code_sizes[i];
+    if (segments.in_dictionary[i]) {
+      out.places[stream].push_back({kDictionaryBlock, dictionary_at, size});
+      dictionary_at += size;
+    } else {
+      while (in_block == segments.block_segments[block]) ++block, in_block = 0;
+      BlockPlace& b = out.blocks[stream][block];
+      out.places[stream].push_back({block, b.text_size, size});
+      b.text_size += size;
+      ++in_block;
+    }
+    if (size >= kSharedCodeBytes) {
+      out.fingerprints[stream].push_back({segments.fingerprints[print++], i});
+    }
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream stream) const {
+  const Cache::Key key{number_, dictionary_kind(stream)};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Dictionary>(found);
+  const Extent& extent = footer_.streams[stream].dictionary;
+  auto out = std::make_shared<Dictionary>();
+  if (extent.size > 0) {
+    Buffer frame;
+    TOKVAULT_TRY(read_extent(extent, frame));
+    auto status = zstd_decompress(frame, extent.raw_size, out->text);
+    if (!status) return std::move(status).error().with(name() + ": dictionary");
+  }
+  TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
+  cache_.insert(key, out, out->text.size() + 64 * 1024);
+  return std::shared_ptr<const Dictionary>(std::move(out));
+}
+
+Result<std::shared_ptr<const Tables>> PackFile::tables() const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  return std::shared_ptr<const Tables>(l, &l->tables);
+}
+
+Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  std::vector<std::uint32_t> rows;
+  l->ids.find(id, [&](std::uint32_t row) {
+    if (hash_id(footer_.tenant.key, l->tables.ids[row]) == id) rows.push_back(row);
+  });
+  return rows;
+}
+
+Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  const Place& place = l->places[stream][number];
+  if (place.size == 0) return ByteView();
+  // The dictionary is block 0 of the scratch, block n is n + 1.
+  const std::uint64_t block =
+      place.block == kDictionaryBlock ? 0 : std::uint64_t{place.block} + 1;
+  const Scratch::Block* b = scratch.find(number_, stream, block);
+  if (b == nullptr) {
+    TOKVAULT_ASSIGN(auto d, dictionary(stream));
+    if (place.block == kDictionaryBlock) {
+      Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
+      slot.pin = std::shared_ptr<const Buffer>(d, &d->text);
+      b = &slot;
+    } else {
+      const BlockPlace& where = l->blocks[stream][place.block];
+      Buffer frame;
+      TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
+      const ByteView payload = ByteView(frame).substr(4);
+      if (load_le<std::uint32_t>(frame.data()) != checksum32(payload)) {
+        return damaged("bad checksum of the block at offset " + std::to_string(where.offset));
+      }
+      auto text = std::make_shared<Buffer>();
+      auto status = d->decoder->decode(payload, where.text_size, *text);
+      if (!status) {
+        return std::move(status).error().with(name() + ": block at offset " +
+                                              std::to_string(where.offset));
+      }
+      Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
+      slot.pin = std::move(text);
+      ++scratch.blocks_decoded;
+      b = &slot;
+    }
+  }
+  return ByteView(*b->pin).substr(place.offset, place.size);
+}
+
+Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  auto status = l->map.decode(code, out);
+  if (!status) return std::move(status).error().with(name());
+  return {};
+}
+
+Result<std::optional<std::uint32_t>> PackFile::find_segment(Stream stream,
+                                                            const ShortDigest& digest,
+                                                            Scratch& scratch) const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  const std::uint32_t wanted = fingerprint(digest);
+  std::vector<Token> tokens;
+  for (const Fingerprint& f : l->fingerprints[stream]) {
+    if (f.value != wanted) continue;
+    TOKVAULT_ASSIGN(const ByteView c, code(stream, f.segment, scratch));
+    TOKVAULT_ASSIGN(const ShortDigest found, segment_digest(*this, stream, c, tokens));
+    if (found == digest) return std::optional<std::uint32_t>(f.segment);
+  }
+  return std::optional<std::uint32_t>();
+}
+
+Result<std::vector<PackFile::Fingerprint>> PackFile::fingerprints(Stream stream) const {
+  TOKVAULT_ASSIGN(auto l, loaded());
+  return l->fingerprints[stream];
+}
+
+Result<std::vector<Record>> PackFile::records() const {
+  if (footer_.record_count == 0) return std::vector<Record>();
+  Buffer bytes;
+  TOKVAULT_TRY(read_extent(footer_.records, bytes));
+  auto records = decode_records(bytes, footer_.record_count);
+  if (!records) return std::move(records).error().with(name());
+  return records;
+}
+
+Status PackFile::read_column(TablePart part, std::vector<std::uint64_t>& out) const {
+  Buffer bytes;
+  TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(part)], bytes));
+  ByteReader in(bytes);
+  const ByteView column = in.sized();
+  if (!in.ok()) return damaged("a column is cut short");
+  return decode_integers(column, footer_.counts.rows, out);
+}
+
+Status PackFile::read_strings(StringTable& models, StringTable& applications) const {
+  Buffer bytes;
+  TOKVAULT_TRY(
+      read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
+  StringTable forms;
+  return decode_string_parts(bytes, models, applications, forms);
+}
+
+}  // namespace tokvault

@@ -1,0 +1,99 @@
+// PackFile: a pack, read from a backend. Header and footer stay in memory; tables and dictionaries
+// are decoded on first use and kept in the cache.
+#ifndef TOKVAULT_VAULT_PACK_FILE_H_
+#define TOKVAULT_VAULT_PACK_FILE_H_
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "codec/zstd.h"
+#include "format/pack.h"
+#include "tokvault/backend.h"
+#include "vault/cache.h"
+#include "vault/id_index.h"
+#include "vault/source.h"
+
+namespace tokvault {
+
+class PackFile final : public Source {
+ public:
+  // Reads header, trailer and footer. Lifetime: backend and cache outlive it.
+  static Result<std::shared_ptr<PackFile>> open(const Backend& backend, Cache& cache,
+                                                std::uint64_t number);
+
+  const PackFooter& footer() const { return footer_; }
+  std::uint64_t size_bytes() const { return size_; }
+
+  std::uint64_t file() const override { return number_; }
+  bool is_pack() const override { return true; }
+  std::uint32_t tenant() const override { return header_.tenant; }
+  std::string name() const override { return pack_name(number_); }
+  Range range() const override;
+  Result<std::shared_ptr<const Tables>> tables() const override;
+  Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
+  Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;
+  Status decode_tokens(ByteView code, std::vector<Token>& out) const override;
+  Result<std::optional<std::uint32_t>> find_segment(Stream stream, const ShortDigest& digest,
+                                                    Scratch& scratch) const override;
+
+  // Segment number and fingerprint of every segment that may be shared.
+  struct Fingerprint {
+    std::uint32_t value;
+    std::uint32_t segment;
+  };
+  Result<std::vector<Fingerprint>> fingerprints(Stream stream) const;
+  Result<std::vector<Record>> records() const;
+  // Decoded integer column of one table part that holds nothing else (model, application, time,
+  // tokens), and the strings; for sums.
+  Status read_column(TablePart part, std::vector<std::uint64_t>& out) const;
+  Status read_strings(StringTable& models, StringTable& applications) const;
+
+ private:
+  struct Place {
+    std::uint32_t block = 0;  // kDictionaryBlock or the number of a block
+    std::uint32_t offset = 0;
+    std::uint32_t size = 0;
+  };
+  static constexpr std::uint32_t kDictionaryBlock = 0xffffffffu;
+  struct BlockPlace {
+    std::uint64_t offset = 0;  // in the file, of the checksum in front
+    std::uint32_t size = 0;    // of the frame
+    std::uint32_t text_size = 0;
+  };
+  struct Loaded {
+    Tables tables;
+    std::array<std::vector<Place>, kStreams> places;
+    std::array<std::vector<BlockPlace>, kStreams> blocks;
+    std::array<std::vector<Fingerprint>, kStreams> fingerprints;
+    IdIndex ids;
+    TokenMap map;
+    std::uint64_t memory_bytes() const;
+  };
+  struct Dictionary {
+    Buffer text;
+    std::unique_ptr<BlockDecoder> decoder;
+  };
+
+  PackFile(const Backend& backend, Cache& cache, std::uint64_t number)
+      : backend_(backend), cache_(cache), number_(number) {}
+  Error damaged(std::string_view what) const;
+  Status read_extent(const Extent& extent, Buffer& out) const;
+  Result<std::shared_ptr<const Loaded>> loaded() const;
+  Result<std::shared_ptr<const Loaded>> load() const;
+  Status load_segments(Stream stream, Loaded& out) const;
+  Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
+
+  const Backend& backend_;
+  Cache& cache_;
+  const std::uint64_t number_;
+  std::uint64_t size_ = 0;
+  PackHeader header_;
+  PackFooter footer_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_PACK_FILE_H_

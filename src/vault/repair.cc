@@ -1,0 +1,256 @@
+// Rebuilding the catalog. Logs and packs say everything that it says; what they lack is which of them
+// are live, and that follows from the sets of rewrites.
+//
+// A pack names the set of the rewrite that made it: the set's members and the files that they replace.
+// If every member is whole, the files that they replace are garbage. If not, and all the files that
+// they would replace are there, the rewrite was interrupted and the members are the garbage. If
+// neither, something was lost: what is left of the set is kept.
+
+#include <algorithm>
+#include <map>
+
+#include "base/bytes.h"
+#include "vault/log_file.h"
+#include "vault/pack_file.h"
+#include "vault/recovery.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kQuarantineChunk = 8u << 20;
+
+void report_or(CheckReport* report, Error error, const std::string& file) {
+  if (report != nullptr) {
+    report->findings.push_back({file, error.code(), std::string(error.message())});
+  }
+}
+
+// Copies a damaged file aside before anything replaces it: evidence is kept.
+Status quarantine(Backend& backend, const std::string& name, std::uint64_t size) {
+  const std::string target = "quarantine/" + name.substr(name.find('/') + 1);
+  TOKVAULT_TRY(backend.remove(target));
+  Buffer bytes, all;
+  for (std::uint64_t at = 0; at < size; at += kQuarantineChunk) {
+    TOKVAULT_TRY(backend.get(name, at, std::min(kQuarantineChunk, size - at), bytes));
+    all += bytes;
+  }
+  TOKVAULT_TRY(backend.put(target, all));
+  return backend.remove(name);
+}
+
+}  // namespace
+
+std::uint64_t number_of(std::string_view name) {
+  const std::size_t slash = name.find('/');
+  std::uint64_t number = 0;
+  for (std::size_t i = slash + 1; i < name.size() && name[i] != '.'; ++i) {
+    if (name[i] < '0' || name[i] > '9' || number > (std::uint64_t{1} << 50)) return 0;
+    number = number * 10 + static_cast<std::uint64_t>(name[i] - '0');
+  }
+  return number;
+}
+
+Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report) {
+  Cache cache(64u << 20);
+  CatalogState state;
+  std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
+  std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
+  std::set<std::uint64_t> there;
+  TOKVAULT_ASSIGN(const auto pack_blobs, backend.list("packs"));
+  TOKVAULT_ASSIGN(const auto log_blobs, backend.list("log"));
+  for (const BlobInfo& blob : pack_blobs) {
+    const std::uint64_t number = number_of(blob.name);
+    if (number == 0) continue;
+    state.next_file = std::max(state.next_file, number + 1);
+    auto pack = PackFile::open(backend, cache, number);
+    if (!pack) {
+      if (report == nullptr) return std::move(pack).error();
+      report_or(report, std::move(pack).error(), blob.name);
+      continue;
+    }
+    packs[number] = std::move(*pack);
+    there.insert(number);
+  }
+  for (const BlobInfo& blob : log_blobs) {
+    const std::uint64_t number = number_of(blob.name);
+    if (number == 0) continue;
+    state.next_file = std::max(state.next_file, number + 1);
+    auto log = LogFile::open(backend, number, 0, report != nullptr);
+    if (!log) {
+      if (report == nullptr) return std::move(log).error();
+      report_or(report, std::move(log).error(), blob.name);
+      continue;
+    }
+    for (const std::string& damage : (*log)->damage()) {
+      report_or(report, Error(Errc::corrupt, damage), blob.name);
+    }
+    logs[number] = std::move(*log);
+    there.insert(number);
+  }
+  if (packs.empty() && logs.empty()) {
+    return Error(Errc::not_found, "no log and no pack that can be read");
+  }
+
+  std::set<std::uint64_t> garbage;
+  for (const auto& [number, pack] : packs) {
+    const PackFooter& f = pack->footer();
+    const bool whole = std::all_of(f.set_members.begin(), f.set_members.end(),
+                                   [&](std::uint64_t n) { return packs.contains(n); });
+    const bool originals = std::all_of(f.set_supersedes.begin(), f.set_supersedes.end(),
+                                       [&](std::uint64_t n) { return there.contains(n); });
+    if (whole) {
+      garbage.insert(f.set_supersedes.begin(), f.set_supersedes.end());
+    } else if (originals && !f.set_supersedes.empty()) {
+      garbage.insert(number);
+    }
+  }
+
+  std::map<Buffer, Record> records;
+  auto take = [&](const Record& r) {
+    Record& at = records[r.key];
+    if (at.key.empty() || at.sequence <= r.sequence) at = r;
+  };
+  auto same_vault = [&](const VaultRecord& vault) {
+    if (state.vault_record.empty()) state.vault_record = encode(vault);
+    auto first = decode_vault(state.vault_record);
+    return first && first->id == vault.id;
+  };
+  for (const auto& [number, pack] : packs) {
+    if (garbage.contains(number)) continue;
+    const PackFooter& f = pack->footer();
+    if (!same_vault(f.vault)) {
+      report_or(report, Error(Errc::corrupt, "of another vault"), pack->name());
+      continue;
+    }
+    CatalogFile file;
+    file.kind = CatalogFile::Kind::pack;
+    file.number = number;
+    file.tenant = f.tenant.number;
+    file.size_bytes = pack->size_bytes();
+    file.conversations = f.counts.rows;
+    file.sequence_first = f.sequence_first;
+    file.sequence_last = f.sequence_last;
+    file.time_first_ms = f.time_first_ms;
+    file.time_last_ms = f.time_last_ms;
+    state.files.push_back(file);
+    take({tenant_key(f.tenant.number), encode(f.tenant), 0});
+    auto found = pack->records();
+    if (!found) {
+      if (report == nullptr) return std::move(found).error();
+      report_or(report, std::move(found).error(), pack->name());
+      continue;
+    }
+    for (const Record& r : *found) take(r);
+  }
+  for (const auto& [number, log] : logs) {
+    if (garbage.contains(number)) continue;
+    if (!same_vault(log->vault())) {
+      report_or(report, Error(Errc::corrupt, "of another vault"), log->name());
+      continue;
+    }
+    CatalogFile file;
+    file.kind = CatalogFile::Kind::log;
+    file.number = number;
+    file.size_bytes = log->size_bytes();
+    state.files.push_back(file);
+    // The tenants' records are needed before the log is read again; the others stay in the log.
+    for (const Record& r : log->records()) {
+      if (!r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant)) take(r);
+    }
+  }
+  for (const auto& [key, r] : records) {
+    if (r.value) state.records.push_back({key, *r.value, r.sequence});
+  }
+  return state;
+}
+
+Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
+  TOKVAULT_ASSIGN(auto lock, backend.lock_writer());
+  CheckReport report;
+  TOKVAULT_ASSIGN(const std::uint64_t swept, backend.sweep());
+  (void)swept;
+  // What an old catalog, if it can be read, says of files that are gone.
+  auto before = catalog.load();
+  TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report));
+  auto is_live = [&](std::uint64_t number) {
+    return std::any_of(state.files.begin(), state.files.end(),
+                       [&](const CatalogFile& f) { return f.number == number; });
+  };
+
+  // Damaged files go aside; what can be read of a damaged log comes back as packs.
+  Cache cache(256u << 20);
+  for (CatalogFile& f : state.files) {
+    if (f.kind != CatalogFile::Kind::log) continue;
+    TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, 0, true));
+    if (log->damage().empty()) continue;
+    State salvage(backend, cache);
+    TOKVAULT_ASSIGN(const VaultRecord vault, decode_vault(state.vault_record));
+    std::vector<CatalogFile> files;
+    std::vector<Record> last(log->records());
+    const Buffer set_id = Buffer(16, '\0');
+    std::vector<std::uint64_t> members;
+    for (std::size_t i = 0; i < log->parts().size(); ++i) members.push_back(state.next_file + i);
+    std::size_t i = 0;
+    TOKVAULT_ASSIGN(auto bytes_tokenizer, open_tokenizer("bytes"));
+    for (const auto& [number, part] : log->parts()) {
+      PackBuilder builder(bytes_tokenizer);
+      for (const CatalogRecord& r : state.records) {
+        if (r.key == tenant_key(number)) {
+          TOKVAULT_ASSIGN(TenantRecord tenant, decode_tenant(r.value));
+          builder.set_tenant(std::move(tenant));
+        }
+      }
+      for (std::uint32_t row = 0; row < part->table().rows.size(); ++row) {
+        TOKVAULT_TRY(builder.add_row(*part, part->table(), row));
+      }
+      if (i == 0) {
+        for (const Record& r : last) builder.add_record(r);
+      }
+      PackIdentity identity{members[i], vault, set_id, members, {f.number}};
+      TOKVAULT_ASSIGN(const Buffer pack, builder.finish(identity, Level::balanced));
+      TOKVAULT_TRY(backend.put(pack_name(members[i]), pack));
+      ++i;
+    }
+    TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(log->name()));
+    TOKVAULT_TRY(quarantine(backend, log->name(), size));
+  }
+  for (const Finding& finding : report.findings) {
+    auto size = backend.size(finding.file);
+    if (!size || is_live(number_of(finding.file))) continue;
+    TOKVAULT_TRY(quarantine(backend, finding.file, *size));
+  }
+  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, nullptr));
+  if (before) {
+    state.next_file = std::max(state.next_file, before->next_file);
+    state.generation = before->generation + 1;
+    for (const CatalogFile& f : before->files) {
+      const bool superseded = [&] {
+        for (const CatalogFile& now : state.files) {
+          if (now.number == f.number) return true;
+          if (now.kind != CatalogFile::Kind::pack) continue;
+          auto pack = PackFile::open(backend, cache, now.number);
+          if (!pack) continue;
+          const auto& names = (*pack)->footer().set_supersedes;
+          if (std::find(names.begin(), names.end(), f.number) != names.end()) return true;
+        }
+        return false;
+      }();
+      if (superseded) continue;
+      const std::string name =
+          f.kind == CatalogFile::Kind::log ? log_name(f.number) : pack_name(f.number);
+      report.lost_conversations += f.conversations;
+      report.findings.push_back(
+          {name, Errc::not_found,
+           "lost: " + std::to_string(f.conversations) + " conversations, commits " +
+               std::to_string(f.sequence_first) + " to " + std::to_string(f.sequence_last)});
+    }
+  }
+  // A vault needs no log to be opened, but the next writer begins one.
+  TOKVAULT_TRY(catalog.reset(state));
+  report.files = state.files.size();
+  for (const CatalogFile& f : state.files) report.conversations += f.conversations;
+  return report;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,420 @@
+// Sealing, garbage collection and compaction: all three make packs of what is kept of a file, and swap
+// them for it in one commit of the catalog.
+//
+// Order of a rewrite: build, decode and compare, put the packs (durable), commit the catalog, remove
+// the old files. A crash before the commit leaves packs that no catalog names, a crash after it leaves
+// files that it names no more; the next writer removes both (remove_leftovers).
+
+#include <algorithm>
+
+#include "base/checksum.h"
+#include "vault/recovery.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+namespace {
+
+// Segments that visible rows of a source refer to, local and external.
+struct Reach {
+  std::array<std::vector<bool>, kStreams> local;
+  std::vector<bool> externals;
+};
+
+Reach reach(const Tables& t, const std::vector<bool>& dead) {
+  Reach out;
+  for (std::size_t s = 0; s < kStreams; ++s) out.local[s].resize(t.segment_counts[s]);
+  out.externals.resize(t.externals.size());
+  std::vector<bool> seen(t.nodes.size());
+  auto take = [&](std::uint32_t form, std::uint32_t begin) {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t i = 0; i < info.ref_count(); ++i) {
+      const SegmentRef ref = t.refs[begin + i];
+      if (ref.is_external()) {
+        out.externals[ref.number()] = true;
+      } else {
+        out.local[info.stream_of(i)][ref.number()] = true;
+      }
+    }
+  };
+  for (std::uint32_t i = 0; i < t.rows.size(); ++i) {
+    if (!dead.empty() && dead[i]) continue;
+    take(t.rows[i].form, t.rows[i].refs_begin);
+    for (std::uint32_t n = t.rows[i].leaf; n != kNoNode && !seen[n]; n = t.nodes[n].parent) {
+      seen[n] = true;
+      take(t.nodes[n].form, t.nodes[n].refs_begin);
+    }
+  }
+  return out;
+}
+
+bool is_kind(const Record& r, RecordKind kind) {
+  return !r.key.empty() && r.key[0] == static_cast<char>(kind);
+}
+
+// The last record of each key, in order.
+std::vector<Record> last_of_each(const std::vector<Record>& records) {
+  std::map<Buffer, const Record*> last;
+  for (const Record& r : records) {
+    const Record*& at = last[r.key];
+    if (at == nullptr || at->sequence <= r.sequence) at = &r;
+  }
+  std::vector<Record> out;
+  for (const auto& [key, r] : last) out.push_back(*r);
+  return out;
+}
+
+}  // namespace
+
+Result<VaultImpl::Needed> VaultImpl::needed_externals(const TenantState& tenant) const {
+  Needed needed;
+  for (const auto& source : state_.sources(tenant.record.number)) {
+    TOKVAULT_ASSIGN(auto tables, source->tables());
+    if (tables->externals.empty()) continue;
+    TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
+    const Reach r = reach(*tables, dead);
+    for (std::size_t i = 0; i < tables->externals.size(); ++i) {
+      const External& e = tables->externals[i];
+      if (r.externals[i]) needed[e.stream].insert(e.digest);
+    }
+  }
+  return needed;
+}
+
+std::vector<Record> VaultImpl::kept_records(const std::vector<Record>& records) const {
+  std::vector<Record> kept;
+  for (const Record& r : records) {
+    const auto now = state_.find_record(r.key);
+    // A removal stays as long as nothing came after it: an older pack may hold what it removed.
+    const bool holds = r.value ? now && now->sequence == r.sequence : !now;
+    if (holds) kept.push_back(r);
+  }
+  return kept;
+}
+
+Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source,
+                                 const Needed& needed) const {
+  TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, source));
+  if (!dead.empty()) return true;
+  if (source.is_pack()) {
+    TOKVAULT_ASSIGN(const auto records, static_cast<const PackFile&>(source).records());
+    for (const Record& r : records) {
+      // The words of a tag that was taken away.
+      if (!is_kind(r, RecordKind::tag) || !r.value) continue;
+      const auto now = state_.find_record(r.key);
+      if (!now || now->sequence != r.sequence) return true;
+    }
+  }
+  TOKVAULT_ASSIGN(auto tables, source.tables());
+  const Reach r = reach(*tables, dead);
+  Scratch scratch;
+  std::vector<Token> tokens;
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
+      if (r.local[s][i]) continue;
+      TOKVAULT_ASSIGN(const ByteView code, source.code(s, i, scratch));
+      TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(source, s, code, tokens));
+      if (!needed[s].contains(digest)) return true;
+    }
+  }
+  return false;
+}
+
+Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(
+    const TenantState& tenant, const std::shared_ptr<const Source>& source, bool drop_dead,
+    const Needed* needed, const std::vector<Record>& records) const {
+  auto builder = std::make_unique<PackBuilder>(tokenizer_);
+  builder->set_tenant(tenant.record);
+  TOKVAULT_ASSIGN(auto tables, source->tables());
+  std::vector<bool> dead;
+  if (drop_dead) {
+    TOKVAULT_ASSIGN(dead, state_.dead_rows(tenant, *source));
+  }
+  for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
+    if (!dead.empty() && dead[i]) continue;
+    TOKVAULT_TRY(builder->add_row(*source, *tables, i));
+  }
+  if (needed != nullptr) {
+    const Reach r = reach(*tables, dead);
+    Scratch scratch;
+    std::vector<Token> tokens;
+    for (const Stream s : {kTokenStream, kByteStream}) {
+      for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
+        if (r.local[s][i]) continue;
+        TOKVAULT_ASSIGN(const ByteView code, source->code(s, i, scratch));
+        TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));
+        if ((*needed)[s].contains(digest)) TOKVAULT_TRY(builder->add_segment(*source, s, i));
+      }
+    }
+  }
+  for (const Record& r : records) builder->add_record(r);
+  return builder;
+}
+
+Result<std::vector<CatalogFile>> VaultImpl::publish(
+    std::vector<std::unique_ptr<PackBuilder>> builders,
+    const std::vector<std::uint64_t>& supersedes, Level level) {
+  std::erase_if(builders, [](const auto& b) { return b->empty(); });
+  PackIdentity identity;
+  identity.vault = state_.vault();
+  identity.set_id = random_bytes(16);
+  identity.set_supersedes = supersedes;
+  for (std::size_t i = 0; i < builders.size(); ++i) identity.set_members.push_back(next_file_++);
+  std::vector<CatalogFile> files;
+  for (std::size_t i = 0; i < builders.size(); ++i) {
+    identity.number = identity.set_members[i];
+    TOKVAULT_ASSIGN(const Buffer pack, builders[i]->finish(identity, level));
+    TOKVAULT_TRY(backend_->put(pack_name(identity.number), pack));
+    const PackFooter& f = builders[i]->footer();
+    CatalogFile file;
+    file.kind = CatalogFile::Kind::pack;
+    file.number = identity.number;
+    file.tenant = builders[i]->tenant().number;
+    file.size_bytes = pack.size();
+    file.conversations = f.counts.rows;
+    file.sequence_first = f.sequence_first;
+    file.sequence_last = f.sequence_last;
+    file.time_first_ms = f.time_first_ms;
+    file.time_last_ms = f.time_last_ms;
+    files.push_back(file);
+    builders[i].reset();
+  }
+  return files;
+}
+
+Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
+                       const std::vector<Record>& records, std::uint64_t next_file) {
+  CatalogChange change;
+  change.generation = state_.generation();
+  change.next_file = next_file;
+  change.add_files = std::move(add);
+  change.remove_files = remove;
+  for (const Record& r : last_of_each(records)) {
+    if (r.value) {
+      change.put_records.push_back({r.key, *r.value, r.sequence});
+    } else {
+      change.remove_records.push_back(r.key);
+    }
+  }
+  std::vector<std::string> names;
+  for (const CatalogFile& f : state_.files()) {
+    if (std::find(remove.begin(), remove.end(), f.number) != remove.end()) {
+      names.push_back(f.kind == CatalogFile::Kind::log ? log_name(f.number) : pack_name(f.number));
+    }
+  }
+  TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
+  (void)generation;
+  next_file_ = next_file;
+  TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
+  {
+    std::unique_lock lock(state_mutex_);
+    TOKVAULT_TRY(state_.load(catalog, nullptr));
+  }
+  for (const std::string& name : names) TOKVAULT_TRY(backend_->remove(name));  // [W3]
+  return {};
+}
+
+Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
+  const std::vector<Record> records = last_of_each(log->records());
+  std::vector<std::unique_ptr<PackBuilder>> builders;
+  bool first = true;
+  for (const auto& [number, part] : log->parts()) {
+    const TenantState* tenant = state_.tenant(number);
+    if (tenant == nullptr) return Error(Errc::corrupt, "a log of an unknown tenant");
+    Needed needed;
+    if (drop_dead) {
+      TOKVAULT_ASSIGN(needed, needed_externals(*tenant));
+    }
+    // Every record that the log carried goes along: to its tenant's pack, import progress to the
+    // first. A tenant's own record is in its packs' footers.
+    std::vector<Record> mine;
+    for (const Record& r : kept_records(records)) {
+      IdKey key;
+      const bool of_tenant = (parse_id_key(r.key, RecordKind::deletion, key) ||
+                              parse_id_key(r.key, RecordKind::tag, key)) &&
+                             key.tenant == number;
+      if (of_tenant || (first && is_kind(r, RecordKind::progress))) mine.push_back(r);
+    }
+    TOKVAULT_ASSIGN(auto builder,
+                    gather(*tenant, part, drop_dead, drop_dead ? &needed : nullptr, mine));
+    builders.push_back(std::move(builder));
+    first = false;
+  }
+  TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {log->number()}, level));
+  return swap(std::move(files), {log->number()}, records, next_file_);
+}
+
+void VaultImpl::start_sealing() {
+  std::vector<std::shared_ptr<LogFile>> logs;
+  for (const auto& [number, log] : state_.logs()) {
+    if (log != log_) logs.push_back(log);
+  }
+  sealer_ = std::thread([this, logs = std::move(logs)] {
+    for (const auto& log : logs) {
+      Status status = seal_log(log, false, options_.level);
+      if (status) continue;
+      std::lock_guard lock(seal_mutex_);
+      seal_error_ = std::move(status).error();
+      return;
+    }
+  });
+}
+
+void VaultImpl::join_sealing() {
+  if (sealer_.joinable()) sealer_.join();
+}
+
+Status VaultImpl::seal() {
+  std::lock_guard lock(write_mutex_);
+  TOKVAULT_TRY(check_writable());
+  TOKVAULT_TRY(prepare_log());
+  join_sealing();
+  if (log_->parts().empty() && state_.logs().size() == 1) return {};
+  TOKVAULT_TRY(rotate());
+  start_sealing();
+  join_sealing();
+  std::lock_guard error_lock(seal_mutex_);
+  Error error = std::move(seal_error_);
+  seal_error_ = Error();
+  if (error.code() != Errc::ok) return error;
+  return {};
+}
+
+Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
+  return collect(false, dry_run, options_.level, progress);
+}
+
+Result<GcReport> VaultImpl::compact(Level level, const Progress& progress) {
+  return collect(true, false, level, progress);
+}
+
+Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
+                                    const Progress& progress) {
+  std::lock_guard lock(write_mutex_);
+  TOKVAULT_TRY(check_writable());
+  TOKVAULT_TRY(prepare_log());
+  join_sealing();
+  GcReport report;
+  std::vector<std::shared_ptr<LogFile>> logs;
+  std::vector<std::shared_ptr<PackFile>> packs;
+  std::uint64_t total = 0;
+  for (const auto& [number, tenant] : state_.tenants()) {
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
+    for (const auto& source : state_.sources(number)) {
+      TOKVAULT_ASSIGN(const bool dirty, is_dirty(tenant, *source, needed));
+      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
+      report.conversations +=
+          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
+      if (!dirty && !everything) continue;
+      if (source->is_pack()) {
+        packs.push_back(state_.packs().at(source->file()));
+        total += packs.back()->size_bytes();
+        continue;
+      }
+      const auto& log = state_.logs().at(source->file());
+      if (std::find(logs.begin(), logs.end(), log) == logs.end()) {
+        logs.push_back(log);
+        total += log->size_bytes();
+      }
+    }
+  }
+  report.files = logs.size() + packs.size();
+  report.bytes_before = total;
+  if (dry_run) return report;
+
+  if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
+  std::uint64_t done = 0;
+  auto go_on = [&]() -> Status {
+    if (progress && !progress(done, total)) {
+      return Error(Errc::cancelled, "stopped after " + std::to_string(done) + " bytes");
+    }
+    return {};
+  };
+  for (const auto& log : logs) {
+    TOKVAULT_TRY(go_on());
+    const std::uint64_t before = log->size_bytes();
+    TOKVAULT_TRY(seal_log(log, true, level));
+    done += before;
+  }
+  for (const auto& pack : packs) {
+    TOKVAULT_TRY(go_on());
+    const TenantState* tenant = state_.tenant(pack->tenant());
+    if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
+    TOKVAULT_ASSIGN(const auto all, pack->records());
+    TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, kept_records(all)));
+    std::vector<std::unique_ptr<PackBuilder>> builders;
+    builders.push_back(std::move(builder));
+    TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {pack->file()}, level));
+    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}, next_file_));
+    done += pack->size_bytes();
+  }
+  for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
+  std::uint64_t kept = 0;
+  for (const auto& [number, pack] : state_.packs()) {
+    const bool is_new = std::none_of(packs.begin(), packs.end(),
+                                     [&](const auto& p) { return p->file() >= number; });
+    if (!is_new && !everything) kept += pack->size_bytes();
+  }
+  report.bytes_after -= kept;
+
+  // Deletions whose targets are gone from storage: all that a catalog holds, since no file has dead
+  // rows now.
+  CatalogChange change;
+  change.generation = state_.generation();
+  TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
+  for (const CatalogRecord& r : catalog.records) {
+    if (!r.key.empty() && r.key[0] == static_cast<char>(RecordKind::deletion)) {
+      change.remove_records.push_back(r.key);
+    }
+  }
+  if (!change.remove_records.empty()) {
+    TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
+    (void)generation;
+    TOKVAULT_ASSIGN(const CatalogState now, catalog_->load());
+    std::unique_lock state_lock(state_mutex_);
+    TOKVAULT_TRY(state_.load(now, nullptr));
+  }
+  TOKVAULT_TRY(catalog_->vacuum());
+  if (progress) (void)progress(total, total);
+  return report;
+}
+
+Status VaultImpl::remove_leftovers() {
+  std::set<std::uint64_t> live;
+  std::set<std::uint64_t> superseded;
+  for (const CatalogFile& f : state_.files()) live.insert(f.number);
+  for (const auto& [number, pack] : state_.packs()) {
+    superseded.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
+  }
+  TOKVAULT_ASSIGN(const auto packs, backend_->list("packs"));
+  for (const BlobInfo& blob : packs) {
+    const std::uint64_t number = number_of(blob.name);
+    next_file_ = std::max(next_file_, number + 1);
+    if (live.contains(number)) continue;
+    bool remove = superseded.contains(number);
+    if (!remove) {
+      // Of a set that was not committed, if all that it would have replaced is still live. Anything
+      // else that the catalog does not know stays for `check` to report.
+      auto pack = PackFile::open(*backend_, cache_, number);
+      remove = pack && std::all_of((*pack)->footer().set_supersedes.begin(),
+                                   (*pack)->footer().set_supersedes.end(),
+                                   [&](std::uint64_t n) { return live.contains(n); });
+    }
+    if (remove) TOKVAULT_TRY(backend_->remove(blob.name));
+  }
+  TOKVAULT_ASSIGN(const auto logs, backend_->list("log"));
+  for (const BlobInfo& blob : logs) {
+    const std::uint64_t number = number_of(blob.name);
+    next_file_ = std::max(next_file_, number + 1);
+    if (live.contains(number)) continue;
+    bool remove = superseded.contains(number);
+    if (!remove) {
+      auto log = LogFile::open(*backend_, number, 0);
+      remove = log && (*log)->parts().empty();  // a rotation that was interrupted
+    }
+    if (remove) TOKVAULT_TRY(backend_->remove(blob.name));
+  }
+  return {};
+}
+
+}  // namespace tokvault

@@ -1,0 +1,273 @@
+#include "vault/state.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace tokvault {
+
+Status State::load(const CatalogState& catalog,
+                   std::vector<std::pair<CatalogFile, Error>>* errors) {
+  TOKVAULT_ASSIGN(vault_, decode_vault(catalog.vault_record));
+  std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
+  std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
+  auto failed = [&](const CatalogFile& file, Error error) -> Status {
+    if (errors == nullptr) return error;
+    errors->push_back({file, std::move(error)});
+    return {};
+  };
+  for (const CatalogFile& f : catalog.files) {
+    if (f.kind == CatalogFile::Kind::pack) {
+      if (auto it = packs_.find(f.number); it != packs_.end()) {
+        packs.insert(*it);
+        continue;
+      }
+      auto pack = PackFile::open(backend_, cache_, f.number);
+      if (pack && (*pack)->footer().vault.id != vault_.id) {
+        pack = Error(Errc::corrupt, pack_name(f.number) + ": it belongs to another vault");
+      }
+      if (pack) {
+        packs[f.number] = std::move(*pack);
+      } else {
+        TOKVAULT_TRY(failed(f, std::move(pack).error()));
+      }
+    } else {
+      if (auto it = logs_.find(f.number); it != logs_.end()) {
+        logs.insert(*it);
+        continue;
+      }
+      auto log = LogFile::open(backend_, f.number, f.size_bytes);
+      if (log && (*log)->vault().id != vault_.id) {
+        log = Error(Errc::corrupt, log_name(f.number) + ": it belongs to another vault");
+      }
+      if (log) {
+        logs[f.number] = std::move(*log);
+      } else {
+        TOKVAULT_TRY(failed(f, std::move(log).error()));
+      }
+    }
+  }
+  for (const auto& [number, pack] : packs_) {
+    if (!packs.contains(number)) cache_.erase_file(number);
+  }
+  packs_ = std::move(packs);
+  logs_ = std::move(logs);
+  files_ = catalog.files;
+  generation_ = catalog.generation;
+  records_.clear();
+  tenants_.clear();
+  applied_.clear();
+  catalog_sequence_ = 0;
+  for (const CatalogFile& f : files_) {
+    catalog_sequence_ = std::max(catalog_sequence_, f.sequence_last + 1);
+  }
+  for (const CatalogRecord& r : catalog.records) {
+    catalog_sequence_ = std::max(catalog_sequence_, r.sequence + 1);
+    apply({r.key, r.value, r.sequence});
+  }
+  for (const auto& [number, log] : logs_) apply_new_records(*log);
+  rebuild_sources();
+  return {};
+}
+
+void State::add_log(std::shared_ptr<LogFile> log) {
+  logs_[log->number()] = std::move(log);
+  rebuild_sources();
+}
+
+Status State::apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
+                          Buffer body) {
+  TOKVAULT_TRY(log.apply(header, payload_size, std::move(body)));
+  apply_new_records(log);
+  rebuild_sources();
+  return {};
+}
+
+void State::apply_new_records(const LogFile& log) {
+  std::size_t& done = applied_[log.number()];
+  for (; done < log.records().size(); ++done) apply(log.records()[done]);
+}
+
+void State::rebuild_sources() {
+  sources_.clear();
+  for (const auto& [number, pack] : packs_) sources_[pack->tenant()].push_back(pack);
+  for (const auto& [number, log] : logs_) {
+    for (const auto& [tenant, part] : log->parts()) sources_[tenant].push_back(part);
+  }
+  for (auto& [tenant, list] : sources_) {
+    std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) {
+      return a->range().sequence_first < b->range().sequence_first;
+    });
+  }
+}
+
+Result<bool> State::follow() {
+  bool grown = false;
+  for (const auto& [number, log] : logs_) {
+    TOKVAULT_ASSIGN(const bool more, log->follow(backend_));
+    grown = grown || more;
+    apply_new_records(*log);
+  }
+  if (grown) rebuild_sources();
+  return grown;
+}
+
+void State::apply(const Record& record) {
+  RecordState& state = records_[record.key];
+  if (state.sequence > record.sequence) return;  // [V3]
+  state.sequence = record.sequence;
+  state.value = record.value;
+  IdKey key;
+  if (record.key.empty()) return;
+  switch (static_cast<RecordKind>(record.key[0])) {
+    case RecordKind::tenant:
+      if (record.value) {
+        if (auto t = decode_tenant(*record.value)) tenants_[t->number].record = std::move(*t);
+      }
+      break;
+    case RecordKind::deletion:
+      if (parse_id_key(record.key, RecordKind::deletion, key)) {
+        auto& deletions = tenants_[key.tenant].deletions;
+        if (record.value) {
+          deletions[key.id] = record.sequence;
+        } else {
+          deletions.erase(key.id);
+        }
+      }
+      break;
+    case RecordKind::tag:
+      if (parse_id_key(record.key, RecordKind::tag, key)) {
+        auto& tags = tenants_[key.tenant].tags;
+        if (record.value) {
+          tags[key.id].insert(std::string(key.tag));
+        } else if (auto it = tags.find(key.id); it != tags.end()) {
+          it->second.erase(std::string(key.tag));
+          if (it->second.empty()) tags.erase(it);
+        }
+      }
+      break;
+    case RecordKind::progress:
+      break;
+  }
+}
+
+std::uint64_t State::next_sequence() const {
+  // 0 stands for "none", so that numbers begin at 1.
+  std::uint64_t next = std::max<std::uint64_t>(1, catalog_sequence_);
+  for (const auto& [number, log] : logs_) next = std::max(next, log->next_sequence());
+  return next;
+}
+
+std::vector<Record> State::live_records() const {
+  std::vector<Record> out;
+  for (const auto& [key, state] : records_) {
+    if (state.value) out.push_back({key, state.value, state.sequence});
+  }
+  return out;
+}
+
+std::optional<Record> State::find_record(ByteView key) const {
+  const auto it = records_.find(key);
+  if (it == records_.end() || !it->second.value) return std::nullopt;
+  return Record{it->first, it->second.value, it->second.sequence};
+}
+
+const TenantState* State::tenant(std::string_view name) const {
+  for (const auto& [number, t] : tenants_) {
+    if (t.record.name == name) return &t;
+  }
+  return nullptr;
+}
+
+const TenantState* State::tenant(std::uint32_t number) const {
+  const auto it = tenants_.find(number);
+  return it == tenants_.end() ? nullptr : &it->second;
+}
+
+const std::vector<std::shared_ptr<const Source>>& State::sources(std::uint32_t tenant) const {
+  static const std::vector<std::shared_ptr<const Source>> kNone;
+  const auto it = sources_.find(tenant);
+  return it == sources_.end() ? kNone : it->second;
+}
+
+std::shared_ptr<const Source> State::source_in(std::uint64_t file, std::uint32_t tenant) const {
+  if (const auto it = packs_.find(file); it != packs_.end() && it->second->tenant() == tenant) {
+    return it->second;
+  }
+  if (const auto it = logs_.find(file); it != logs_.end()) {
+    if (const auto part = it->second->parts().find(tenant); part != it->second->parts().end()) {
+      return part->second;
+    }
+  }
+  return nullptr;
+}
+
+bool State::is_dead(const TenantState& tenant, const IdHash& id, std::uint64_t sequence) {
+  const auto it = tenant.deletions.find(id);
+  return it != tenant.deletions.end() && it->second > sequence;  // [V1]
+}
+
+Result<std::optional<Found>> State::find(const TenantState& tenant, std::string_view id) const {
+  const IdHash hash = hash_id(tenant.record.key, id);
+  std::optional<Found> best;
+  for (const auto& source : sources(tenant.record.number)) {
+    if (source->range().rows == 0) continue;
+    TOKVAULT_ASSIGN(const auto rows, source->rows_of(hash));
+    if (rows.empty()) continue;
+    TOKVAULT_ASSIGN(auto tables, source->tables());
+    for (std::uint32_t row : rows) {
+      const std::uint64_t sequence = tables->rows[row].sequence;
+      if (tables->ids[row] != id || is_dead(tenant, hash, sequence)) continue;
+      if (!best || best->get().sequence < sequence) best = Found{source, tables, row};  // [V2]
+    }
+  }
+  return best;
+}
+
+Result<std::vector<bool>> State::dead_rows(const TenantState& tenant,
+                                           const Source& source) const {
+  std::vector<bool> dead;
+  const Source::Range range = source.range();
+  std::shared_ptr<const Tables> tables;
+  for (const auto& [id, sequence] : tenant.deletions) {
+    if (range.rows == 0 || sequence <= range.sequence_first) continue;
+    TOKVAULT_ASSIGN(const auto rows, source.rows_of(id));
+    for (std::uint32_t row : rows) {
+      if (!tables) {
+        TOKVAULT_ASSIGN(tables, source.tables());
+      }
+      if (tables->rows[row].sequence >= sequence) continue;
+      if (dead.empty()) dead.resize(tables->rows.size());
+      dead[row] = true;
+    }
+  }
+  return dead;
+}
+
+Result<State::Located> State::locate(std::uint32_t tenant, const External& external,
+                                     Scratch& scratch) const {
+  std::shared_ptr<const Source> hinted = source_in(external.file_hint, tenant);
+  if (hinted) {
+    TOKVAULT_ASSIGN(const auto number,
+                    hinted->find_segment(external.stream, external.digest, scratch));
+    if (number) return Located{hinted, *number};
+  }
+  Error first_error;
+  const auto& all = sources(tenant);
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    if (*it == hinted) continue;
+    auto number = (*it)->find_segment(external.stream, external.digest, scratch);
+    if (!number) {
+      if (first_error.code() == Errc::ok) first_error = std::move(number).error();
+      continue;
+    }
+    if (*number) return Located{*it, **number};
+  }
+  if (first_error.code() != Errc::ok) return first_error;
+  return Error(Errc::corrupt,
+               "a segment of another file is in none: " +
+                   to_hex(ByteView(reinterpret_cast<const char*>(external.digest.data()),
+                                   external.digest.size())));
+}
+
+}  // namespace tokvault

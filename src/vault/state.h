@@ -1,0 +1,122 @@
+// State: what is in the vault now: its live files, tenants, deletions, tags and import progress.
+//
+// It is a function of the catalog and the logs, and of nothing else; a reader rebuilds it when the
+// catalog's generation changes, and both reader and writer feed it the records of new batches.
+//
+// [V1] A row is visible if no deletion of its id has a higher sequence number.
+// [V2] Of two visible rows of one id the one with the higher sequence number is the conversation.
+//      Writers put a deletion before every new version, so that [V1] alone decides.
+// [V3] A record of a key replaces an earlier one by sequence number, not by place.
+#ifndef TOKVAULT_VAULT_STATE_H_
+#define TOKVAULT_VAULT_STATE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "format/record.h"
+#include "tokvault/catalog.h"
+#include "vault/log_file.h"
+#include "vault/pack_file.h"
+#include "vault/source.h"
+
+namespace tokvault {
+
+struct IdHashHash {
+  std::size_t operator()(const IdHash& id) const {
+    std::size_t h = 0;
+    for (int i = 0; i < 8; ++i) h |= std::size_t{id[static_cast<std::size_t>(i)]} << (8 * i);
+    return h;
+  }
+};
+
+struct TenantState {
+  TenantRecord record;
+  std::unordered_map<IdHash, std::uint64_t, IdHashHash> deletions;  // sequence
+  std::unordered_map<IdHash, std::set<std::string, std::less<>>, IdHashHash> tags;
+};
+
+// A conversation in a source.
+struct Found {
+  std::shared_ptr<const Source> source;
+  std::shared_ptr<const Tables> tables;
+  std::uint32_t row = 0;
+  const Row& get() const { return tables->rows[row]; }
+};
+
+// Threads: const methods from any thread at once, changes from one alone.
+class State {
+ public:
+  State(const Backend& backend, Cache& cache) : backend_(backend), cache_(cache) {}
+
+  // Takes over what the catalog says, keeping the files that are open. A log or pack that is not
+  // there or damaged is an error; with `errors`, it is left out and its error is put there.
+  Status load(const CatalogState& catalog, std::vector<std::pair<CatalogFile, Error>>* errors);
+  // Reads what has been added to the logs. Returns whether anything was.
+  Result<bool> follow();
+  void apply(const Record& record);
+
+  std::uint64_t generation() const { return generation_; }
+  const VaultRecord& vault() const { return vault_; }
+  const std::vector<CatalogFile>& files() const { return files_; }
+  const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs() const { return packs_; }
+  const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs() const { return logs_; }
+  void add_log(std::shared_ptr<LogFile> log);
+  // Takes in a batch that this process has written.
+  Status apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
+                     Buffer body);
+  std::uint64_t next_sequence() const;
+  // Every record that holds, tombstones left out.
+  std::vector<Record> live_records() const;
+  std::optional<Record> find_record(ByteView key) const;
+
+  const TenantState* tenant(std::string_view name) const;
+  const TenantState* tenant(std::uint32_t number) const;
+  const std::map<std::uint32_t, TenantState>& tenants() const { return tenants_; }
+
+  // Packs and log parts of a tenant, ordered by their first sequence number.
+  const std::vector<std::shared_ptr<const Source>>& sources(std::uint32_t tenant) const;
+  // The conversation, whatever file it lies in.
+  Result<std::optional<Found>> find(const TenantState& tenant, std::string_view id) const;
+  static bool is_dead(const TenantState& tenant, const IdHash& id, std::uint64_t sequence);
+  // Which rows of a source are not visible; empty if all are.
+  Result<std::vector<bool>> dead_rows(const TenantState& tenant, const Source& source) const;
+  // The source that holds a segment of another file; `corrupt` if none does.
+  struct Located {
+    std::shared_ptr<const Source> source;
+    std::uint32_t number = 0;
+  };
+  Result<Located> locate(std::uint32_t tenant, const External& external, Scratch& scratch) const;
+
+ private:
+  struct RecordState {
+    std::uint64_t sequence = 0;
+    std::optional<Buffer> value;
+  };
+  void rebuild_sources();
+  void apply_new_records(const LogFile& log);
+  std::shared_ptr<const Source> source_in(std::uint64_t file, std::uint32_t tenant) const;
+
+  const Backend& backend_;
+  Cache& cache_;
+  std::uint64_t generation_ = 0;
+  std::uint64_t catalog_sequence_ = 0;
+  VaultRecord vault_;
+  std::vector<CatalogFile> files_;
+  std::map<std::uint64_t, std::shared_ptr<PackFile>> packs_;
+  std::map<std::uint64_t, std::shared_ptr<LogFile>> logs_;
+  std::map<Buffer, RecordState, std::less<>> records_;
+  std::map<std::uint32_t, TenantState> tenants_;
+  std::map<std::uint32_t, std::vector<std::shared_ptr<const Source>>> sources_;
+  // Records of each log that have been applied.
+  std::map<std::uint64_t, std::size_t> applied_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_STATE_H_

@@ -1,0 +1,205 @@
+// The engine behind Vault. Which file has what: vault.cc opens, writes and reads; rewrite.cc seals,
+// collects and compacts; check.cc checks; repair.cc rebuilds the catalog.
+//
+// Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
+// write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
+// durable. Readers hold state_mutex_ shared for one conversation at a time.
+//
+// [W1] Nothing is in state_ that is not durable.
+// [W2] After a failed append or sync the log's end is unknown: failed_ stays set until the vault is
+//      opened again, which cuts the log after its last whole batch.
+// [W3] A file leaves storage only after the catalog has committed its removal.
+// [W4] A pack is put, and read back, before the catalog names it.
+#ifndef TOKVAULT_VAULT_VAULT_IMPL_H_
+#define TOKVAULT_VAULT_VAULT_IMPL_H_
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <shared_mutex>
+#include <thread>
+
+#include "tokvault/vault.h"
+#include "vault/cache.h"
+#include "vault/log_writer.h"
+#include "vault/pack_builder.h"
+#include "vault/reader.h"
+#include "vault/stager.h"
+#include "vault/state.h"
+
+namespace tokvault {
+
+// A log is sealed when it holds this much text or this many conversations, whatever its size: what a
+// seal keeps in memory is bounded, and so is the table of a pack.
+inline constexpr std::uint64_t kLogTextBytesMax = 64u << 20;
+inline constexpr std::uint64_t kLogRowsMax = 65'536;
+
+class VaultImpl final : public Vault {
+ public:
+  VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> catalog,
+            const VaultOptions& options);
+  ~VaultImpl() override;
+  Status start();
+
+  Result<PutResult> put(const Conversation& conversation, const PutOptions& options) override;
+  Result<std::vector<Result<PutResult>>> put_batch(std::span<const Conversation> conversations,
+                                                   const PutOptions& options,
+                                                   const ImportProgress* progress) override;
+  Status put_async(Conversation conversation, const PutOptions& options) override;
+  Status flush() override;
+  Status append(std::string_view id, std::span<const Message> messages,
+                std::string_view tenant) override;
+  Result<Conversation> get(std::string_view id, std::string_view tenant) const override;
+  Result<std::vector<Result<Conversation>>> get_batch(std::span<const std::string> ids,
+                                                      std::string_view tenant) const override;
+  Result<Conversation> get_tokens(std::string_view id, std::string_view tenant) const override;
+  Result<Summary> summary(std::string_view id, std::string_view tenant) const override;
+  Result<Page> list(const Filter& filter, std::uint64_t limit,
+                    std::string_view cursor) const override;
+  Status scan(const Filter& filter,
+              const std::function<bool(const Summary&, Result<Conversation>)>& visit)
+      const override;
+  Result<std::vector<UsageRow>> usage(const UsageQuery& query) const override;
+  Result<std::vector<std::string>> tenants() const override;
+  Status tag(std::span<const std::string> ids, std::span<const std::string> add,
+             std::span<const std::string> remove, std::string_view tenant) override;
+  Result<std::uint64_t> forget(std::span<const std::string> ids, std::string_view tenant) override;
+  Result<std::uint64_t> forget(const Filter& filter) override;
+  Result<GcReport> gc(bool dry_run, const Progress& progress) override;
+  Result<GcReport> compact(Level level, const Progress& progress) override;
+  Status seal() override;
+  Result<VaultStats> stats() const override;
+  Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
+  std::optional<ImportProgress> import_progress(ByteView source) const override;
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+
+ private:
+  // A conversation on its way into the log.
+  struct Request {
+    const Conversation* conversation = nullptr;
+    const PutOptions* options = nullptr;
+    std::uint32_t tenant = 0;
+    Prepared prepared;
+    Result<PutResult> result = PutResult{};
+    bool done = false;
+  };
+  // A change to the records of a tenant: a value puts, none removes.
+  struct RecordChange {
+    Buffer key;
+    std::optional<Buffer> value;
+  };
+  // A batch that is being built, and the ids in it.
+  struct Pending {
+    BatchBuilder builder;
+    std::uint64_t first_sequence = 0;
+    std::size_t body_done = 0;  // handed to the log writer
+    bool begun = false;
+    struct Staged {
+      const Conversation* conversation;
+      std::uint64_t first_sequence;
+    };
+    std::unordered_map<std::string, Staged> ids;
+  };
+  struct Written {
+    BatchHeader header;
+    std::uint64_t payload_size = 0;
+    Buffer body;
+  };
+
+  // --- writing: under write_mutex_ ---
+  Status check_writable();
+  Status prepare_log();  // makes sure that there is a log to write to
+  Status rotate();       // begins a new log; the old one is sealed in the background
+  Result<std::uint32_t> tenant_for_writing(std::string_view name);
+  Pending begin_batch(std::uint32_t tenant);
+  Status stage(Pending& pending, Request& request);
+  Status feed(Pending& pending, std::uint32_t tenant);
+  Status finish_batch(Pending& pending, std::uint32_t tenant, std::vector<Written>& written);
+  // Syncs and takes in what was written.
+  Status commit(std::vector<Written> written);
+  Status commit_requests(std::span<Request*> requests);
+  Status commit_records(std::uint32_t tenant, std::vector<RecordChange> changes);
+  Status rotate_if_due();
+  Error fail(Error error);
+  Result<PutResult> put_request(Request& request);
+  Status drain_async();
+  unsigned thread_count() const;
+
+  // --- rewriting: rewrite.cc ---
+  // Digests of segments that live conversations of other files need, by stream.
+  using Needed = std::array<std::set<ShortDigest>, kStreams>;
+  Result<Needed> needed_externals(const TenantState& tenant) const;
+  Result<bool> is_dirty(const TenantState& tenant, const Source& source, const Needed& needed) const;
+  // A builder with what is kept of a source; it may be empty.
+  Result<std::unique_ptr<PackBuilder>> gather(const TenantState& tenant,
+                                              const std::shared_ptr<const Source>& source,
+                                              bool drop_dead, const Needed* needed,
+                                              const std::vector<Record>& records) const;
+  // Encodes, verifies and puts the packs of one set; builders without content make none.
+  Result<std::vector<CatalogFile>> publish(std::vector<std::unique_ptr<PackBuilder>> builders,
+                                           const std::vector<std::uint64_t>& supersedes,
+                                           Level level);
+  Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
+  Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
+              const std::vector<Record>& records, std::uint64_t next_file);
+  Result<GcReport> collect(bool everything, bool dry_run, Level level, const Progress& progress);
+  void start_sealing();
+  void join_sealing();
+  Status remove_leftovers();
+  // Which of a pack's records still say what holds.
+  std::vector<Record> kept_records(const std::vector<Record>& records) const;
+
+  // --- reading ---
+  Status refresh() const;  // a reader takes in what others have committed
+  Status reload() const;
+  Result<CatalogState> load_catalog() const;
+  template <class F>
+  auto reading(F f) const -> decltype(f());
+  Result<Conversation> get_one(std::string_view id, std::string_view tenant, bool tokens) const;
+  Result<Found> find_or_error(const TenantState* tenant, std::string_view id) const;
+  Summary summary_of(const TenantState& tenant, const Found& found) const;
+  // Rows after `after` (a first_sequence), in order, at most `limit`.
+  Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
+                                          std::uint64_t after, std::uint64_t limit) const;
+  Status check_source(const TenantState& tenant, const std::shared_ptr<const Source>& source,
+                      const CheckOptions& options, CheckReport& report) const;
+
+  const std::unique_ptr<Backend> backend_;
+  const std::unique_ptr<Catalog> catalog_;
+  const VaultOptions options_;
+  std::unique_ptr<WriterLock> lock_;
+  mutable Cache cache_;
+  mutable std::shared_mutex state_mutex_;
+  mutable State state_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+
+  std::mutex write_mutex_;
+  Error failed_;                          // [W2]
+  std::shared_ptr<LogFile> log_;          // that is written to
+  std::unique_ptr<LogWriter> writer_;
+  std::unique_ptr<Stager> stager_;
+  std::unique_ptr<Tokenizer::Encoder> stage_encoder_;
+  std::uint64_t next_sequence_ = 1;
+  std::uint64_t next_file_ = 1;
+
+  std::mutex queue_mutex_;
+  std::condition_variable queue_done_;
+  std::deque<Request*> queue_;            // of put(), guarded by queue_mutex_
+  bool leader_ = false;                   // a put() is committing the queue
+  struct Async {
+    Conversation conversation;
+    PutOptions options;
+  };
+  std::vector<std::unique_ptr<Async>> async_;  // guarded by queue_mutex_
+  Error async_error_;                          // the first one since the last flush
+
+  std::mutex seal_mutex_;
+  std::thread sealer_;                    // guarded by write_mutex_
+  Error seal_error_;                      // guarded by seal_mutex_
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_VAULT_IMPL_H_

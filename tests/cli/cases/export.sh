@@ -1,0 +1,15 @@
+tokvault init v --tokenizer bytes
+tokvault import v "$EXAMPLES/conversations.jsonl" | head -n 1
+tokvault export v -o out.jsonl
+cmp out.jsonl "$EXAMPLES/conversations.jsonl" && echo same
+tokvault export v | cmp - out.jsonl && echo same
+tokvault compact v > /dev/null
+tokvault export v | cmp - out.jsonl && echo "same after compact"
+echo before > kept
+tokvault export v --model none -o kept --json
+wc -c < kept
+tokvault export v -o absent/out.jsonl
+echo "$?"
+tokvault export v -o .
+echo "$?"
+ls

@@ -1,0 +1,23 @@
+tokvault init v --tokenizer bytes
+i=0
+while [ $i -lt 6 ]; do
+  echo "{\"id\":\"c$i\",\"model\":\"m$((i % 2))\",\"messages\":[{\"role\":\"user\",\"content\":\"the secret of number $i is kept here\"}]}"
+  i=$((i + 1))
+done > a.jsonl
+tokvault import v a.jsonl
+tokvault forget v c0 c1 --dry-run
+tokvault forget v c0 c1
+tokvault forget v c0 c2 --json
+echo "$?"
+tokvault get v c0
+echo "$?"
+tokvault forget v --model m1 --dry-run --json
+tokvault forget v --model m1
+tokvault list v --json | grep -o '"id":"[^"]*"'
+tokvault gc v > /dev/null && tokvault compact v > /dev/null
+tokvault check v --read-data > /dev/null && echo sound
+tokvault export v
+tokvault forget v --all
+tokvault export v
+echo "-- stored again"
+tokvault import v a.jsonl

@@ -1,0 +1,20 @@
+# A bad line stops the import; what came before it is stored.
+tokvault init v --tokenizer bytes
+cat > a.jsonl <<END
+{"id":"a","messages":[]}
+{"id":"b","messages":[]}
+{"id":"c","messages":
+{"id":"d","messages":[]}
+END
+tokvault import v a.jsonl
+echo "$?"
+tokvault list v --json | grep -c '"id"'
+echo "-- put aside"
+tokvault import v a.jsonl --skip-bad bad.jsonl
+cat bad.jsonl
+echo "-- as JSON"
+tokvault import v a.jsonl --skip-bad bad.jsonl --json
+wc -l < bad.jsonl
+echo "-- mended"
+sed -i 's/"messages":$/"messages":[]}/' a.jsonl
+tokvault import v a.jsonl

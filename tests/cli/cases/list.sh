@@ -1,0 +1,25 @@
+tokvault init v --tokenizer bytes
+cat > a.jsonl <<END
+{"id":"one","model":"m1","application":"chat","created":"2026-01-01T00:00:00Z","messages":[{"role":"user","content":"a"}]}
+{"id":"two","model":"m2","application":"chat","created":"2026-01-02T00:00:00Z","messages":[{"role":"user","content":"bb"}]}
+{"id":"thr\tee","model":"m1","application":"agent","created":"2026-01-03T00:00:00.5Z","messages":[{"role":"user","content":"ccc"},{"role":"user","content":"ddd"}]}
+END
+tokvault import v a.jsonl
+tokvault tag v one +x +y
+tokvault tag v two +x
+tokvault list v
+tokvault list v --json
+for filter in "--model m1" "--application chat" "--model m1 --application chat" "--tag x" \
+    "--tag x --tag y" "--tag z" "--since 2026-01-02" "--until 2026-01-02" \
+    "--since 2026-01-01T00:00:01+00:00 --until 1767312001" "--tenant t"; do
+  echo "-- $filter"
+  tokvault list v $filter --json | grep -o '"id":"[^"]*"'
+done
+echo "-- in pages"
+tokvault list v --limit 2 --json > page
+grep -o '"id":"[^"]*"' page
+cursor=$(sed -n 's/^{"cursor":"\(.*\)"}$/\1/p' page)
+tokvault list v --limit 2 --cursor "$cursor" --json | grep -o '"id":"[^"]*"'
+tokvault list v --limit 3 | wc -l
+tokvault list v --cursor nonsense
+echo "$?"

@@ -1,0 +1,3 @@
+tokvault version
+tokvault version --json
+tokvault --version

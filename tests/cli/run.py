@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Tests of the command: run.py --binary tokvault [--update] [NAME...]
+
+A case is cases/NAME.sh, which runs in an empty folder with the command on its PATH, and what it is
+to print: NAME.out, NAME.err (absent: nothing) and NAME.exit (absent: 0). What differs from run to
+run is replaced by # before comparing (VOLATILE). --update writes what was printed as what is
+expected; look at the difference before it is committed.
+"""
+
+import argparse
+import concurrent.futures
+import difflib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+CASES = HERE / "cases"
+TIMEOUT_S = 120
+VOLATILE = [
+    (re.compile(r" in [0-9.]+ s, [0-9.]+ MB/s"), " in # s, # MB/s"),
+    (re.compile(r'"(seconds|mb_per_second)":[0-9.e+-]+'), r'"\1":#'),
+    (re.compile(r"\.part-[0-9]+"), ".part-#"),
+]
+
+
+def run_case(name, binary):
+    """Runs a case and returns {suffix: text} of what it printed."""
+    with tempfile.TemporaryDirectory(prefix="tokvault-cli-") as folder:
+        environment = dict(
+            os.environ,
+            PATH=f"{binary.parent}:{os.environ['PATH']}",
+            EXAMPLES=str(HERE.parent.parent / "examples"),
+            LC_ALL="C.UTF-8",
+            TZ="UTC",
+        )
+        done = subprocess.run(
+            ["/bin/sh", str(CASES / f"{name}.sh")],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        texts = {"out": done.stdout, "err": done.stderr}
+        result = {}
+        for suffix, raw in texts.items():
+            text = raw.decode("utf-8", "backslashreplace").replace(folder, "FOLDER")
+            for pattern, replacement in VOLATILE:
+                text = pattern.sub(replacement, text)
+            result[suffix] = text
+        result["exit"] = "" if done.returncode == 0 else f"{done.returncode}\n"
+        return result
+
+
+def expected(name):
+    result = {}
+    for suffix in ("out", "err", "exit"):
+        path = CASES / f"{name}.{suffix}"
+        result[suffix] = path.read_text(encoding="utf-8") if path.exists() else ""
+    return result
+
+
+def update(name, printed):
+    for suffix, text in printed.items():
+        path = CASES / f"{name}.{suffix}"
+        if text:
+            path.write_text(text, encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
+
+
+def difference(name, wanted, printed):
+    lines = []
+    for suffix in ("exit", "err", "out"):
+        lines += difflib.unified_diff(
+            wanted[suffix].splitlines(True),
+            printed[suffix].splitlines(True),
+            f"{name}.{suffix} (expected)",
+            f"{name}.{suffix} (printed)",
+        )
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True, type=pathlib.Path)
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    binary = arguments.binary.resolve()
+    names = arguments.names or sorted(path.stem for path in CASES.glob("*.sh"))
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        results = pool.map(lambda name: run_case(name, binary), names)
+        for name, printed in zip(names, results):
+            if arguments.update:
+                update(name, printed)
+                continue
+            what = difference(name, expected(name), printed)
+            print(f"{'FAILED' if what else 'ok':6} {name}")
+            if what:
+                failed += 1
+                print(what, end="")
+    if not arguments.update:
+        print(f"{len(names) - failed} of {len(names)} cases passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
