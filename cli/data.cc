@@ -84,7 +84,9 @@ Result<std::string> read_all(const std::string& path) {
 
 // A tokenizer by name, or a rank file by path.
 Result<std::shared_ptr<const Tokenizer>> named_tokenizer(const TokenizeCommand& command) {
-  if (!command.tokenizer.ends_with(".tiktoken")) return open_tokenizer(command.tokenizer);
+  const bool is_file =
+      command.tokenizer.ends_with(".tiktoken") || command.tokenizer.find('/') != std::string::npos;
+  if (!is_file) return open_tokenizer(command.tokenizer);
   TOKVAULT_ASSIGN(const std::string ranks, read_all(command.tokenizer));
   return make_tokenizer(std::filesystem::path(command.tokenizer).stem(), command.pattern, ranks);
 }
@@ -109,9 +111,8 @@ Result<std::vector<Token>> parse_tokens(std::string_view text) {
     Token token = 0;
     const auto [after, failed] = std::from_chars(text.data() + at, text.data() + end, token);
     if (failed != std::errc() || after != text.data() + end) {
-      return Error(Errc::invalid,
-                   "\"" + printable(text.substr(at, std::min<std::size_t>(end - at, 40))) +
-                       "\" is not a token id");
+      const std::string_view shown = text.substr(at, std::min<std::size_t>(end - at, 40));
+      return Error(Errc::invalid, in_quotes(shown) + " is not a token id");
     }
     tokens.push_back(token);
     at = end;
@@ -153,7 +154,7 @@ ExitStatus run_export(const ExportCommand& command) {
     auto json = conversation ? to_json(*conversation)
                              : Result<std::string>(std::move(conversation).error());
     if (!json) {
-      Error why = std::move(json).error().with("conversation \"" + summary.id + "\"");
+      Error why = std::move(json).error().with("conversation " + in_quotes(summary.id));
       if (!command.keep_going) {
         status = std::move(why);
         return false;
@@ -201,7 +202,8 @@ ExitStatus run_tokenize(const TokenizeCommand& command) {
   if (command.json) {
     JsonObject out;
     out.field("tokenizer", tokenizer->name()).field("count", tokens.size());
-    if (!command.count) out.raw("tokens", "[" + join_tokens(tokens, ',') + "]");
+    if (!command.count)
+      out.raw("tokens", std::string("[").append(join_tokens(tokens, ',')).append("]"));
     print_line(out.text());
   } else if (command.count) {
     print_line(std::to_string(tokens.size()));

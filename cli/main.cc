@@ -53,7 +53,7 @@ class CommandLine {
     if (no_command && unknown.empty()) return "no command is given";
     if (no_command) {
       const char* const what = unknown[0].starts_with('-') ? "option" : "command";
-      return std::string("there is no ") + what + " \"" + unknown[0] + "\"";
+      return std::string("there is no ") + what + " " + in_quotes(unknown[0]);
     }
     return error.what();
   }
@@ -82,8 +82,8 @@ class CommandLine {
            [&size, name](const std::string& text) {
              auto parsed = parse_size(text);
              if (!parsed || *parsed == 0) {
-               throw CLI::ValidationError(name,
-                                          "\"" + text + "\" is not a size (1000, 64K, 64M or 1G)");
+               throw CLI::ValidationError(
+                   name, in_quotes(text) + " is not a size (1000, 64K, 64M or 1G)");
              }
              size = *parsed;
            },
@@ -124,8 +124,7 @@ class CommandLine {
            },
            "Only with this tag; may be given more than once: with all of them")
         ->type_name("TAG")
-        ->expected(1)
-        ->take_all();
+        ->allow_extra_args(false);
     add_time(sub, "--since", filter.time_from_ms, has_filter,
              "Only from this time on: 2026-11-21, 2026-11-21T10:00Z, or seconds since 1970");
     add_time(sub, "--until", filter.time_until_ms, has_filter, "Only before this time");
@@ -158,7 +157,7 @@ class CommandLine {
              for (const auto& [word, meaning] : choices) {
                if (word == text) return void(value = meaning);
              }
-             throw CLI::ValidationError(name, "\"" + text + "\" is none of " + words);
+             throw CLI::ValidationError(name, in_quotes(text) + " is none of " + words);
            },
            what + ": " + words)
         ->type_name("WORD");
@@ -205,12 +204,10 @@ class CommandLine {
     unmark(sub->add_option("ID", tag->ids, "Conversations"));
     sub->add_option("--add", tag->add, "The same as +TAG")
         ->type_name("TAG")
-        ->expected(1)
-        ->take_all();
+        ->allow_extra_args(false);
     sub->add_option("--remove", tag->remove, "The same as -TAG")
         ->type_name("TAG")
-        ->expected(1)
-        ->take_all();
+        ->allow_extra_args(false);
     add_tenant(sub, tag->tenant);
 
     auto forget = std::make_shared<ForgetCommand>();
@@ -252,9 +249,8 @@ class CommandLine {
     sub = add("stats", "What is in a vault, and what it takes", stats, run_stats);
     sub->add_option("--by", stats->by, "Sums by model, application, day, or several of them")
         ->delimiter(',')
-        ->expected(1)
-        ->take_all()
-        ->check(CLI::IsMember({"model", "application", "day"}))
+        ->allow_extra_args(false)
+        ->check(CLI::IsMember({"model", "application", "day"}).description(""))
         ->type_name("FIELD,...");
     add_filter(sub, stats->filter, stats->has_filter);
   }

@@ -20,8 +20,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     }
   }
   if (failed != std::errc() || shift < 0 || (v << shift) >> shift != v) {
-    return Error(Errc::invalid,
-                 "\"" + std::string(text) + "\" is not a size (1000, 64K, 64M or 1G)");
+    return Error(Errc::invalid, in_quotes(text) + " is not a size (1000, 64K, 64M or 1G)");
   }
   return v << shift;
 }
@@ -81,6 +80,11 @@ std::string printable(std::string_view text) {
     }
   }
   return out;
+}
+
+std::string in_quotes(std::string_view text) {
+  std::string out("\"");
+  return out.append(printable(text)).append("\"");
 }
 
 }  // namespace tokvault::cli

@@ -14,12 +14,16 @@ namespace tokvault::cli {
 Result<std::uint64_t> parse_size(std::string_view text);
 
 std::string format_count(std::uint64_t count);  // 1,234,567
+// "1 line", "2 lines"; `noun` forms its plural with s.
+std::string format_counted(std::uint64_t count, std::string_view noun);
 std::string format_bytes(std::uint64_t bytes);  // 11.7 MB, with K = 1000
 std::string format_rate(double per_second);     // 123.4, 12.3 or 1.23
 std::string format_percent(double part, double whole);
 
 // `text` in one line that can do nothing to a terminal: control bytes as \n or \x1b.
 std::string printable(std::string_view text);
+// The same in quotes.
+std::string in_quotes(std::string_view text);
 
 }  // namespace tokvault::cli
 

@@ -34,21 +34,21 @@ bool is_image_of(const std::string& path, std::string_view sha256_hex) {
 }
 
 Status install(const KnownTokenizer& known, const std::string& source, const std::string& target) {
-  const std::string file = std::string("/").append(known.name).append(".tiktoken");
-  const std::string image = target + "/" + std::string(known.name) + ".vocab";
-  auto ranks = read_file(source + file, kRankFileBytesMax);
+  const std::string name(known.name);
+  const std::string given = source + "/" + name + ".tiktoken";
+  const std::string installed = target + "/" + name + ".tiktoken";
+  const std::string image = target + "/" + name + ".vocab";
+  auto ranks = read_file(given, kRankFileBytesMax);
   if (!ranks && ranks.code() == Errc::not_found) {
-    std::fprintf(stderr, "%s%s is not there: run scripts/fetch_tokenizers\n", source.c_str(),
-                 file.c_str());
+    std::fprintf(stderr, "%s is not there: run scripts/fetch_tokenizers\n", given.c_str());
     return {};
   }
   TOKVAULT_TRY(ranks);
   if (to_hex(sha256(*ranks)) != known.sha256) {
-    return Error(Errc::corrupt,
-                 source + file + ": its SHA-256 is not " + std::string(known.sha256));
+    return Error(Errc::corrupt, given + ": its SHA-256 is not " + std::string(known.sha256));
   }
-  const auto installed = read_file(target + file, kRankFileBytesMax);
-  if (!installed || *installed != *ranks) TOKVAULT_TRY(write_whole(target + file, *ranks));
+  const auto there = read_file(installed, kRankFileBytesMax);
+  if (!there || *there != *ranks) TOKVAULT_TRY(write_whole(installed, *ranks));
   if (is_image_of(image, known.sha256)) return {};
   TOKVAULT_ASSIGN(const auto vocabulary, Vocabulary::parse(*ranks));
   return write_whole(image, vocabulary->image());

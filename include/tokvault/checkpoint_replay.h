@@ -19,7 +19,7 @@ struct ReplayOptions {
   // Tokens of a block of the trace; only whole blocks of the prompt count.
   std::uint32_t block_tokens = 512;
   // As CheckpointOptions::attention_tokens; also weighs the cost-weighted hits.
-  double attention_tokens = 524288;
+  double attention_tokens = 1048576;
 };
 
 struct ReplayRow {

@@ -53,9 +53,9 @@ Status append_json_string(std::string_view text, std::string& out);
 class LineReader {
  public:
   struct Line {
-    std::string_view text;        // without the newline; valid until the next call
-    std::uint64_t number = 0;     // from 1
-    bool too_long = false;        // text is empty: the line exceeds the limit and was passed over
+    std::string_view text;         // without the newline; valid until the next call
+    std::uint64_t number = 0;      // from 1
+    bool too_long = false;         // text is empty: the line exceeds the limit and was passed over
     std::uint64_t end_offset = 0;  // uncompressed bytes up to and including its newline
   };
   static Result<std::unique_ptr<LineReader>> open(const std::string& path,

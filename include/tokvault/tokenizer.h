@@ -18,7 +18,7 @@ struct TokenizerOptions {
   std::string ranks_folder{};
 };
 
-// A byte-level BPE vocabulary with its splitter: cl100k_base, o200k_base, a rank file given by path,
+// A byte-level BPE vocabulary with its splitter: cl100k_base, o200k_base, a rank file of your own,
 // or "bytes" (token = byte).
 //
 // Threads: const methods from any thread at once; each Encoder belongs to one thread at a time.
@@ -41,7 +41,8 @@ class Tokenizer {
   // Special tokens by name, as (text, id).
   virtual const std::vector<std::pair<std::string, Token>>& special_tokens() const = 0;
 
-  // The state that makes encoding fast (a cache of pieces). One per thread, about 2 MB.
+  // The state that makes encoding fast (a cache of pieces). One per thread, about 2 MB; making one
+  // costs microseconds.
   class Encoder {
    public:
     virtual ~Encoder() = default;
@@ -59,8 +60,8 @@ class Tokenizer {
 Result<std::shared_ptr<const Tokenizer>> open_tokenizer(std::string_view name,
                                                         const TokenizerOptions& options = {});
 
-// A vocabulary from the bytes of a .tiktoken rank file. `pattern` is the name of the tokenizer whose
-// splitter is to be used ("cl100k_base" or "o200k_base").
+// A vocabulary from the bytes of a .tiktoken rank file. `pattern` is the name of the tokenizer
+// whose splitter is to be used ("cl100k_base" or "o200k_base"). `invalid` names the first bad line.
 Result<std::shared_ptr<const Tokenizer>> make_tokenizer(std::string name, std::string_view pattern,
                                                         ByteView rank_file);
 

@@ -2,6 +2,7 @@
 #include "tokvault/directory.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/file.h"
 
@@ -12,9 +13,25 @@ constexpr std::uint64_t kRankFileBytesMax = 256u << 20;
 
 std::string catalog_path(const std::string& path) { return path + "/catalog.db"; }
 
+// A folder with something else in it is nobody's wish for a vault. What create_vault itself may
+// have left there when it was killed does not count.
+Status check_is_free(const std::string& path) {
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(path, failed)) {
+    const std::string name = entry.path().filename();
+    if (name == "lock" || name == "log" || name == "packs" || name == "artifacts" ||
+        name == "cache" || name.starts_with("catalog.db")) {
+      continue;
+    }
+    return Error(Errc::exists, path + " holds \"" + name + "\", which is not of a vault");
+  }
+  return {};
+}
+
 }  // namespace
 
 Status create_vault(const std::string& path, const InitOptions& options) {
+  TOKVAULT_TRY(check_is_free(path));
   CreateOptions create;
   auto known = open_tokenizer(options.tokenizer, options.tokenizer_options);
   if (known) {

@@ -196,7 +196,6 @@ class ValuePolicy final : public LeafPolicy {
   }
   void touched(RecordId id) override {
     BlockRecord& r = index_[id];
-    r.set_hits(r.hits() + 1);
     classify(r);
     follow(r.key(), class_of(r), true, true);
   }

@@ -34,7 +34,7 @@ class EvictionPolicy {
 
   // A request begins; `clock` counts them. Records that it touches or adds get last_use = clock.
   virtual void begin(std::uint32_t clock) { clock_ = clock; }
-  // The request hit this record. 
+  // The request hit this record; its hits are counted already.
   virtual void touched(RecordId) {}
   // The record was added.
   virtual void inserted(RecordId) {}
@@ -61,7 +61,7 @@ class EvictionPolicy {
 // Block size in tokens, and where cost per token has doubled (CheckpointOptions).
 struct PolicyOptions {
   std::uint32_t block_tokens = 256;
-  double attention_tokens = 524288;
+  double attention_tokens = 1048576;
   double half_life_requests = 0;  // of decayed hits; 0: six hours by the clock
 };
 

@@ -16,10 +16,7 @@ void PriorityPolicy::set(RecordId id) {
   if (leaf) became_leaf(id);
 }
 
-void PriorityPolicy::touched(RecordId id) {
-  index_[id].set_hits(index_[id].hits() + 1);
-  set(id);
-}
+void PriorityPolicy::touched(RecordId id) { set(id); }
 void PriorityPolicy::inserted(RecordId id) { set(id); }
 void PriorityPolicy::erased(RecordId id, bool evicted) {
   if (evicted) inflation_ = std::max(inflation_, priorities_[id]);

@@ -59,7 +59,9 @@ Result<Trace> parse_trace(ByteView text, std::uint32_t block_tokens) {
       std::uint64_t value = 0;
       std::int64_t negative = 0;
       if (id.get(value) != simdjson::SUCCESS) {
-        if (id.get(negative) != simdjson::SUCCESS) return bad_line(line_number, "a hash id is no integer");
+        if (id.get(negative) != simdjson::SUCCESS) {
+          return bad_line(line_number, "a hash id is no integer");
+        }
         value = static_cast<std::uint64_t>(negative);
       }
       // Equal numbers are equal prefixes; a trace that breaks this is read by prefix all the same.
@@ -159,6 +161,7 @@ ReplayRow run(const Trace& trace, std::string_view name, std::uint64_t capacity,
     }
     for (const RecordId id : chain) {
       index[id].last_use = clock;
+      index[id].set_hits(index[id].hits() + 1);
       policy->touched(id);
     }
     std::size_t i = chain.size();

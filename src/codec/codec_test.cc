@@ -3,7 +3,7 @@
 #include <random>
 
 #include "codec/token_code.h"
-#include "codec/zstd.h"
+#include "base/zstd.h"
 
 namespace tokvault {
 namespace {

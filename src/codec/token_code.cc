@@ -11,6 +11,8 @@ namespace {
 // Ids above this are never listed, so that the table from token to code stays small.
 constexpr Token kListedTokenMax = 1u << 21;
 
+constexpr std::uint64_t kListedCountMin = 3;
+
 // Classes of frequency, a quarter of a power of two wide above 8.
 std::uint32_t frequency_class(std::uint64_t count) {
   if (count < 8) return static_cast<std::uint32_t>(count);
@@ -22,7 +24,10 @@ std::uint32_t frequency_class(std::uint64_t count) {
 }  // namespace
 
 TokenMap TokenMap::by_frequency(std::vector<std::pair<Token, std::uint64_t>> counts) {
-  std::erase_if(counts, [](const auto& c) { return c.first >= kListedTokenMax; });
+  // A token that occurs once or twice saves less than its place in the list costs.
+  std::erase_if(counts, [](const auto& c) {
+    return c.second < kListedCountMin || c.first >= kListedTokenMax;
+  });
   std::sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
     const std::uint32_t ca = frequency_class(a.second);
     const std::uint32_t cb = frequency_class(b.second);
@@ -89,28 +94,31 @@ std::uint64_t TokenMap::code_of(Token token) const {
 }
 
 void TokenMap::encode(TokenView tokens, Buffer& out) const {
-  const std::size_t start = out.size();
-  out.resize(start + tokens.size() * kTokenCodeBytesMax);
-  char* p = out.data() + start;
-  for (Token t : tokens) {
-    const std::uint64_t code = code_of(t);
-    if (code < kOneByteCodes) {
-      *p++ = static_cast<char>(code);
-    } else if (code < kTwoByteCodes) {
-      const std::uint64_t v = code - kOneByteCodes;
-      *p++ = static_cast<char>(0x80 | (v >> 8));
-      *p++ = static_cast<char>(v);
-    } else if (code < kThreeByteCodes) {
-      const std::uint64_t v = code - kTwoByteCodes;
-      *p++ = static_cast<char>(0xC0 | (v >> 16));
-      *p++ = static_cast<char>(v >> 8);
-      *p++ = static_cast<char>(v);
-    } else {
-      *p++ = static_cast<char>(0xFF);
-      for (int i = 0; i < 5; ++i) *p++ = static_cast<char>(code >> (8 * i));
+  // Through a small buffer: a string would be cleared to its largest possible size first.
+  constexpr std::size_t kChunk = 256;
+  char buffer[kChunk * kTokenCodeBytesMax];
+  for (std::size_t begin = 0; begin < tokens.size(); begin += kChunk) {
+    char* p = buffer;
+    for (Token t : tokens.subspan(begin, std::min(kChunk, tokens.size() - begin))) {
+      const std::uint64_t code = code_of(t);
+      if (code < kOneByteCodes) {
+        *p++ = static_cast<char>(code);
+      } else if (code < kTwoByteCodes) {
+        const std::uint64_t v = code - kOneByteCodes;
+        *p++ = static_cast<char>(0x80 | (v >> 8));
+        *p++ = static_cast<char>(v);
+      } else if (code < kThreeByteCodes) {
+        const std::uint64_t v = code - kTwoByteCodes;
+        *p++ = static_cast<char>(0xC0 | (v >> 16));
+        *p++ = static_cast<char>(v >> 8);
+        *p++ = static_cast<char>(v);
+      } else {
+        *p++ = static_cast<char>(0xFF);
+        for (int i = 0; i < 5; ++i) *p++ = static_cast<char>(code >> (8 * i));
+      }
     }
+    out.append(buffer, static_cast<std::size_t>(p - buffer));
   }
-  out.resize(static_cast<std::size_t>(p - out.data()));
 }
 
 Status TokenMap::decode(ByteView bytes, std::vector<Token>& out) const {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "codec/zstd.h"
+#include "base/zstd.h"
 
 namespace tokvault {
 namespace {

@@ -1,7 +1,7 @@
 // The framing of a log file: its header and the headers of its batches.
 //
 // A log is a header and batches. A batch belongs to one tenant and one section; a section is a run of
-// batches of one tenant that are compressed as one context of about 4 MB of text. Each checksum is
+// batches of one tenant that are compressed as one context of about 16 MB of text. Each checksum is
 // seeded with the place of the batch, so that a batch cannot be moved. Format: docs/format/log.md
 #ifndef TOKVAULT_FORMAT_LOG_H_
 #define TOKVAULT_FORMAT_LOG_H_
@@ -17,8 +17,8 @@ namespace tokvault {
 inline constexpr std::uint32_t kLogMagic = 0xf7a1c00bu;
 inline constexpr std::uint32_t kBatchMagic = 0xb9e2d70fu;
 inline constexpr std::size_t kBatchHeaderBytes = 48;
-// No section takes another batch once it holds this much text.
-inline constexpr std::uint64_t kSectionTextBytes = 4u << 20;
+// No section takes another batch once it holds this much text: as far as a compressor looks back.
+inline constexpr std::uint64_t kSectionTextBytes = 16u << 20;
 
 struct LogHeader {
   std::uint16_t version = 1;

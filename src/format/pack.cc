@@ -1,7 +1,11 @@
 #include "format/pack.h"
 
+#include <map>
+#include <tuple>
+
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "base/clock.h"
 
 namespace tokvault {
 namespace {
@@ -134,6 +138,8 @@ Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
     append_varint(out, s.text_bytes);
   }
   for (const Extent& e : f.tables) append_extent(out, e);
+  append_extent(out, f.usage);
+  append_varint(out, f.usage_count);
   append_extent(out, f.records);
   append_varint(out, f.record_count);
 
@@ -203,12 +209,77 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent) {
     s.text_bytes = in.varint();
   }
   for (Extent& e : f.tables) e = read_extent(in, limit);
+  f.usage = read_extent(in, limit);
+  f.usage_count = in.varint();
   f.records = read_extent(in, limit);
   f.record_count = in.varint();
   if (!in.ok() || !in.at_end()) return corrupt_pack("footer");
   TOKVAULT_ASSIGN(f.vault, decode_vault(vault));
   TOKVAULT_ASSIGN(f.tenant, decode_tenant(tenant));
   return f;
+}
+
+std::vector<UsageEntry> usage_of(const Tables& t) {
+  using Key = std::tuple<std::uint32_t, std::uint32_t, std::int64_t>;
+  std::map<Key, UsageEntry> sums;
+  for (const Row& r : t.rows) {
+    const std::int64_t day = day_of_ms(r.time_ms);
+    UsageEntry& e = sums[{r.model, r.application, day}];
+    if (sums.size() > kUsageEntriesMax) return {};
+    e.model = r.model;
+    e.application = r.application;
+    e.day = day;
+    ++e.conversations;
+    e.messages += t.messages(r);
+    e.tokens += r.tokens;
+  }
+  std::vector<UsageEntry> out;
+  for (const auto& [key, e] : sums) out.push_back(e);
+  return out;
+}
+
+Result<Buffer> encode_usage(const std::vector<UsageEntry>& entries, int level) {
+  Buffer out;
+  auto add = [&](auto value) -> Status {
+    std::vector<std::uint64_t> values;
+    for (const UsageEntry& e : entries) values.push_back(value(e));
+    TOKVAULT_ASSIGN(Buffer column, encode_integers(values, level));
+    append_sized(out, column);
+    return {};
+  };
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return e.model; }));
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return e.application; }));
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return zigzag(e.day); }));
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return e.conversations; }));
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return e.messages; }));
+  TOKVAULT_TRY(add([](const UsageEntry& e) { return e.tokens; }));
+  return out;
+}
+
+Result<std::vector<UsageEntry>> decode_usage(ByteView bytes, std::uint64_t count) {
+  if (count > kUsageEntriesMax) return corrupt_pack("usage");
+  std::vector<UsageEntry> out(count);
+  ByteReader in(bytes);
+  auto take = [&](auto set) -> Status {
+    const ByteView column = in.sized();
+    std::vector<std::uint64_t> values;
+    if (!in.ok()) return corrupt_pack("usage");
+    TOKVAULT_TRY(decode_integers(column, count, values));
+    for (std::size_t i = 0; i < count; ++i) set(out[i], values[i]);
+    return {};
+  };
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) {
+    e.model = static_cast<std::uint32_t>(v);
+  }));
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) {
+    e.application = static_cast<std::uint32_t>(v);
+  }));
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.day = unzigzag(v); }));
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.conversations = v; }));
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.messages = v; }));
+  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.tokens = v; }));
+  if (!in.at_end()) return corrupt_pack("usage");
+  return out;
 }
 
 Result<Buffer> encode_pack_segments(const PackSegments& s, int level) {

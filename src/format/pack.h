@@ -26,7 +26,7 @@ inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
 // A segment whose code is at least this long has a fingerprint. Only segments of at least as many tokens
 // (or bytes) are referred to from other files: whatever the code, they have one.
-inline constexpr std::uint64_t kSharedCodeBytes = 64;
+inline constexpr std::uint64_t kSharedCodeBytes = 96;
 inline constexpr std::size_t kFingerprintBytes = 3;
 
 struct PackHeader {
@@ -56,6 +56,22 @@ struct PackStream {
   std::uint64_t text_bytes = 0;      // of all segments, decoded
 };
 
+// What a pack's conversations of one model, application and day (since 1970, UTC) come to, so that a
+// sum over a vault reads a few hundred bytes of each pack. A pack has these, or none at all where they
+// would be more than kUsageEntriesMax; numbers are those of its tables.
+struct UsageEntry {
+  std::uint32_t model = 0;
+  std::uint32_t application = 0;
+  std::int64_t day = 0;
+  std::uint64_t conversations = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t tokens = 0;
+};
+inline constexpr std::size_t kUsageEntriesMax = 512;
+std::vector<UsageEntry> usage_of(const Tables& tables);
+Result<Buffer> encode_usage(const std::vector<UsageEntry>& entries, int level);
+Result<std::vector<UsageEntry>> decode_usage(ByteView bytes, std::uint64_t count);
+
 struct PackFooter {
   VaultRecord vault;
   TenantRecord tenant;
@@ -74,6 +90,8 @@ struct PackFooter {
   Extent token_map;
   std::array<PackStream, kStreams> streams;
   std::array<Extent, kTableParts> tables;
+  Extent usage;
+  std::uint64_t usage_count = 0;
   Extent records;
   std::uint64_t record_count = 0;
 };

@@ -8,6 +8,8 @@
 namespace tokvault {
 namespace {
 
+__extension__ using Wide = unsigned __int128;
+
 Error corrupt_tables(const char* what) {
   return Error(Errc::corrupt, std::string("damaged tables: ") + what);
 }
@@ -57,6 +59,21 @@ bool decode_ref(std::uint64_t value, std::uint64_t& next, const TableCounts& cou
   if (row >= counts.externals) return false;
   out = SegmentRef::external(static_cast<std::uint32_t>(row));
   return true;
+}
+
+// The average of text bytes a token, in 256ths.
+std::uint64_t bytes_per_token(const std::vector<Row>& rows) {
+  Wide bytes = 0;
+  Wide tokens = 0;
+  for (const Row& r : rows) {
+    bytes += r.text_bytes;
+    tokens += r.tokens;
+  }
+  return tokens == 0 ? 0 : static_cast<std::uint64_t>(bytes * 256 / tokens);
+}
+
+std::uint64_t expected_bytes(std::uint64_t tokens, std::uint64_t ratio) {
+  return static_cast<std::uint64_t>(static_cast<Wide>(tokens) * ratio / 256);
 }
 
 // Reads integer columns one after another from a part.
@@ -178,7 +195,12 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
   TOKVAULT_TRY(rows_column(TablePart::sequence,
                            [](const Row& r) { return r.sequence - r.first_sequence; }));
   TOKVAULT_TRY(rows_column(TablePart::tokens, [](const Row& r) { return r.tokens; }));
-  TOKVAULT_TRY(rows_column(TablePart::text_bytes, [](const Row& r) { return r.text_bytes; }));
+  // Bytes follow from tokens nearly: what is stored is the distance from the pack's average.
+  const std::uint64_t ratio = bytes_per_token(t.rows);
+  append_varint(part(TablePart::text_bytes), ratio);
+  TOKVAULT_TRY(rows_column(TablePart::text_bytes, [&](const Row& r) {
+    return zigzag(static_cast<std::int64_t>(r.text_bytes - expected_bytes(r.tokens, ratio)));
+  }));
 
   // The trie. A row brings `added` nodes, a chain that hangs on `base`; with none, its leaf is base.
   TOKVAULT_TRY(rows_column(TablePart::trie, [](const Row& r) { return r.form; }));
@@ -228,15 +250,11 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
   return parts;
 }
 
-Status decode_string_parts(ByteView part, StringTable& models, StringTable& applications,
-                           StringTable& forms) {
+Status decode_names(ByteView part, StringTable& models, StringTable& applications) {
   ByteReader in(part);
-  for (StringTable* strings : {&models, &applications, &forms}) {
-    TOKVAULT_TRY(read_strings(in, *strings));
-  }
-  if (!in.at_end() || models.size() == 0 || applications.size() == 0) {
-    return corrupt_tables("strings");
-  }
+  TOKVAULT_TRY(read_strings(in, models));
+  TOKVAULT_TRY(read_strings(in, applications));
+  if (models.size() == 0 || applications.size() == 0) return corrupt_tables("strings");
   return {};
 }
 
@@ -246,8 +264,13 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   auto part = [&](TablePart p) -> const Buffer& { return parts[static_cast<std::size_t>(p)]; };
   t.models = StringTable();
   t.applications = StringTable();
-  TOKVAULT_TRY(
-      decode_string_parts(part(TablePart::strings), t.models, t.applications, t.forms));
+  ByteReader strings(part(TablePart::strings));
+  for (StringTable* table : {&t.models, &t.applications, &t.forms}) {
+    TOKVAULT_TRY(read_strings(strings, *table));
+  }
+  if (!strings.at_end() || t.models.size() == 0 || t.applications.size() == 0) {
+    return corrupt_tables("strings");
+  }
   for (std::size_t i = 0; i < t.forms.size(); ++i) {
     t.form_infos.push_back(analyse_form(t.forms[i]));
   }
@@ -303,7 +326,11 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   }
   {
     PartReader in(part(TablePart::text_bytes));
-    TOKVAULT_TRY(fill(in, [](Row& r, std::uint64_t v) { return r.text_bytes = v, true; }));
+    const std::uint64_t ratio = in.varint();
+    TOKVAULT_TRY(fill(in, [&](Row& r, std::uint64_t v) {
+      r.text_bytes = expected_bytes(r.tokens, ratio) + static_cast<std::uint64_t>(unzigzag(v));
+      return true;
+    }));
   }
 
   PartReader in(part(TablePart::trie));

@@ -143,9 +143,8 @@ std::uint64_t node_text_bytes(const Tables& tables, const std::vector<std::uint6
 // Decodes all parts; every number in the result is in range. `corrupt` otherwise.
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
                              const TableCounts& counts);
-// The strings of one part alone, for sums.
-Status decode_string_parts(ByteView part, StringTable& models, StringTable& applications,
-                           StringTable& forms);
+// The names in TablePart::strings alone, for sums.
+Status decode_names(ByteView part, StringTable& models, StringTable& applications);
 
 }  // namespace tokvault
 

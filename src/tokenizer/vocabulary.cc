@@ -14,8 +14,8 @@
 namespace tokvault {
 namespace {
 
-// "tvvocab" and the version of the image's layout, as one native word: a machine of the other byte
-// order sees another number.
+// "tvvocab" and a version, as one native word. The version grows with every change of the layout or
+// of what parse() puts into it; a machine of the other byte order sees another number.
 constexpr std::uint64_t kMagic = 0x7476766f63616201u;
 constexpr std::size_t kHeaderSize = 128;
 constexpr std::size_t kChecksumOffset = 64;

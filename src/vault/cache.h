@@ -15,7 +15,7 @@ namespace tokvault {
 // Threads: any number at once.
 class Cache {
  public:
-  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary };
+  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary, usage };
   struct Key {
     std::uint64_t file = 0;
     Kind kind = Kind::tables;

@@ -6,7 +6,7 @@
 
 namespace tokvault {
 
-Status VaultImpl::check_source(const TenantState& tenant,
+Status VaultImpl::check_source(const State& state, const TenantState& tenant,
                                const std::shared_ptr<const Source>& source,
                                const CheckOptions& options, CheckReport& report) const {
   auto finding = [&](const Error& e) {
@@ -19,7 +19,7 @@ Status VaultImpl::check_source(const TenantState& tenant,
     return {};
   }
   const Tables& t = **tables;
-  auto dead = state_.dead_rows(tenant, *source);
+  auto dead = state.dead_rows(tenant, *source);
   if (!dead) return std::move(dead).error();
   for (std::uint32_t n : t.segment_counts) report.segments += n;
 
@@ -27,7 +27,7 @@ Status VaultImpl::check_source(const TenantState& tenant,
   Scratch scratch;
   std::vector<bool> missing(t.externals.size());
   for (std::size_t i = 0; i < t.externals.size(); ++i) {
-    auto found = state_.locate(tenant.record.number, t.externals[i], scratch);
+    auto found = state.locate(tenant.record.number, t.externals[i], scratch);
     if (found) continue;
     missing[i] = true;
     finding(found.error());
@@ -98,8 +98,21 @@ Status VaultImpl::check_source(const TenantState& tenant,
 }
 
 Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress& progress) const {
+  for (int attempt = 0;; ++attempt) {
+    TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
+    TOKVAULT_ASSIGN(CheckReport report, check_once(catalog, options, progress));
+    // A rewrite beside it removes files that it looks for.
+    auto generation = catalog_->generation();
+    if (report.findings.empty() || attempt == 2 || !generation ||
+        *generation == catalog.generation) {
+      return report;
+    }
+  }
+}
+
+Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const CheckOptions& options,
+                                          const Progress& progress) const {
   CheckReport report;
-  TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
   // A state of its own, which leaves out what cannot be opened instead of failing.
   Cache cache(options_.cache_bytes);
   State state(*backend_, cache);
@@ -120,24 +133,23 @@ Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress
   }
   std::uint64_t total = 0;
   std::uint64_t done = 0;
-  for (const auto& [number, pack] : state_.packs()) total += pack->size_bytes();
-  for (const auto& [number, log] : state_.logs()) total += log->size_bytes();
+  for (const auto& [number, pack] : state.packs()) total += pack->size_bytes();
+  for (const auto& [number, log] : state.logs()) total += log->size_bytes();
   report.files = catalog.files.size();
-  for (const auto& [number, tenant] : state_.tenants()) {
-    for (const auto& source : state_.sources(number)) {
+  for (const auto& [number, tenant] : state.tenants()) {
+    for (const auto& source : state.sources(number)) {
       if (progress && !progress(done, total)) return Error(Errc::cancelled, "check was stopped");
-      std::shared_lock lock(state_mutex_);
-      TOKVAULT_TRY(check_source(tenant, source, options, report));
-      done += source->is_pack() ? state_.packs().at(source->file())->size_bytes() : 0;
+      TOKVAULT_TRY(check_source(state, tenant, source, options, report));
+      done += source->is_pack() ? state.packs().at(source->file())->size_bytes() : 0;
     }
   }
+  std::set<std::uint64_t> live;
+  for (const CatalogFile& f : catalog.files) live.insert(f.number);
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
-      const std::uint64_t number = number_of(blob.name);
-      const bool known = std::any_of(catalog.files.begin(), catalog.files.end(),
-                                     [&](const CatalogFile& f) { return f.number == number; });
-      if (!known) {
+      // What a rewrite is about to commit, or left when it was killed, is no damage.
+      if (!live.contains(number_of(blob.name)) && !is_uncommitted(*backend_, blob.name, live)) {
         report.findings.push_back({blob.name, Errc::conflict, "the catalog does not know it"});
       }
     }

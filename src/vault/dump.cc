@@ -143,6 +143,7 @@ Result<std::string> dump_pack(ByteView file, bool json) {
                                            "time",    "sequence", "tokens",   "text bytes",
                                            "trie",    "externals"};
   for (std::size_t i = 0; i < kTableParts; ++i) part(tables[i], f.tables[i]);
+  if (f.usage_count > 0) part("usage", f.usage);
   if (f.record_count > 0) part("records", f.records);
   out.end_list();
   return out.finish();

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "codec/zstd.h"
+#include "base/zstd.h"
 #include "format/batch.h"
 #include "format/log.h"
 #include "tokvault/backend.h"

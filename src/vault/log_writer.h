@@ -6,7 +6,7 @@
 #include <map>
 #include <memory>
 
-#include "codec/zstd.h"
+#include "base/zstd.h"
 #include "format/log.h"
 #include "tokvault/types.h"
 #include "vault/log_file.h"

@@ -36,6 +36,12 @@ class PackBuilder {
   // Adds a segment that no conversation here refers to, but one of another file does.
   Status add_segment(const Source& source, Stream stream, std::uint32_t number);
   void add_record(Record record) { records_.push_back(std::move(record)); }
+  // The highest sequence number of a record, 0 if there is none.
+  std::uint64_t last_record() const {
+    std::uint64_t last = 0;
+    for (const Record& r : records_) last = std::max(last, r.sequence);
+    return last;
+  }
   bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
   void set_tenant(TenantRecord tenant) { tenant_ = std::move(tenant); }
   const TenantRecord& tenant() const { return tenant_; }
@@ -50,6 +56,7 @@ class PackBuilder {
     const Source* source = nullptr;
     std::uint32_t number = 0;
     bool is_text = false;
+    std::uint64_t checksum = 0;  // of the tokens or bytes that were encoded
   };
   struct Remap {
     std::array<std::vector<std::uint32_t>, kStreams> segments;  // number there -> here + 1

@@ -239,21 +239,27 @@ Result<std::vector<Record>> PackFile::records() const {
   return records;
 }
 
-Status PackFile::read_column(TablePart part, std::vector<std::uint64_t>& out) const {
-  Buffer bytes;
-  TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(part)], bytes));
-  ByteReader in(bytes);
-  const ByteView column = in.sized();
-  if (!in.ok()) return damaged("a column is cut short");
-  return decode_integers(column, footer_.counts.rows, out);
-}
-
-Status PackFile::read_strings(StringTable& models, StringTable& applications) const {
-  Buffer bytes;
-  TOKVAULT_TRY(
-      read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
-  StringTable forms;
-  return decode_string_parts(bytes, models, applications, forms);
+Result<std::shared_ptr<const PackFile::Usage>> PackFile::usage() const {
+  const Cache::Key key{number_, Cache::Kind::usage};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Usage>(found);
+  auto out = std::make_shared<Usage>();
+  if (footer_.usage_count > 0) {
+    Buffer bytes;
+    TOKVAULT_TRY(read_extent(footer_.usage, bytes));
+    TOKVAULT_ASSIGN(out->entries, decode_usage(bytes, footer_.usage_count));
+    TOKVAULT_TRY(
+        read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
+    TOKVAULT_TRY(decode_names(bytes, out->models, out->applications));
+    for (const UsageEntry& e : out->entries) {
+      if (e.model >= out->models.size() || e.application >= out->applications.size()) {
+        return damaged("usage names what is not there");
+      }
+    }
+  }
+  const std::uint64_t bytes = out->entries.capacity() * sizeof(UsageEntry) +
+                              out->models.memory_bytes() + out->applications.memory_bytes();
+  cache_.insert(key, out, bytes + 256);
+  return std::shared_ptr<const Usage>(std::move(out));
 }
 
 }  // namespace tokvault

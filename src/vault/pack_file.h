@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "codec/zstd.h"
+#include "base/zstd.h"
 #include "format/pack.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
@@ -46,10 +46,13 @@ class PackFile final : public Source {
   };
   Result<std::vector<Fingerprint>> fingerprints(Stream stream) const;
   Result<std::vector<Record>> records() const;
-  // Decoded integer column of one table part that holds nothing else (model, application, time,
-  // tokens), and the strings; for sums.
-  Status read_column(TablePart part, std::vector<std::uint64_t>& out) const;
-  Status read_strings(StringTable& models, StringTable& applications) const;
+  // Sums by model, application and day, with the names; empty if the pack has none.
+  struct Usage {
+    std::vector<UsageEntry> entries;
+    StringTable models;
+    StringTable applications;
+  };
+  Result<std::shared_ptr<const Usage>> usage() const;
 
  private:
   struct Place {

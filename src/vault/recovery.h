@@ -17,6 +17,11 @@ namespace tokvault {
 // neither log nor pack.
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report);
 
+// Whether a file that the catalog does not name was made by a rewrite that has not been committed: all
+// that it would replace is live.
+bool is_uncommitted(const Backend& backend, std::string_view name,
+                    const std::set<std::uint64_t>& live);
+
 // The number in a name of log_name() or pack_name(); 0 if it is none.
 std::uint64_t number_of(std::string_view name);
 

@@ -141,7 +141,11 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
       report_or(report, std::move(found).error(), pack->name());
       continue;
     }
-    for (const Record& r : *found) take(r);
+    // Numbers that were given out stay so, whatever holds: a removal is not in the catalog.
+    for (const Record& r : *found) {
+      take(r);
+      state.files.back().sequence_last = std::max(state.files.back().sequence_last, r.sequence);
+    }
   }
   for (const auto& [number, log] : logs) {
     if (garbage.contains(number)) continue;

@@ -172,7 +172,7 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
     file.size_bytes = pack.size();
     file.conversations = f.counts.rows;
     file.sequence_first = f.sequence_first;
-    file.sequence_last = f.sequence_last;
+    file.sequence_last = std::max(f.sequence_last, builders[i]->last_record());
     file.time_first_ms = f.time_first_ms;
     file.time_last_ms = f.time_last_ms;
     files.push_back(file);
@@ -181,14 +181,17 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
   return files;
 }
 
+// Until all of it is done nobody knows what the catalog says: see settle().
 Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
                        const std::vector<Record>& records, std::uint64_t next_file) {
+  unsettled_ = true;
   CatalogChange change;
   change.generation = state_.generation();
   change.next_file = next_file;
   change.add_files = std::move(add);
   change.remove_files = remove;
-  for (const Record& r : last_of_each(records)) {
+  // Of a log that is sealed after a later one, what does not hold any more stays out.
+  for (const Record& r : kept_records(last_of_each(records))) {
     if (r.value) {
       change.put_records.push_back({r.key, *r.value, r.sequence});
     } else {
@@ -210,13 +213,16 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
     TOKVAULT_TRY(state_.load(catalog, nullptr));
   }
   for (const std::string& name : names) TOKVAULT_TRY(backend_->remove(name));  // [W3]
+  unsettled_ = false;
   return {};
 }
 
-Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
-  const std::vector<Record> records = last_of_each(log->records());
+Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& log,
+                                                bool drop_dead, Level level) {
+  std::vector<Record> records = last_of_each(log->records());
   std::vector<std::unique_ptr<PackBuilder>> builders;
   bool first = true;
+  std::shared_lock lock(state_mutex_);
   for (const auto& [number, part] : log->parts()) {
     const TenantState* tenant = state_.tenant(number);
     if (tenant == nullptr) return Error(Errc::corrupt, "a log of an unknown tenant");
@@ -239,8 +245,14 @@ Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, 
     builders.push_back(std::move(builder));
     first = false;
   }
+  lock.unlock();
   TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {log->number()}, level));
-  return swap(std::move(files), {log->number()}, records, next_file_);
+  return Sealed{log->number(), std::move(files), std::move(records)};
+}
+
+Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
+  TOKVAULT_ASSIGN(Sealed sealed, encode_log(log, drop_dead, level));
+  return swap(std::move(sealed.files), {sealed.log}, sealed.records, next_file_);
 }
 
 void VaultImpl::start_sealing() {
@@ -250,17 +262,46 @@ void VaultImpl::start_sealing() {
   }
   sealer_ = std::thread([this, logs = std::move(logs)] {
     for (const auto& log : logs) {
-      Status status = seal_log(log, false, options_.level);
-      if (status) continue;
+      auto sealed = encode_log(log, false, options_.level);
       std::lock_guard lock(seal_mutex_);
-      seal_error_ = std::move(status).error();
-      return;
+      if (!sealed) {
+        seal_error_ = std::move(sealed).error();
+        break;
+      }
+      sealed_.push_back(std::move(*sealed));
     }
+    sealing_done_ = true;
   });
 }
 
 void VaultImpl::join_sealing() {
-  if (sealer_.joinable()) sealer_.join();
+  if (!sealer_.joinable()) return;
+  sealer_.join();
+  // The swap belongs to the writer: nobody else changes the state under its hands.
+  for (Sealed& s : std::exchange(sealed_, {})) {
+    Status status = swap(std::move(s.files), {s.log}, s.records, next_file_);
+    if (status) continue;
+    note_seal_error(std::move(status).error());
+    break;
+  }
+}
+
+void VaultImpl::note_seal_error(Error error) {
+  std::lock_guard lock(seal_mutex_);
+  if (seal_error_.code() == Errc::ok) seal_error_ = std::move(error);
+}
+
+Status VaultImpl::settle() {
+  if (!unsettled_) return {};
+  TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
+  {
+    std::unique_lock lock(state_mutex_);
+    TOKVAULT_TRY(state_.load(catalog, nullptr));
+  }
+  next_file_ = std::max(next_file_, catalog.next_file);
+  TOKVAULT_TRY(remove_leftovers());
+  unsettled_ = false;
+  return {};
 }
 
 Status VaultImpl::seal() {
@@ -268,14 +309,17 @@ Status VaultImpl::seal() {
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
+  TOKVAULT_TRY(settle());
   if (log_->parts().empty() && state_.logs().size() == 1) return {};
   TOKVAULT_TRY(rotate());
+  auto take_error = [&] {
+    std::lock_guard error_lock(seal_mutex_);
+    return std::exchange(seal_error_, Error());
+  };
+  (void)take_error();  // of earlier attempts: this one takes up what they left
   start_sealing();
   join_sealing();
-  std::lock_guard error_lock(seal_mutex_);
-  Error error = std::move(seal_error_);
-  seal_error_ = Error();
-  if (error.code() != Errc::ok) return error;
+  if (Error error = take_error(); error.code() != Errc::ok) return error;
   return {};
 }
 
@@ -293,6 +337,7 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
+  TOKVAULT_TRY(settle());
   GcReport report;
   std::vector<std::shared_ptr<LogFile>> logs;
   std::vector<std::shared_ptr<PackFile>> packs;
@@ -322,6 +367,7 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
   if (dry_run) return report;
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
+  stager_->forget_other_files();
   std::uint64_t done = 0;
   auto go_on = [&]() -> Status {
     if (progress && !progress(done, total)) {
@@ -386,35 +432,34 @@ Status VaultImpl::remove_leftovers() {
   for (const auto& [number, pack] : state_.packs()) {
     superseded.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
   }
-  TOKVAULT_ASSIGN(const auto packs, backend_->list("packs"));
-  for (const BlobInfo& blob : packs) {
-    const std::uint64_t number = number_of(blob.name);
-    next_file_ = std::max(next_file_, number + 1);
-    if (live.contains(number)) continue;
-    bool remove = superseded.contains(number);
-    if (!remove) {
-      // Of a set that was not committed, if all that it would have replaced is still live. Anything
-      // else that the catalog does not know stays for `check` to report.
-      auto pack = PackFile::open(*backend_, cache_, number);
-      remove = pack && std::all_of((*pack)->footer().set_supersedes.begin(),
-                                   (*pack)->footer().set_supersedes.end(),
-                                   [&](std::uint64_t n) { return live.contains(n); });
+  for (const char* folder : {"packs", "log"}) {
+    TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
+    for (const BlobInfo& blob : blobs) {
+      const std::uint64_t number = number_of(blob.name);
+      next_file_ = std::max(next_file_, number + 1);
+      if (live.contains(number)) continue;
+      // Anything else that the catalog does not know stays for `check` to report.
+      if (superseded.contains(number) || is_uncommitted(*backend_, blob.name, live)) {
+        TOKVAULT_TRY(backend_->remove(blob.name));
+      }
     }
-    if (remove) TOKVAULT_TRY(backend_->remove(blob.name));
-  }
-  TOKVAULT_ASSIGN(const auto logs, backend_->list("log"));
-  for (const BlobInfo& blob : logs) {
-    const std::uint64_t number = number_of(blob.name);
-    next_file_ = std::max(next_file_, number + 1);
-    if (live.contains(number)) continue;
-    bool remove = superseded.contains(number);
-    if (!remove) {
-      auto log = LogFile::open(*backend_, number, 0);
-      remove = log && (*log)->parts().empty();  // a rotation that was interrupted
-    }
-    if (remove) TOKVAULT_TRY(backend_->remove(blob.name));
   }
   return {};
+}
+
+bool is_uncommitted(const Backend& backend, std::string_view name,
+                    const std::set<std::uint64_t>& live) {
+  const std::uint64_t number = number_of(name);
+  if (name.starts_with("log/")) {
+    auto log = LogFile::open(backend, number, 0);
+    return log && (*log)->parts().empty();  // of a rotation
+  }
+  Cache cache(0);
+  auto pack = PackFile::open(backend, cache, number);
+  if (!pack) return false;
+  const auto& replaces = (*pack)->footer().set_supersedes;
+  return std::all_of(replaces.begin(), replaces.end(),
+                     [&](std::uint64_t n) { return live.contains(n); });
 }
 
 }  // namespace tokvault

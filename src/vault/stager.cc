@@ -11,6 +11,9 @@
 namespace tokvault {
 namespace {
 
+// Texts of one conversation that are looked through for a repetition inside it.
+constexpr std::size_t kSeenMax = 64;
+
 // Runs of segments in the index of packs' fingerprints, at about 40 bytes each.
 constexpr std::size_t kFingerprintsMax = 2'000'000;
 
@@ -100,6 +103,15 @@ Status Stager::begin_log(const LogFile& log) {
   return {};
 }
 
+void Stager::forget_other_files() {
+  std::unique_lock lock(mutex_);
+  for (auto& [tenant, index] : indexes_) {
+    std::erase_if(index.segments, [&](const auto& e) { return e.second.file != log_number_; });
+    for (auto& prints : index.fingerprints) prints.clear();
+    index.packs_read.clear();
+  }
+}
+
 void Stager::tokenise(PreparedSegment& s, Tokenizer::Encoder& encoder) const {
   thread_local std::vector<Token> tokens;
   tokens.clear();
@@ -113,12 +125,13 @@ void Stager::tokenise(PreparedSegment& s, Tokenizer::Encoder& encoder) const {
 
 void Stager::prepare_part(const TenantIndex* index, std::string_view form,
                           const std::vector<Value>& values, Tokenizer::Encoder& encoder,
-                          std::unordered_map<SegmentKey, bool, SegmentKeyHash>& seen,
-                          Prepared& whole, PreparedPart& out) const {
+                          std::vector<SegmentKey>& seen, Prepared& whole,
+                          PreparedPart& out) const {
   out.form = form;
   Buffer inline_values;
   bool has_inline = false;
   std::size_t next = 0;
+  out.segments.reserve(values.size());
   for (char c : form) {
     if (!is_value_hole(c)) continue;
     const auto hole = static_cast<Hole>(c);
@@ -151,7 +164,10 @@ void Stager::prepare_part(const TenantIndex* index, std::string_view form,
         return it != index->segments.end() &&
                (it->second.file == log_number_ || it->second.tokens >= kSharedCodeBytes);
       }();
-      if (!known && seen.try_emplace(s.key, true).second) tokenise(s, encoder);
+      if (!known && std::find(seen.begin(), seen.end(), s.key) == seen.end()) {
+        tokenise(s, encoder);
+        if (seen.size() < kSeenMax) seen.push_back(s.key);
+      }
     } else {
       s.stream = kByteStream;
       s.key = {byte_digest(v.bytes), SegmentKey::Domain::bytes};
@@ -194,7 +210,7 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
                                            std::to_string(conversation_bytes_max_));
     return;
   }
-  std::unordered_map<SegmentKey, bool, SegmentKeyHash> seen;
+  std::vector<SegmentKey> seen;
   const TenantIndex* index = nullptr;
   {
     std::shared_lock lock(mutex_);

@@ -99,6 +99,8 @@ class Stager {
 
   // Forgets the numbers of the log before, and takes up those of `log`.
   Status begin_log(const LogFile& log);
+  // Forgets what lies in other files than that log, since a rewrite is about to erase some of it.
+  void forget_other_files();
 
   // `conversation` must live until it is staged.
   void prepare(std::uint32_t tenant, const Conversation& conversation,
@@ -116,8 +118,7 @@ class Stager {
  private:
   void prepare_part(const TenantIndex* index, std::string_view form,
                     const std::vector<Value>& values, Tokenizer::Encoder& encoder,
-                    std::unordered_map<SegmentKey, bool, SegmentKeyHash>& seen, Prepared& whole,
-                    PreparedPart& out) const;
+                    std::vector<SegmentKey>& seen, Prepared& whole, PreparedPart& out) const;
   void tokenise(PreparedSegment& segment, Tokenizer::Encoder& encoder) const;
   Result<SegmentRef> reference(TenantIndex& index, std::uint32_t tenant, PreparedSegment& segment,
                                BatchBuilder& batch, Tokenizer::Encoder& encoder,

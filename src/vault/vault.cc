@@ -56,6 +56,17 @@ bool matches(const TenantState& tenant, const Filter& f, const Tables& t, std::u
                      [&](const std::string& tag) { return it->second.contains(tag); });
 }
 
+constexpr std::int64_t day_start_ms(std::int64_t day) { return day * 86'400'000; }
+
+// True if a filter's times cut no day in two that lies in the range.
+bool whole_days(const Filter& f, const Source::Range& range) {
+  auto cuts = [&](std::int64_t time) {
+    return time > range.time_first_ms && time <= range.time_last_ms &&
+           day_start_ms(day_of_ms(time)) != time;
+  };
+  return !cuts(f.time_from_ms) && !cuts(f.time_until_ms);
+}
+
 Result<std::shared_ptr<const Tokenizer>> find_tokenizer(const Backend& backend,
                                                         const VaultRecord& vault,
                                                         const TokenizerOptions& options) {
@@ -188,7 +199,10 @@ Status VaultImpl::start() {
     Status status = state_.load(catalog, nullptr);
     if (status) break;
     // A reader may have read the catalog just before a rewrite removed a file.
-    if (!options_.read_only || status.code() != Errc::not_found || attempt == 2) return status;
+    if (!options_.read_only) return status;
+    if (status.code() == Errc::not_found && attempt < 2) continue;
+    unreadable_ = true;
+    break;
   }
   TOKVAULT_ASSIGN(tokenizer_, find_tokenizer(*backend_, state_.vault(), options_.tokenizer_options));
   if (options_.read_only) return {};
@@ -244,6 +258,7 @@ Status VaultImpl::prepare_log() {
 
 Status VaultImpl::rotate() {
   join_sealing();
+  TOKVAULT_TRY(settle());
   const std::uint64_t number = next_file_;
   const Buffer header =
       encode_log_header({.version = 1, .number = number, .vault = state_.vault()});
@@ -262,14 +277,14 @@ Status VaultImpl::rotate() {
   return {};
 }
 
-Status VaultImpl::rotate_if_due() {
+void VaultImpl::rotate_if_due() {
+  if (sealing_done_.exchange(false)) join_sealing();
   if (log_->size_bytes() < options_.log_bytes_max && log_->text_bytes() < kLogTextBytesMax &&
       log_->row_count() < kLogRowsMax) {
-    return {};
+    return;
   }
-  TOKVAULT_TRY(rotate());
+  if (Status status = rotate(); !status) return note_seal_error(std::move(status).error());
   start_sealing();
-  return {};
 }
 
 Result<std::uint32_t> VaultImpl::tenant_for_writing(std::string_view given) {
@@ -428,7 +443,8 @@ Status VaultImpl::commit_requests(std::span<Request*> requests) {
     TOKVAULT_TRY(finish_batch(pending, tenant, written));
   }
   TOKVAULT_TRY(commit(std::move(written)));
-  return rotate_if_due();
+  rotate_if_due();
+  return {};
 }
 
 Status VaultImpl::commit_records(std::uint32_t tenant, std::vector<RecordChange> changes) {
@@ -444,7 +460,8 @@ Status VaultImpl::commit_records(std::uint32_t tenant, std::vector<RecordChange>
   std::vector<Written> written;
   TOKVAULT_TRY(finish_batch(pending, tenant, written));
   TOKVAULT_TRY(commit(std::move(written)));
-  return rotate_if_due();
+  rotate_if_due();
+  return {};
 }
 
 Result<PutResult> VaultImpl::put_request(Request& request) {
@@ -527,8 +544,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   std::condition_variable ready;
   std::vector<bool> prepared(ends.size());
   std::atomic<std::size_t> next{0};
-  auto work = [&] {
-    auto encoder = tokenizer_->make_encoder();
+  auto work = [&](Tokenizer::Encoder* encoder) {
     for (std::size_t piece = next++; piece < ends.size(); piece = next++) {
       for (std::size_t i = piece == 0 ? 0 : ends[piece - 1]; i < ends[piece]; ++i) {
         stager_->prepare(tenant, conversations[i], *encoder, requests[i].prepared);
@@ -541,10 +557,11 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   std::vector<std::jthread> threads;
   if (ends.size() > 1) {
     for (unsigned i = 0; i < std::min<std::size_t>(thread_count(), ends.size()); ++i) {
-      threads.emplace_back(work);
+      if (i == encoders_.size()) encoders_.push_back(tokenizer_->make_encoder());
+      threads.emplace_back(work, encoders_[i].get());
     }
   } else {
-    work();
+    work(stage_encoder_.get());
   }
 
   Pending pending = begin_batch(tenant);
@@ -580,7 +597,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     TOKVAULT_TRY(finish_batch(pending, tenant, written));
   }
   TOKVAULT_TRY(commit(std::move(written)));
-  TOKVAULT_TRY(rotate_if_due());
+  rotate_if_due();
   std::vector<Result<PutResult>> results;
   results.reserve(requests.size());
   for (Request& r : requests) results.push_back(std::move(r.result));
@@ -737,7 +754,9 @@ Result<std::uint64_t> VaultImpl::forget(const Filter& filter) {
 Status VaultImpl::reload() const {
   TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
   std::unique_lock lock(state_mutex_);
-  return state_.load(catalog, nullptr);
+  TOKVAULT_TRY(state_.load(catalog, nullptr));
+  unreadable_ = false;
+  return {};
 }
 
 Status VaultImpl::refresh() const {
@@ -747,7 +766,7 @@ Status VaultImpl::refresh() const {
   bool grown = false;
   {
     std::shared_lock lock(state_mutex_);
-    changed = generation && *generation != state_.generation();
+    changed = unreadable_ || (generation && *generation != state_.generation());
     for (const auto& [number, log] : state_.logs()) {
       auto size = backend_->size(log->name());
       if (size && *size > log->size_bytes()) grown = true;
@@ -759,7 +778,7 @@ Status VaultImpl::refresh() const {
     // The catalog moved on between reading it and opening a file that it named.
     if (status.code() != Errc::not_found || attempt == 4) return status;
   }
-  if (grown && !changed) {
+  if (grown) {
     std::unique_lock lock(state_mutex_);
     auto result = state_.follow();
     if (!result && result.code() != Errc::not_found) return std::move(result).error();
@@ -965,41 +984,51 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
     std::map<Key, UsageRow> sums;
     const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
     if (tenant == nullptr) return std::vector<UsageRow>();
+    auto add = [&](std::string_view model, std::string_view application, std::int64_t day,
+                   std::uint64_t conversations, std::uint64_t messages, std::uint64_t tokens) {
+      Key key{query.by_model ? model : "", query.by_application ? application : "",
+              query.by_day ? day : 0};
+      UsageRow& row = sums[key];
+      if (row.conversations == 0) {
+        row.model = std::get<0>(key);
+        row.application = std::get<1>(key);
+        if (query.by_day) row.day = day_name(day);
+      }
+      row.conversations += conversations;
+      row.messages += messages;
+      row.tokens += tokens;
+    };
     for (const auto& source : state_.sources(tenant->record.number)) {
       const Source::Range range = source->range();
       if (range.rows == 0 || range.time_last_ms < filter.time_from_ms ||
           range.time_first_ms >= filter.time_until_ms) {
         continue;
       }
-      TOKVAULT_ASSIGN(auto tables, source->tables());
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
-      // One look-up of the group for each run of rows with the same model, application and day.
-      UsageRow* group = nullptr;
-      std::uint32_t model = 0;
-      std::uint32_t application = 0;
-      std::int64_t day = 0;
+      // A pack's own sums serve where the filter takes or leaves whole days and nothing is dead.
+      if (source->is_pack() && dead.empty() && filter.tags.empty() &&
+          whole_days(filter, range)) {
+        TOKVAULT_ASSIGN(const auto usage, static_cast<const PackFile&>(*source).usage());
+        for (const UsageEntry& e : usage->entries) {
+          const std::string_view model = usage->models[e.model];
+          const std::string_view application = usage->applications[e.application];
+          const bool in_time = day_start_ms(e.day) >= filter.time_from_ms ||
+                               range.time_first_ms >= filter.time_from_ms;
+          const bool before_end = day_start_ms(e.day) < filter.time_until_ms;
+          if (!in_time || !before_end || (!filter.model.empty() && filter.model != model) ||
+              (!filter.application.empty() && filter.application != application)) {
+            continue;
+          }
+          add(model, application, e.day, e.conversations, e.messages, e.tokens);
+        }
+        if (!usage->entries.empty()) continue;
+      }
+      TOKVAULT_ASSIGN(auto tables, source->tables());
       for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
         if ((!dead.empty() && dead[i]) || !matches(*tenant, filter, *tables, i)) continue;
         const Row& row = tables->rows[i];
-        const std::int64_t row_day = query.by_day ? day_of_ms(row.time_ms) : 0;
-        if (group == nullptr || row.model != model || row.application != application ||
-            row_day != day) {
-          model = row.model;
-          application = row.application;
-          day = row_day;
-          Key key{query.by_model ? std::string(tables->models[model]) : "",
-                  query.by_application ? std::string(tables->applications[application]) : "",
-                  day};
-          group = &sums[key];
-          if (group->conversations == 0) {
-            group->model = std::get<0>(key);
-            group->application = std::get<1>(key);
-            if (query.by_day) group->day = day_name(day);
-          }
-        }
-        ++group->conversations;
-        group->messages += tables->messages(row);
-        group->tokens += row.tokens;
+        add(tables->models[row.model], tables->applications[row.application],
+            day_of_ms(row.time_ms), 1, tables->messages(row), row.tokens);
       }
     }
     std::vector<UsageRow> rows;

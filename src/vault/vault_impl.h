@@ -13,6 +13,7 @@
 #ifndef TOKVAULT_VAULT_VAULT_IMPL_H_
 #define TOKVAULT_VAULT_VAULT_IMPL_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -121,7 +122,8 @@ class VaultImpl final : public Vault {
   Status commit(std::vector<Written> written);
   Status commit_requests(std::span<Request*> requests);
   Status commit_records(std::uint32_t tenant, std::vector<RecordChange> changes);
-  Status rotate_if_due();
+  // What was committed before stays so if it fails: seal() tells the error.
+  void rotate_if_due();
   Error fail(Error error);
   Result<PutResult> put_request(Request& request);
   Status drain_async();
@@ -141,12 +143,22 @@ class VaultImpl final : public Vault {
   Result<std::vector<CatalogFile>> publish(std::vector<std::unique_ptr<PackBuilder>> builders,
                                            const std::vector<std::uint64_t>& supersedes,
                                            Level level);
+  // A log whose packs are in storage, but not in the catalog.
+  struct Sealed {
+    std::uint64_t log = 0;
+    std::vector<CatalogFile> files;
+    std::vector<Record> records;
+  };
+  Result<Sealed> encode_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
               const std::vector<Record>& records, std::uint64_t next_file);
   Result<GcReport> collect(bool everything, bool dry_run, Level level, const Progress& progress);
   void start_sealing();
-  void join_sealing();
+  void join_sealing();  // and swaps
+  void note_seal_error(Error error);
+  // After a swap that failed half way: takes in what the catalog says, removes what it does not know.
+  Status settle();
   Status remove_leftovers();
   // Which of a pack's records still say what holds.
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
@@ -163,7 +175,9 @@ class VaultImpl final : public Vault {
   // Rows after `after` (a first_sequence), in order, at most `limit`.
   Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
                                           std::uint64_t after, std::uint64_t limit) const;
-  Status check_source(const TenantState& tenant, const std::shared_ptr<const Source>& source,
+  Result<CheckReport> check_once(const CatalogState& catalog, const CheckOptions& options,
+                                 const Progress& progress) const;
+  Status check_source(const State& state, const TenantState& tenant, const std::shared_ptr<const Source>& source,
                       const CheckOptions& options, CheckReport& report) const;
 
   const std::unique_ptr<Backend> backend_;
@@ -173,6 +187,8 @@ class VaultImpl final : public Vault {
   mutable Cache cache_;
   mutable std::shared_mutex state_mutex_;
   mutable State state_;
+  // A reader could not read all files: it can check(), and answers every read with the error.
+  mutable bool unreadable_ = false;
   std::shared_ptr<const Tokenizer> tokenizer_;
 
   std::mutex write_mutex_;
@@ -181,6 +197,7 @@ class VaultImpl final : public Vault {
   std::unique_ptr<LogWriter> writer_;
   std::unique_ptr<Stager> stager_;
   std::unique_ptr<Tokenizer::Encoder> stage_encoder_;
+  std::vector<std::unique_ptr<Tokenizer::Encoder>> encoders_;  // of put_batch's threads, warm
   std::uint64_t next_sequence_ = 1;
   std::uint64_t next_file_ = 1;
 
@@ -197,6 +214,9 @@ class VaultImpl final : public Vault {
 
   std::mutex seal_mutex_;
   std::thread sealer_;                    // guarded by write_mutex_
+  std::atomic<bool> sealing_done_{false};
+  bool unsettled_ = false;                // guarded by write_mutex_
+  std::vector<Sealed> sealed_;            // guarded by seal_mutex_
   Error seal_error_;                      // guarded by seal_mutex_
 };
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Tests of the command: run.py --binary tokvault [--update] [NAME...]
 
-A case is cases/NAME.sh, which runs in an empty folder with the command on its PATH, and what it is
-to print: NAME.out, NAME.err (absent: nothing) and NAME.exit (absent: 0). What differs from run to
-run is replaced by # before comparing (VOLATILE). --update writes what was printed as what is
-expected; look at the difference before it is committed.
+A case is cases/NAME.sh, which runs in an empty folder with the command on its PATH and the folders
+of cases and examples in $CASES and $EXAMPLES. What it is to print is in NAME.out, NAME.err (absent:
+nothing) and NAME.exit (absent: 0). What differs from run to run is replaced by # before comparing
+(VOLATILE). --update writes what was printed as what is expected; look at the difference before it
+is committed.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def run_case(name, binary):
         environment = dict(
             os.environ,
             PATH=f"{binary.parent}:{os.environ['PATH']}",
+            CASES=str(CASES),
             EXAMPLES=str(HERE.parent.parent / "examples"),
             LC_ALL="C.UTF-8",
             TZ="UTC",

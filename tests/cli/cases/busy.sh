@@ -1,19 +1,24 @@
 # A vault has one writer; readers do not wait for it.
 tokvault init v --tokenizer bytes
-echo '{"id":"a","messages":[]}' | tokvault import v - | head -n 1
+line='{"id":"c&","messages":[{"role":"user","content":"this is number & of many"}]}'
+seq 0 1999 | sed "s/.*/$line/" > a.jsonl
 mkfifo pipe
-tokvault import v - < pipe > /dev/null &
+tokvault import v - --batch 1K < pipe > summary &
 exec 3> pipe
+cat a.jsonl >&3
+# The import has stored something and waits for more.
 i=0
-while tokvault tag v a +x > /dev/null 2> message; do
+until tokvault get v c0 2> /dev/null; do
   i=$((i + 1))
   test $i -gt 100 && break
   sleep 0.1
 done
-tokvault tag v a +x 2> /dev/null
+tokvault tag v c0 +x 2> message
 echo "$?"
 grep -c '^tokvault: ' message
-tokvault get v a
+tokvault tag v c0 +x --json 2>&1 | grep -o '"code":"[a-z]*"'
+tokvault list v --limit 1 --json 2>&1 | grep -o '"id":"c0"'
 exec 3>&-
 wait
-tokvault tag v a +x
+head -n 1 summary
+tokvault tag v c0 +x

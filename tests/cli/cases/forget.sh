@@ -1,9 +1,5 @@
 tokvault init v --tokenizer bytes
-i=0
-while [ $i -lt 6 ]; do
-  echo "{\"id\":\"c$i\",\"model\":\"m$((i % 2))\",\"messages\":[{\"role\":\"user\",\"content\":\"the secret of number $i is kept here\"}]}"
-  i=$((i + 1))
-done > a.jsonl
+cp "$CASES/forget.jsonl" a.jsonl
 tokvault import v a.jsonl
 tokvault forget v c0 c1 --dry-run
 tokvault forget v c0 c1

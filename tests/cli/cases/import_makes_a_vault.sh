@@ -5,3 +5,4 @@ ls
 echo '{"id":"a","messages":[]}' > a.jsonl
 tokvault import v a.jsonl
 tokvault get v a
+tokvault stats v --json | grep -o '"tokenizer":"[^"]*"'

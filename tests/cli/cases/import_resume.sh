@@ -1,10 +1,7 @@
 # An import that stopped goes on behind what it had stored, if that is still the same.
 tokvault init v --tokenizer bytes
-i=0
-while [ $i -lt 3000 ]; do
-  echo "{\"id\":\"c$i\",\"messages\":[{\"role\":\"user\",\"content\":\"this is number $i of many\"}]}"
-  i=$((i + 1))
-done > good.jsonl
+line='{"id":"c&","messages":[{"role":"user","content":"this is number & of many"}]}'
+seq 0 2999 | sed "s/.*/$line/" > good.jsonl
 sed '2500s/}$//' good.jsonl > a.jsonl
 tokvault import v a.jsonl --batch 16K
 echo "$?"

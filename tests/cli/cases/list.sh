@@ -1,14 +1,10 @@
 tokvault init v --tokenizer bytes
-cat > a.jsonl <<END
-{"id":"one","model":"m1","application":"chat","created":"2026-01-01T00:00:00Z","messages":[{"role":"user","content":"a"}]}
-{"id":"two","model":"m2","application":"chat","created":"2026-01-02T00:00:00Z","messages":[{"role":"user","content":"bb"}]}
-{"id":"thr\tee","model":"m1","application":"agent","created":"2026-01-03T00:00:00.5Z","messages":[{"role":"user","content":"ccc"},{"role":"user","content":"ddd"}]}
-END
+cp "$CASES/list.jsonl" a.jsonl
 tokvault import v a.jsonl
 tokvault tag v one +x +y
 tokvault tag v two +x
 tokvault list v
-tokvault list v --json
+tokvault list v --json | sed 's/"\(sequence\|first_sequence\)":[0-9]*,//g'
 for filter in "--model m1" "--application chat" "--model m1 --application chat" "--tag x" \
     "--tag x --tag y" "--tag z" "--since 2026-01-02" "--until 2026-01-02" \
     "--since 2026-01-01T00:00:01+00:00 --until 1767312001" "--tenant t"; do

@@ -1,9 +1,5 @@
 tokvault init v --tokenizer bytes
-cat > a.jsonl <<END
-{"id":"1","model":"m1","application":"chat","created":"2026-01-01T10:00:00Z","messages":[{"role":"user","content":"hello"}]}
-{"id":"2","model":"m2","application":"chat","created":"2026-01-01T11:00:00Z","messages":[{"role":"user","content":"hello"}]}
-{"id":"3","model":"m1","application":"agent","created":"2026-01-02T00:00:00Z","messages":[{"role":"user","content":"other"},{"role":"user","content":"more"}]}
-END
+cp "$CASES/stats.jsonl" a.jsonl
 tokvault import v a.jsonl
 tokvault stats v --by model
 tokvault stats v --by day,model

@@ -2,7 +2,8 @@ printf 'a\xc3\xa9\n' > text
 tokvault tokenize --tokenizer bytes text
 tokvault tokenize --tokenizer bytes text --json
 tokvault tokenize --tokenizer bytes text --count
-tokvault tokenize --tokenizer bytes < text | tokvault detokenize --tokenizer bytes | cmp - text && echo same
+tokvault tokenize --tokenizer bytes < text > ids
+tokvault detokenize --tokenizer bytes ids | cmp - text && echo same
 echo '[104, 105]' | tokvault detokenize --tokenizer bytes --json
 echo '1 2 x' | tokvault detokenize --tokenizer bytes
 echo "$?"

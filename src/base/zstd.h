@@ -1,8 +1,8 @@
 // zstd as tokvault uses it: frames without magic number, content size, dictionary id or checksum,
 // since sizes and checksums stand in the tables around them. `zstd -d` reads such a frame once the
 // four bytes 28 B5 2F FD are put before it (docs/format/frame.md).
-#ifndef TOKVAULT_CODEC_ZSTD_H_
-#define TOKVAULT_CODEC_ZSTD_H_
+#ifndef TOKVAULT_BASE_ZSTD_H_
+#define TOKVAULT_BASE_ZSTD_H_
 
 #include <cstdint>
 #include <memory>
@@ -60,4 +60,4 @@ class StreamDecoder {
 
 }  // namespace tokvault
 
-#endif  // TOKVAULT_CODEC_ZSTD_H_
+#endif  // TOKVAULT_BASE_ZSTD_H_

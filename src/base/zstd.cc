@@ -1,4 +1,4 @@
-#include "codec/zstd.h"
+#include "base/zstd.h"
 
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
@@ -10,8 +10,8 @@
 namespace tokvault {
 namespace {
 
-// Windows of the log's sections: a section ends at about 4 MB of text, so 8 MB sees all of it.
-constexpr int kStreamWindowLog = 23;
+// The window of a section of log, which ends at about 16 MB of text.
+constexpr int kStreamWindowLog = 24;
 
 struct CctxDeleter {
   void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }

@@ -1,0 +1,625 @@
+// tokvault kv: the checkpoint store from the command line.
+#include "kv.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "output.h"
+#include "tokvault/checkpoint.h"
+#include "tokvault/checkpoint_replay.h"
+
+namespace tokvault::cli {
+namespace {
+
+constexpr const char* kHelp =
+    "tokvault kv COMMAND STORE [OPTIONS]\n"
+    "\n"
+    "  put STORE      store the state of a prompt: --tokens FILE or --text FILE, --payload FILE\n"
+    "  get STORE      write the state of its longest stored prefix: --output FILE\n"
+    "  match STORE    how much of the prompt is stored\n"
+    "  explain STORE  the same, and why no more\n"
+    "  list STORE     every record; --limit N\n"
+    "  stats STORE    counts and sizes\n"
+    "  check STORE    read and verify everything\n"
+    "  evict STORE    make room: --bytes SIZE; or expire what is due: --expired\n"
+    "  import STORE   --kvc DIR: take in a directory of KVC files\n"
+    "  export STORE   --kvc DIR: write them out again, byte for byte\n"
+    "  replay TRACE   hits of eviction policies on a request trace: --budget PERCENT,...\n"
+    "                 --policy NAME,... --block-tokens N\n"
+    "\n"
+    "Options\n"
+    "  --tokens FILE      token ids, separated by blanks or commas; - is standard input\n"
+    "  --text FILE        rendered text; looks states and blocks up by bytes\n"
+    "  --namespace NAME   the model, or FIELD=VALUE,... of model tokenizer chat_template dtype\n"
+    "                     layout lora tenant extra (default: kvc)\n"
+    "  --kvc DIR          get: serve this directory of KVC files as it is, without a store\n"
+    "  --state            put: in one piece instead of in blocks\n"
+    "  --sidecar NAME     explain: whether the boundary has this sidecar\n"
+    "  --budget SIZE      bytes on disk, with K, M, G or T (default 64G)\n"
+    "  --eviction NAME    value, lru or decayed_hits (default value)\n"
+    "  --block-tokens N   when the store is created (default 256)\n"
+    "  --json             print JSON\n";
+
+Error usage(const std::string& what) {
+  return Error(Errc::invalid, what + " (tokvault kv --help)");
+}
+
+struct Options {
+  std::string command;
+  std::string target;
+  std::map<std::string, std::string> values;
+  bool has(const std::string& name) const { return values.contains(name); }
+  std::string text(const std::string& name, const std::string& otherwise = "") const {
+    const auto it = values.find(name);
+    return it == values.end() ? otherwise : it->second;
+  }
+  bool json() const { return has("--json"); }
+};
+
+const std::set<std::string> kFlags = {"--json", "--state", "--expired"};
+const std::set<std::string> kValues = {
+    "--tokens", "--text",   "--payload", "--output", "--namespace", "--kvc",          "--sidecar",
+    "--budget", "--bytes",  "--limit",   "--policy", "--eviction",  "--block-tokens"};
+
+Result<Options> parse(const std::vector<std::string>& args) {
+  Options o;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    std::string name = args[i];
+    if (!name.starts_with("--")) {
+      if (o.command.empty()) {
+        o.command = name;
+      } else if (o.target.empty()) {
+        o.target = name;
+      } else {
+        return usage("kv: one argument too many: " + name);
+      }
+      continue;
+    }
+    if (kFlags.contains(name)) {
+      o.values[name] = "1";
+      continue;
+    }
+    std::string value;
+    const std::size_t equals = name.find('=');
+    if (equals != std::string::npos) {
+      value = name.substr(equals + 1);
+      name.resize(equals);
+    }
+    if (!kValues.contains(name)) return usage("kv: there is no option " + name);
+    if (equals == std::string::npos) {
+      if (++i == args.size()) return usage("kv: " + name + " needs a value");
+      value = args[i];
+    }
+    o.values[name] = value;
+  }
+  return o;
+}
+
+Result<std::uint64_t> size_of(const std::string& text) {
+  char* end = nullptr;
+  errno = 0;
+  const double number = std::strtod(text.c_str(), &end);
+  std::string unit = end;
+  if (unit.ends_with('B')) unit.pop_back();
+  if (unit.ends_with('i')) unit.pop_back();
+  const std::size_t power = unit.empty() ? 0 : std::string("KMGT").find(unit) + 1;
+  if (end == text.c_str() || unit.size() > 1 || (power == 0 && !unit.empty()) || number < 0 ||
+      number > 1e15) {
+    return usage("kv: '" + text + "' is no size");
+  }
+  return static_cast<std::uint64_t>(number * static_cast<double>(1ull << (10 * power)));
+}
+
+Result<Namespace> namespace_of(const Options& o) {
+  const std::string text = o.text("--namespace", "kvc");
+  Namespace n;
+  if (text.find('=') == std::string::npos) {
+    n.model = text;
+    return n;
+  }
+  const std::map<std::string, std::string*> fields = {
+      {"model", &n.model}, {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
+      {"dtype", &n.dtype}, {"layout", &n.layout},       {"lora", &n.lora},
+      {"tenant", &n.tenant}, {"extra", &n.extra}};
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string field = text.substr(at, end - at);
+    const std::size_t equals = field.find('=');
+    const auto it = fields.find(field.substr(0, equals));
+    if (equals == std::string::npos || it == fields.end()) {
+      return usage("kv: a namespace has no field '" + field + "'");
+    }
+    *it->second = field.substr(equals + 1);
+    at = end + 1;
+  }
+  return n;
+}
+
+Result<Buffer> read_input(const std::string& path) {
+  struct Close {
+    void operator()(std::FILE* f) const {
+      if (f != stdin) std::fclose(f);
+    }
+  };
+  const std::unique_ptr<std::FILE, Close> file(path == "-" ? stdin : std::fopen(path.c_str(), "rb"));
+  if (!file) {
+    return Error(errno == ENOENT ? Errc::not_found : Errc::io, path + ": " + std::strerror(errno));
+  }
+  Buffer out;
+  char part[65536];
+  for (std::size_t n = 0; (n = std::fread(part, 1, sizeof part, file.get())) > 0;) {
+    out.append(part, n);
+  }
+  if (std::ferror(file.get()) != 0) return Error(Errc::io, path + " could not be read");
+  return out;
+}
+
+Result<std::vector<Token>> tokens_of(const Options& o) {
+  TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--tokens")));
+  std::vector<Token> tokens;
+  for (std::size_t at = 0;;) {
+    at = text.find_first_not_of(" \t\r\n,[]", at);
+    if (at == Buffer::npos) return tokens;
+    std::uint64_t id = 0;
+    std::size_t digits = 0;
+    for (; at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 11; ++at, ++digits) {
+      id = id * 10 + static_cast<std::uint64_t>(text[at] - '0');
+    }
+    if (digits == 0 || id > 0xffffffffu) {
+      return Error(Errc::invalid, "kv: --tokens has something that is no token id at byte " +
+                                      std::to_string(at));
+    }
+    tokens.push_back(static_cast<Token>(id));
+  }
+}
+
+Status write_output(const Options& o, ByteView bytes) {
+  const std::string path = o.text("--output");
+  if (path.empty()) return {};
+  std::FILE* const file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
+  if (file == nullptr) return Error(Errc::io, path + ": " + std::strerror(errno));
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const bool ended = file == stdout ? std::fflush(file) == 0 : std::fclose(file) == 0;
+  if (!written || !ended) return Error(Errc::io, path + " could not be written");
+  return {};
+}
+
+Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write) {
+  CheckpointOptions options;
+  options.read_only = !write;
+  if (o.has("--budget")) {
+    TOKVAULT_ASSIGN(options.budget_bytes, size_of(o.text("--budget")));
+  }
+  if (write && o.has("--block-tokens")) {
+    options.block_tokens =
+        static_cast<std::uint32_t>(std::strtoul(o.text("--block-tokens").c_str(), nullptr, 10));
+  }
+  const std::string eviction = o.text("--eviction", "value");
+  if (eviction == "lru") {
+    options.eviction = Eviction::lru;
+  } else if (eviction == "decayed_hits") {
+    options.eviction = Eviction::decayed_hits;
+  } else if (eviction != "value") {
+    return usage("kv: there is no eviction '" + eviction + "'");
+  }
+  return CheckpointStore::open(o.target, options);
+}
+
+std::string namespace_json(const Namespace& n) {
+  JsonObject json;
+  const std::pair<const char*, const std::string*> fields[] = {
+      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
+      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
+      {"tenant", &n.tenant}, {"extra", &n.extra}};
+  for (const auto& [name, value] : fields) {
+    if (!value->empty()) json.field(name, *value);
+  }
+  return json.text();
+}
+
+// Prints a line of JSON, or the text.
+void answer(const Options& o, const JsonObject& json, const std::string& text) {
+  print_line(o.json() ? json.text() : text);
+}
+
+Status kv_put(const Options& o) {
+  TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  if (!o.has("--payload")) return usage("kv put: --payload is missing");
+  if (!o.has("--tokens") && !o.has("--text")) return usage("kv put: --tokens or --text is missing");
+  TOKVAULT_ASSIGN(const Buffer payload, read_input(o.text("--payload")));
+  CheckpointState state;
+  if (o.has("--tokens")) {
+    TOKVAULT_ASSIGN(state.tokens, tokens_of(o));
+  }
+  if (o.has("--text")) {
+    TOKVAULT_ASSIGN(state.text, read_input(o.text("--text")));
+  }
+  TOKVAULT_ASSIGN(const auto store, open_store(o, true));
+  if (o.has("--state") || state.tokens.empty()) {
+    TOKVAULT_TRY(store->put_state(n, state, payload));
+    TOKVAULT_TRY(store->close());
+    answer(o, JsonObject().field("states", 1).field("bytes", payload.size()),
+           "1 state of " + std::to_string(payload.size()) + " bytes");
+    return {};
+  }
+  // In blocks: every token has as many bytes.
+  if (payload.size() % state.tokens.size() != 0) {
+    return usage("kv put: " + std::to_string(payload.size()) + " bytes are not a whole number for each of " +
+                 std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
+  }
+  const std::size_t per_token = payload.size() / state.tokens.size();
+  std::vector<CheckpointBlock> blocks;
+  for (std::size_t at = 0; at < state.tokens.size(); at += store->block_tokens()) {
+    const std::size_t count =
+        std::min<std::size_t>(store->block_tokens(), state.tokens.size() - at);
+    blocks.push_back({ByteView(payload).substr(at * per_token, count * per_token)});
+  }
+  TOKVAULT_ASSIGN(const CheckpointPutReport r, store->put(n, state.tokens, {.blocks = blocks}));
+  TOKVAULT_TRY(store->close());
+  answer(o,
+         JsonObject()
+             .field("blocks_written", r.blocks_written)
+             .field("blocks_known", r.blocks_known)
+             .field("blocks_refused", r.blocks_refused)
+             .field("bytes_written", r.bytes_written)
+             .field("evicted", r.evicted),
+         std::to_string(r.blocks_written) + " blocks written, " + std::to_string(r.blocks_known) +
+             " known, " + std::to_string(r.blocks_refused) + " refused, " +
+             std::to_string(r.evicted) + " evicted");
+  return {};
+}
+
+Status get_kvc(const Options& o) {
+  if (!o.has("--text")) return usage("kv get --kvc: --text is missing");
+  TOKVAULT_ASSIGN(const Buffer prompt, read_input(o.text("--text")));
+  TOKVAULT_ASSIGN(const auto cache, KvcCache::open(o.text("--kvc"), 1 << 20));
+  TOKVAULT_ASSIGN(const auto file, cache->load_longest(prompt));
+  if (!file) return Error(Errc::not_found, "no file's text is a prefix of this prompt");
+  TOKVAULT_TRY(write_output(o, file->payload));
+  answer(o,
+         JsonObject()
+             .field("text_bytes", file->text.size())
+             .field("tokens", file->header.token_count)
+             .field("payload_bytes", file->payload.size())
+             .field("hits", file->header.hit_count),
+         std::to_string(file->text.size()) + " bytes of text, " +
+             std::to_string(file->header.token_count) + " tokens, " +
+             std::to_string(file->payload.size()) + " bytes of state");
+  return {};
+}
+
+Status kv_get(const Options& o) {
+  if (o.has("--kvc")) return get_kvc(o);
+  TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  // Uses are counted, so that eviction knows them; beside a writer the store is read all the same.
+  auto opened = open_store(o, true);
+  if (!opened && (opened.code() == Errc::busy || opened.code() == Errc::denied)) {
+    opened = open_store(o, false);
+  }
+  if (!opened) return std::move(opened).error();
+  CheckpointStore& store = **opened;
+  Buffer payload;
+  Result<CheckpointState> state = Error(Errc::not_found, "nothing is stored");
+  std::vector<Token> tokens;
+  std::uint64_t covered = 0;
+  if (o.has("--text")) {
+    TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--text")));
+    TOKVAULT_ASSIGN(const auto match, store.match_text(n, text));
+    tokens = match.tokens;
+    state = store.find_state_text(n, text, nullptr);
+    if (state && state->text.size() >= match.bytes) {
+      state = store.find_state_text(n, text, &payload);
+    } else if (!tokens.empty()) {
+      state = Error(Errc::not_found, "");
+    }
+  } else if (o.has("--tokens")) {
+    TOKVAULT_ASSIGN(tokens, tokens_of(o));
+    TOKVAULT_ASSIGN(const auto match, store.match(n, tokens));
+    state = store.find_state(n, tokens, nullptr);
+    if (state && state->tokens.size() >= match.tokens) {
+      state = store.find_state(n, tokens, &payload);
+    } else {
+      state = Error(Errc::not_found, "");
+    }
+  } else {
+    return usage("kv get: --tokens or --text is missing");
+  }
+  if (state) {
+    TOKVAULT_TRY(write_output(o, payload));
+    answer(o,
+           JsonObject()
+               .field("kind", "state")
+               .field("tokens", state->tokens.size())
+               .field("text_bytes", state->text.size())
+               .field("payload_bytes", payload.size()),
+           "a state of " + std::to_string(state->tokens.size()) + " tokens, " +
+               std::to_string(state->text.size()) + " bytes of text, " +
+               std::to_string(payload.size()) + " bytes");
+    return {};
+  }
+  TOKVAULT_ASSIGN(const auto match, store.match(n, tokens));
+  for (std::uint32_t block = 0; block < match.blocks; ++block) {
+    CheckpointRead probe{.block = block};
+    TOKVAULT_TRY(store.get(n, tokens, {&probe, 1}));
+    Buffer bytes(probe.payload_bytes, '\0');
+    CheckpointRead read{.block = block, .out = bytes};
+    TOKVAULT_TRY(store.get(n, tokens, {&read, 1}));
+    if (read.status != Errc::ok) break;
+    payload += bytes;
+    covered = std::min<std::uint64_t>(std::uint64_t{block + 1} * store.block_tokens(), match.tokens);
+  }
+  if (covered == 0) return Error(Errc::not_found, "no prefix of this prompt is stored");
+  TOKVAULT_TRY(write_output(o, payload));
+  answer(o,
+         JsonObject()
+             .field("kind", "blocks")
+             .field("tokens", covered)
+             .field("payload_bytes", payload.size()),
+         std::to_string(covered) + " tokens, " + std::to_string(payload.size()) + " bytes");
+  return {};
+}
+
+Status kv_match(const Options& o) {
+  TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  TOKVAULT_ASSIGN(const auto store, open_store(o, false));
+  if (o.has("--text")) {
+    TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--text")));
+    TOKVAULT_ASSIGN(const auto match, store->match_text(n, text));
+    const auto state = store->find_state_text(n, text, nullptr);
+    const std::uint64_t state_bytes = state ? state->text.size() : 0;
+    answer(o,
+           JsonObject()
+               .field("text_bytes", match.bytes)
+               .field("tokens", match.tokens.size())
+               .field("state_text_bytes", state_bytes)
+               .field("prompt_bytes", text.size()),
+           std::to_string(std::max(match.bytes, state_bytes)) + " of " +
+               std::to_string(text.size()) + " bytes");
+    return {};
+  }
+  if (!o.has("--tokens")) return usage("kv match: --tokens or --text is missing");
+  TOKVAULT_ASSIGN(const auto tokens, tokens_of(o));
+  TOKVAULT_ASSIGN(const auto match, store->match(n, tokens));
+  const auto state = store->find_state(n, tokens, nullptr);
+  const std::uint64_t state_tokens = state ? state->tokens.size() : 0;
+  answer(o,
+         JsonObject()
+             .field("tokens", match.tokens)
+             .field("blocks", match.blocks)
+             .field("tail_tokens", match.tail_tokens)
+             .field("state_tokens", state_tokens)
+             .field("prompt_tokens", tokens.size()),
+         std::to_string(std::max(match.tokens, state_tokens)) + " of " +
+             std::to_string(tokens.size()) + " tokens");
+  return {};
+}
+
+Status kv_explain(const Options& o) {
+  TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  TOKVAULT_ASSIGN(const auto store, open_store(o, false));
+  if (!o.has("--tokens")) return usage("kv explain: --tokens is missing");
+  TOKVAULT_ASSIGN(const auto tokens, tokens_of(o));
+  const std::string sidecar = o.text("--sidecar");
+  TOKVAULT_ASSIGN(const auto e, store->explain(n, tokens, sidecar));
+  JsonObject json;
+  json.field("tokens", e.match.tokens)
+      .field("blocks", e.match.blocks)
+      .field("prompt_tokens", e.prompt_tokens)
+      .field("reason", e.reason)
+      .field("detail", e.detail);
+  std::string text = std::to_string(e.match.tokens) + " of " + std::to_string(e.prompt_tokens) +
+                     " tokens; " + e.reason + ": " + e.detail;
+  if (!sidecar.empty()) {
+    json.field("sidecar_missing", e.sidecar_missing).field("sidecar_tokens", e.sidecar_tokens);
+    if (e.sidecar_missing) {
+      text += "; sidecar_missing: the longest boundary with '" + sidecar + "' is at token " +
+              std::to_string(e.sidecar_tokens);
+    }
+  }
+  answer(o, json, text);
+  return {};
+}
+
+Status kv_list(const Options& o) {
+  TOKVAULT_ASSIGN(const auto store, open_store(o, false));
+  std::uint64_t left = o.has("--limit") ? std::strtoull(o.text("--limit").c_str(), nullptr, 10) : 0;
+  if (left == 0) left = ~std::uint64_t{0};
+  return store->list([&](const CheckpointEntry& e) {
+    if (left-- == 0) return false;
+    JsonObject json;
+    json.field("kind", e.kind).field("key", e.key).field("parent", e.parent);
+    json.raw("namespace", namespace_json(e.name_space));
+    json.field("position", e.position).field("tokens", e.tokens).field("bytes", e.disk_bytes);
+    json.field("hits", e.hits).field("children", e.children);
+    answer(o, json,
+           e.kind + " " + e.key + " " + e.name_space.model + " at " + std::to_string(e.position) +
+               " tokens " + std::to_string(e.tokens) + " bytes " + std::to_string(e.disk_bytes) +
+               " hits " + std::to_string(e.hits));
+    return true;
+  });
+}
+
+Status kv_stats(const Options& o) {
+  TOKVAULT_ASSIGN(const auto store, open_store(o, false));
+  const CheckpointStats s = store->stats();
+  const std::pair<const char*, std::uint64_t> rows[] = {
+      {"blocks", s.blocks},           {"sidecars", s.sidecars},
+      {"states", s.states},           {"namespaces", s.namespaces},
+      {"segments", s.segments},       {"live_bytes", s.live_bytes},
+      {"index_bytes", s.index_bytes}, {"memory_bytes", s.memory_bytes},
+      {"block_tokens", store->block_tokens()}};
+  JsonObject json;
+  for (const auto& [name, value] : rows) {
+    json.field(name, value);
+    if (!o.json()) print_line(std::string(name) + " " + std::to_string(value));
+  }
+  if (o.json()) print_line(json.text());
+  return {};
+}
+
+Status kv_check(const Options& o) {
+  auto opened = open_store(o, false);
+  if (!opened) return std::move(opened).error();
+  TOKVAULT_ASSIGN(const CheckpointCheck c, (*opened)->check());
+  answer(o,
+         JsonObject().field("checked", c.checked).field("bad", c.bad).field("findings", c.findings),
+         std::to_string(c.checked) + " records checked, " + std::to_string(c.bad) + " bad");
+  if (!o.json()) {
+    for (const std::string& finding : c.findings) print_line("  " + finding);
+  }
+  if (c.bad > 0) {
+    return Error(Errc::corrupt, std::to_string(c.bad) +
+                                    " records are damaged; they are misses, and go when a writer "
+                                    "reads them");
+  }
+  return {};
+}
+
+Status kv_evict(const Options& o) {
+  TOKVAULT_ASSIGN(const auto store, open_store(o, true));
+  std::uint64_t gone = 0;
+  if (o.has("--expired")) {
+    TOKVAULT_ASSIGN(gone, store->expire());
+  }
+  if (o.has("--bytes")) {
+    TOKVAULT_ASSIGN(const std::uint64_t bytes, size_of(o.text("--bytes")));
+    TOKVAULT_ASSIGN(const std::uint64_t more, store->evict(bytes));
+    gone += more;
+  }
+  TOKVAULT_TRY(store->close());
+  answer(o, JsonObject().field("evicted", gone), std::to_string(gone) + " records");
+  return {};
+}
+
+Status kv_transfer(const Options& o, bool import) {
+  if (!o.has("--kvc")) return usage("kv " + o.command + ": --kvc is missing");
+  TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  TOKVAULT_ASSIGN(const auto store, open_store(o, import));
+  auto done = import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
+  if (!done) return std::move(done).error();
+  TOKVAULT_TRY(store->close());
+  answer(o,
+         JsonObject().field("files", done->files).field("skipped", done->skipped).field("bad",
+                                                                                      done->bad),
+         std::to_string(done->files) + " files, " + std::to_string(done->skipped) + " skipped, " +
+             std::to_string(done->bad) + " bad");
+  return {};
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+Status kv_replay(const Options& o) {
+  TOKVAULT_ASSIGN(const Buffer trace, read_input(o.target));
+  ReplayOptions options;
+  if (o.has("--budget")) {
+    options.budgets_percent.clear();
+    for (const std::string& part : split(o.text("--budget"))) {
+      options.budgets_percent.push_back(std::strtod(part.c_str(), nullptr));
+    }
+  }
+  if (o.has("--policy")) options.policies = split(o.text("--policy"));
+  if (o.has("--block-tokens")) {
+    options.block_tokens =
+        static_cast<std::uint32_t>(std::strtoul(o.text("--block-tokens").c_str(), nullptr, 10));
+  }
+  TOKVAULT_ASSIGN(const ReplayReport r, replay_trace(trace, options));
+  std::vector<std::string> rows;
+  if (!o.json()) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%llu requests, %llu blocks, %llu unique, %.2f %% hit unbounded",
+                  static_cast<unsigned long long>(r.requests),
+                  static_cast<unsigned long long>(r.blocks),
+                  static_cast<unsigned long long>(r.unique_blocks), r.unbounded_hit_percent);
+    print_line(line);
+    print_line("budget %  policy           hit %  cost hit %   tokens saved  written   evictions");
+  }
+  for (const ReplayRow& row : r.rows) {
+    if (o.json()) {
+      rows.push_back(JsonObject()
+                         .field("policy", row.policy)
+                         .field("budget_percent", row.budget_percent)
+                         .field("budget_blocks", row.budget_blocks)
+                         .field("hit_percent", row.hit_percent)
+                         .field("cost_hit_percent", row.cost_hit_percent)
+                         .field("tokens_saved", row.tokens_saved)
+                         .field("blocks_written", row.blocks_written)
+                         .field("written_ratio", row.written_ratio)
+                         .field("evictions", row.evictions)
+                         .text());
+      continue;
+    }
+    char line[160];
+    std::snprintf(line, sizeof line, "%8.1f  %-14s %7.2f %11.2f %14llu %8.2f %11llu",
+                  row.budget_percent, row.policy.c_str(), row.hit_percent, row.cost_hit_percent,
+                  static_cast<unsigned long long>(row.tokens_saved), row.written_ratio,
+                  static_cast<unsigned long long>(row.evictions));
+    print_line(line);
+  }
+  if (o.json()) {
+    print_line(JsonObject()
+                   .field("requests", r.requests)
+                   .field("blocks", r.blocks)
+                   .field("unique_blocks", r.unique_blocks)
+                   .field("unbounded_hit_percent", r.unbounded_hit_percent)
+                   .raw("rows", json_array(rows))
+                   .text());
+  }
+  return {};
+}
+
+Status run(const Options& o) {
+  const bool needs_target = !(o.command == "get" && o.has("--kvc"));
+  if (needs_target && o.target.empty()) {
+    return usage(o.command.empty() ? "kv: no command is given"
+                                   : "kv " + o.command + ": the store (or trace) is missing");
+  }
+  if (o.command == "put") return kv_put(o);
+  if (o.command == "get") return kv_get(o);
+  if (o.command == "match") return kv_match(o);
+  if (o.command == "explain") return kv_explain(o);
+  if (o.command == "list") return kv_list(o);
+  if (o.command == "stats") return kv_stats(o);
+  if (o.command == "check") return kv_check(o);
+  if (o.command == "evict") return kv_evict(o);
+  if (o.command == "import") return kv_transfer(o, true);
+  if (o.command == "export") return kv_transfer(o, false);
+  if (o.command == "replay") return kv_replay(o);
+  return usage("kv: there is no command '" + o.command + "'");
+}
+
+}  // namespace
+
+int run_kv(const std::vector<std::string>& args) {
+  const bool json = std::find(args.begin(), args.end(), "--json") != args.end();
+  if (std::find(args.begin(), args.end(), "--help") != args.end() ||
+      std::find(args.begin(), args.end(), "-h") != args.end()) {
+    print(kHelp);
+    return finish_output() ? 0 : exit_code(Errc::io);
+  }
+  auto options = parse(args);
+  Status status = options ? run(*options) : Status(std::move(options).error());
+  const Status written = finish_output();
+  if (status && !written) status = Error(Errc::io, std::string(written.error().message()));
+  if (status) return 0;
+  print_error(status.error(), json);
+  return exit_code(status.code());
+}
+
+}  // namespace tokvault::cli

@@ -1,0 +1,822 @@
+#!/usr/bin/env python3
+"""A slow reader of vaults, written from the documents in this folder alone.
+
+    docs/format/decode.py VAULT [--ranks FOLDER] [--tenant NAME | --all] [--no-checksums]
+
+Prints the conversations of one tenant as JSON lines, in the order in which they first came; with
+--all those of every tenant, one object a line that also says tenant, id, time, sequence numbers and
+tags. It needs Python and the `zstd` command, reads logs and packs without the catalog, and is held
+against what the library reads by tests/golden. FOLDER has the .tiktoken file of a vault whose
+vocabulary is not in the vault. Exit status: 5 if something is damaged, 6 if it is of a newer
+version, 3 if something is not there.
+
+Each function names the document that it is written from.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+from xxh3 import xxh3_64, xxh3_128  # noqa: E402
+
+CHECKSUMS = True
+U32 = 0xFFFFFFFF
+
+
+class Failure(Exception):
+    def __init__(self, status, what):
+        super().__init__(what)
+        self.status = status
+
+
+def corrupt(what):
+    return Failure(5, f"corrupt: {what}")
+
+
+def unsupported(what):
+    return Failure(6, f"unsupported: {what}")
+
+
+def check(condition, what):
+    if not condition:
+        raise corrupt(what)
+
+
+def checksum(data, expected, what, seed=0, bits=64):
+    if CHECKSUMS:
+        check(xxh3_64(data, seed) & ((1 << bits) - 1) == expected, f"{what}: checksum")
+
+
+class In:
+    """Fields from the front of some bytes (README.md)."""
+
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+
+    def left(self):
+        return len(self.data) - self.at
+
+    def bytes(self, size):
+        check(size <= self.left(), "it ends too early")
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def le(self, size):
+        return int.from_bytes(self.bytes(size), "little")
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.le(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                check(value < 1 << 64 and (byte != 0 or shift == 0), "varint")
+                return value
+            shift += 7
+            check(shift <= 63, "varint")
+
+    def svarint(self):
+        return unzigzag(self.varint())
+
+    def sized(self):
+        return self.bytes(self.varint())
+
+    def rest(self):
+        return self.bytes(self.left())
+
+    def end(self, what):
+        check(self.left() == 0, f"{what}: bytes after the end")
+
+
+def unzigzag(v):
+    return v >> 1 ^ -(v & 1)
+
+
+# --- frame.md ----------------------------------------------------------------------------------
+
+
+def unzstd(frame, size, prefix=b""):
+    """The text of a frame; `size` may be None for a frame that was never ended."""
+    if size is None:
+        frame += b"\x01\x00\x00"  # an empty last block
+    command = ["zstd", "-d", "-q", "-c", "--long=27"]
+    with tempfile.NamedTemporaryFile() as file:
+        if prefix:
+            # Bytes in front of a prefix are out of reach; these keep it from looking like a trained
+            # dictionary.
+            file.write(bytes(8) + prefix)
+            file.flush()
+            command.append(f"--patch-from={file.name}")
+        done = subprocess.run(command, input=b"\x28\xb5\x2f\xfd" + frame, capture_output=True)
+    check(done.returncode == 0, "zstd frame")
+    check(size is None or len(done.stdout) == size, "zstd frame: size")
+    return done.stdout
+
+
+# --- table.md: columns -------------------------------------------------------------------------
+
+
+def packed(data, size):
+    check(len(data) > 0 and data[0] <= 1, "column")
+    if data[0] == 1:
+        return unzstd(data[1:], size)
+    check(len(data) - 1 == size, "column: size")
+    return data[1:]
+
+
+def integers(data, count):
+    column = In(data)
+    encoding = column.le(1)
+    if encoding == 0:
+        value = column.varint()
+        column.end("column")
+        return [value] * count
+    check(encoding <= 3, "column: encoding")
+    size = column.varint()
+    raw = packed(column.rest(), size)
+    if encoding == 3:
+        check(size == count, "column: count")
+        return list(raw)
+    values, before, out = In(raw), 0, []
+    for _ in range(count):
+        if encoding == 1:
+            out.append(values.varint())
+        else:
+            before = (before + values.svarint()) & 0xFFFFFFFFFFFFFFFF
+            out.append(before)
+    values.end("column")
+    return out
+
+
+def strings(data, count):
+    column = In(data)
+    if column.le(1) == 0:
+        lengths = integers(column.sized(), count)
+        text = In(packed(column.rest(), sum(lengths)))
+        return [text.bytes(n) for n in lengths]
+    check(data[0] == 1, "column: encoding")
+    ops, numbers, texts = (In(packed(column.sized(), size)) for size in iter_sizes(column))
+    column.end("column")
+    out, before = [], []
+    for _ in range(count):
+        fields = []
+        while (op := ops.le(1)) != 0:
+            old = before[len(fields)] if len(fields) < len(before) else None
+            if op == 1:
+                check(old is not None, "column: field")
+                fields.append(old)
+            elif op in (2, 3):
+                check(old is not None and re.fullmatch(rb"0|[1-9][0-9]{0,17}", old), "column: field")
+                step = 1 if op == 2 else numbers.svarint()
+                fields.append(b"%d" % ((int(old) + step) & 0xFFFFFFFFFFFFFFFF))
+            elif op == 4:
+                fields.append(b"%d" % numbers.varint())
+            elif op == 5:
+                fields.append(texts.bytes(numbers.varint()))
+            else:
+                check(op == 6, "column: operation")
+                fields.append(texts.bytes(numbers.varint()).hex().encode())
+        out.append(b"".join(fields))
+        before = fields
+    for part in (ops, numbers, texts):
+        part.end("column")
+    return out
+
+
+def iter_sizes(column):
+    for _ in range(3):
+        yield column.varint()
+
+
+# --- token_map.md ------------------------------------------------------------------------------
+
+
+def token_map(data):
+    source, tokens, previous = In(data), [], -1
+    for _ in range(source.varint()):
+        previous += 1 + source.svarint()
+        check(0 <= previous < 1 << 21, "token map")
+        tokens.append(previous)
+    source.end("token map")
+    check(len(set(tokens)) == len(tokens) <= 16512, "token map")
+    return tokens
+
+
+def tokens_of(code, listed):
+    source, out = In(code), []
+    while source.left():
+        b = source.le(1)
+        if b < 0x80:
+            n = b
+        elif b < 0xC0:
+            n = 128 + (b & 0x3F) * 256 + source.le(1)
+        elif b < 0xFF:
+            n = 16512 + (b & 0x3F) * 65536 + int.from_bytes(source.bytes(2), "big")
+        else:
+            n = source.le(5)
+            check(n >= 4145280, "token code: overlong")
+        token = listed[n] if n < len(listed) else n - len(listed)
+        check(token <= U32, "token code")
+        out.append(token)
+    return out
+
+
+# --- record.md ---------------------------------------------------------------------------------
+
+
+def vault_record(data):
+    r = In(data)
+    record = {"id": r.sized(), "tokenizer": r.sized().decode(), "sha256": r.bytes(32),
+              "pattern": r.sized(), "vocabulary": r.sized().decode()}
+    r.end("vault record")
+    check(len(record["id"]) == 16, "vault record")
+    return record
+
+
+def tenant_record(data):
+    r = In(data)
+    record = {"number": r.varint(), "name": r.sized().decode(), "key": r.sized()}
+    r.end("tenant record")
+    check(len(record["key"]) == 16, "tenant record")
+    return record
+
+
+def id_hash(key, text):
+    low, high = xxh3_128(text + key[8:], int.from_bytes(key[:8], "little"))
+    return low.to_bytes(8, "little") + high.to_bytes(8, "little")
+
+
+# --- manifest.md -------------------------------------------------------------------------------
+
+TEXT, TOKENS, STRING, SCALAR, JSON, BINARY = 1, 2, 3, 4, 5, 6
+TOKEN_STREAM, BYTE_STREAM = 0, 1
+
+
+def streams_of(form):
+    """The stream of each reference that a form asks for."""
+    holes = [c for c in form if TEXT <= c <= BINARY]
+    inline = [BYTE_STREAM] if STRING in holes or SCALAR in holes else []
+    return inline + [TOKEN_STREAM if c in (TEXT, TOKENS) else BYTE_STREAM
+                     for c in holes if c not in (STRING, SCALAR)]
+
+
+class Row:
+    def __init__(self, **fields):
+        self.__dict__.update(fields)
+
+
+class Source:
+    """One tenant's part of a log, or a pack: tables, and segments by number.
+
+    A reference is (is_external, number); a node is (parent or None, form, references).
+    """
+
+    def __init__(self, file, tenant):
+        self.file, self.tenant = file, tenant
+        self.models, self.applications, self.forms = [b""], [b""], []
+        self.rows, self.nodes, self.externals = [], [], []
+        self.listed = []  # the token map
+        self.digests = None
+
+    def tokens(self, number):
+        return tokens_of(self.code(TOKEN_STREAM, number), self.listed)
+
+    def find(self, stream, digest):
+        """The number of the segment with this digest."""
+        if self.digests is None:
+            self.digests = {}
+            for s in (TOKEN_STREAM, BYTE_STREAM):
+                for i in range(self.count(s)):
+                    content = self.code(s, i)
+                    if s == TOKEN_STREAM:
+                        content = b"".join(t.to_bytes(4, "little") for t in self.tokens(i))
+                    self.digests.setdefault((s, hashlib.sha256(content).digest()[:16]), i)
+        return self.digests.get((stream, digest))
+
+
+# --- log.md ------------------------------------------------------------------------------------
+
+
+class LogPart(Source):
+    def __init__(self, file, tenant):
+        super().__init__(file, tenant)
+        self.segments = [[], []]
+
+    def count(self, stream):
+        return len(self.segments[stream])
+
+    def code(self, stream, number):
+        return self.segments[stream][number]
+
+
+class Log:
+    def __init__(self, data, number):
+        self.parts, self.records = {}, []
+        head = In(data)
+        check(head.le(4) == 0xF7A1C00B, "this is no log")
+        version, features, size, own = head.le(2), head.le(2), head.le(4), head.le(8)
+        check(size <= 65536, "log header")
+        record = head.bytes(size)
+        checksum(data[:head.at], head.le(8), "log header")
+        if version != 1 or features != 0:
+            raise unsupported(f"log version {version}")
+        check(own == number, "it is named as another log")
+        self.vault = vault_record(record)
+        batches, at = [], head.at
+        while at < len(data):
+            batch = self.batch(data, number, at)
+            if batch is None:
+                # The end of an interrupted write, or damage if anything whole follows.
+                magic = b"\x0f\xd7\xe2\xb9"
+                follows = (m.start() for m in re.finditer(re.escape(magic), data[at + 1:]))
+                check(not any(self.batch(data, number, at + 1 + m) for m in follows), "torn batch")
+                break
+            batches.append(batch)
+            at += 48 + len(batch["payload"])
+        self.bodies = self.decode(batches)
+        for batch, body in zip(batches, self.bodies):
+            self.take(batch, body)
+
+    @staticmethod
+    def batch(data, number, at):
+        """A whole batch, or None."""
+        if len(data) - at < 48:
+            return None
+        h = In(data[at:at + 48])
+        if h.le(4) != 0xB9E2D70F:
+            return None
+        b = {"flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4), "tenant": h.le(4),
+             "section": h.le(4), "sequence": h.le(8), "size": h.le(4), "body_size": h.le(4)}
+        zero, expected = h.le(4), h.le(8)
+        b["payload"] = data[at + 48:at + 48 + b["size"]]
+        if len(b["payload"]) != b["size"] or b["zero"] != 0 or zero != 0:
+            return None
+        inner = xxh3_64(data[at:at + 40], number << 40 ^ at) if CHECKSUMS else 0
+        if CHECKSUMS and xxh3_64(b["payload"], inner) != expected:
+            return None
+        if b["cipher"] != 0 or b["flags"] & ~3:
+            raise unsupported("a batch")
+        return b
+
+    @staticmethod
+    def decode(batches):
+        """The body of each batch: frame by frame, then cut."""
+        sections, bodies = {}, [b""] * len(batches)
+        for i, b in enumerate(batches):
+            if b["flags"] & 1:
+                check(b["section"] not in sections, "a section begins twice")
+                sections[b["section"]] = {"tenant": b["tenant"], "frames": []}
+            section = sections.get(b["section"])
+            check(section is not None and section["tenant"] == b["tenant"], "no such section")
+            if b["flags"] & 2:
+                section["frames"].append([])
+            check(section["frames"], "a section does not begin with a frame")
+            section["frames"][-1].append(i)
+        for section in sections.values():
+            text = b""
+            for frame in section["frames"]:
+                new = unzstd(b"".join(batches[i]["payload"] for i in frame), None, text)
+                pieces = In(new)
+                for i in frame:
+                    bodies[i] = pieces.bytes(batches[i]["body_size"])
+                pieces.end("frame")
+                text += new
+        return bodies
+
+    def take(self, batch, body):
+        tenant = batch["tenant"]
+        part = self.parts.setdefault(tenant, LogPart(self, tenant))
+        source, sequence = In(body), batch["sequence"]
+
+        def node_back():
+            back = source.varint()
+            check(back <= len(part.nodes), "node")
+            return None if back == 0 else len(part.nodes) - back
+
+        def references(form):
+            check(form < len(part.forms), "form")
+            out = []
+            for stream in streams_of(part.forms[form]):
+                v = source.varint()
+                count = len(part.externals) if v & 1 else part.count(stream)
+                check(v >> 1 < count, "reference")
+                out.append((bool(v & 1), count - 1 - (v >> 1)))
+            return out
+
+        while source.left():
+            tag = source.le(1)
+            if tag in (1, 2, 3):
+                (part.models, part.applications, part.forms)[tag - 1].append(source.sized())
+            elif tag in (4, 5):
+                part.segments[tag - 4].append(source.sized())
+            elif tag == 6:
+                stream, digest = source.le(1), source.bytes(16)
+                check(stream < 2, "external")
+                part.externals.append((stream, digest))
+                source.varint()
+            elif tag == 7:
+                parent, form = node_back(), source.varint()
+                part.nodes.append((parent, form, references(form)))
+            elif tag == 8:
+                row = Row(id=source.sized(), model=source.varint(), application=source.varint(),
+                          time_ms=source.svarint(), sequence=sequence,
+                          first=sequence - source.varint(), form=source.varint(), leaf=node_back(),
+                          tokens=source.varint(), text_bytes=source.varint())
+                check(row.model < len(part.models) and row.first >= 0, "conversation")
+                check(row.application < len(part.applications), "conversation")
+                row.refs = references(row.form)
+                part.rows.append(row)
+                sequence += 1
+            elif tag in (9, 10):
+                key = source.sized()
+                self.records.append((key, source.sized() if tag == 9 else None, sequence))
+                sequence += 1
+            else:
+                raise corrupt("batch: tag")
+
+
+# --- pack.md, table.md -------------------------------------------------------------------------
+
+
+class Pack(Source):
+    def __init__(self, data, number):
+        self.data = data
+        check(len(data) >= 96, "pack: too short")
+        head = In(data[:64])
+        check(head.le(4) == 0xD1A7F3E5, "this is no pack")
+        version, features, own, tenant = head.le(2), head.le(2), head.le(8), head.le(4)
+        cipher, zero3, _, vault_id, zero12 = (head.le(1), head.le(3), head.le(4), head.bytes(16),
+                                              head.le(12))
+        checksum(data[:56], head.le(8), "pack header")
+        if version != 1 or features != 0 or cipher != 0:
+            raise unsupported(f"pack version {version}")
+        check(zero3 == 0 and zero12 == 0, "pack header: reserved bytes")
+        check(own == number, "it is named as another pack")
+        super().__init__(self, tenant)
+        trailer = In(data[-32:])
+        offset, size, raw_size, sum32, magic, sum64 = (trailer.le(n) for n in (8, 4, 4, 4, 4, 8))
+        checksum(data[-32:-8], sum64, "trailer")
+        check(magic == 0xD1A7F3E5 and offset + size == len(data) - 32, "trailer")
+        checksum(data[offset:-32], sum32, "footer", bits=32)
+        self.read_footer(packed(data[offset:-32], raw_size), offset)
+        check(self.tenant_record["number"] == tenant and self.vault["id"] == vault_id,
+              "header and footer disagree")
+        self.read_tables()
+        self.listed = token_map(packed(self.part(self.map), self.map[2]))
+        self.frames, self.texts = [], {}
+        for stream in (TOKEN_STREAM, BYTE_STREAM):
+            self.frames.append(self.read_segments(stream))
+        self.records = self.read_records()
+
+    def read_footer(self, raw, limit):
+        self.footer = raw
+        f = In(raw)
+
+        def extent():
+            e = f.varint(), f.varint(), f.varint(), f.le(4)
+            check(e[0] + e[1] <= limit, "footer: an extent leaves the file")
+            return e
+
+        def numbers():
+            return [f.varint() for _ in range(f.varint())]
+
+        self.vault, self.tenant_record = vault_record(f.sized()), tenant_record(f.sized())
+        self.set_id, self.members, self.supersedes = f.sized(), numbers(), numbers()
+        self.row_count, self.node_count, self.external_count = f.varint(), f.varint(), f.varint()
+        self.segment_counts = [f.varint(), f.varint()]
+        self.totals = [f.varint() for _ in range(3)] + [f.svarint(), f.svarint(), f.varint(),
+                                                        f.varint()]
+        self.map = extent()
+        self.streams = [{"dictionary": extent(), "blocks": extent(), "table": extent(),
+                         "block_count": f.varint(), "text_bytes": f.varint()} for _ in range(2)]
+        self.tables = [extent() for _ in range(10)]
+        self.record_extent, self.record_count = extent(), f.varint()
+        f.end("footer")
+
+    def part(self, extent):
+        data = self.data[extent[0]:extent[0] + extent[1]]
+        checksum(data, extent[3], f"part at {extent[0]}", bits=32)
+        return data
+
+    def read_tables(self):
+        p = In(self.part(self.tables[0]))
+        read = []
+        for _ in range(3):
+            count = p.varint()
+            read.append(strings(p.sized(), count))
+        p.end("strings")
+        self.models, self.applications, self.forms = read
+        n = self.row_count
+        ids = strings(self.part(self.tables[1]), n)
+        sources = [In(self.part(t)) for t in self.tables]
+
+        def column(table, count=n):
+            return integers(sources[table].sized(), count)
+
+        models, applications, times = column(2), column(3), column(4)
+        sequences, backs, tokens = column(5), column(5), column(6)
+        ratio = sources[7].varint()
+        rests = column(7)
+        forms, bases, added = column(8), column(8), column(8)
+        node_forms = column(8, self.node_count)
+        refs = []
+        for _ in range(2):
+            count = sources[8].varint()
+            refs.append(iter(column(8, count)))
+        sources[8].end("trie")
+        following = [0, 0]
+
+        def reference(stream):
+            v = next(refs[stream], None)
+            check(v is not None, "references")
+            if v == 0:
+                following[stream] += 1
+                check(following[stream] <= self.segment_counts[stream], "references")
+                return False, following[stream] - 1
+            if v % 2 == 1:
+                check((v - 1) // 2 < following[stream], "references")
+                return False, following[stream] - 1 - (v - 1) // 2
+            check((v - 2) // 2 < self.external_count, "references")
+            return True, (v - 2) // 2
+
+        def references(form):
+            check(form < len(self.forms), "form")
+            return [reference(s) for s in streams_of(self.forms[form])]
+
+        for i in range(n):
+            first = len(self.nodes)
+            check(bases[i] <= first and first + added[i] <= self.node_count, "trie")
+            leaf = None if bases[i] == 0 else first - bases[i]
+            for _ in range(added[i]):
+                form = node_forms[len(self.nodes)]
+                self.nodes.append((leaf, form, references(form)))
+                leaf = len(self.nodes) - 1
+            check(models[i] < len(self.models) and applications[i] < len(self.applications), "row")
+            check(backs[i] <= sequences[i], "row")
+            text = tokens[i] * ratio // 256 + unzigzag(rests[i])
+            self.rows.append(Row(id=ids[i], model=models[i], application=applications[i],
+                                 time_ms=unzigzag(times[i]), sequence=sequences[i],
+                                 first=sequences[i] - backs[i], tokens=tokens[i],
+                                 text_bytes=text & 0xFFFFFFFFFFFFFFFF, leaf=leaf, form=forms[i],
+                                 refs=references(forms[i])))
+        check(len(self.nodes) == self.node_count and all(next(r, None) is None for r in refs), "trie")
+        ext, m = sources[9], self.external_count
+        integers(ext.sized(), m)  # where each was last seen: a hint
+        kinds = integers(ext.sized(), m)
+        self.externals = [(kinds[i], ext.bytes(16)) for i in range(m)]
+        ext.end("externals")
+        check(all(k < 2 for k in kinds), "externals")
+
+    def read_segments(self, stream):
+        """Of each segment: (block or None for the dictionary, offset, size)."""
+        s = self.streams[stream]
+        table = In(self.part(s["table"]))
+        count, blocks = self.segment_counts[stream], s["block_count"]
+        sizes, placed = integers(table.sized(), count), integers(table.sized(), count)
+        held, frame_sizes = integers(table.sized(), blocks), integers(table.sized(), blocks)
+        check(len(table.rest()) == 3 * sum(n >= SHARED for n in sizes), "fingerprints")
+        check(sum(sizes) == s["text_bytes"] and set(placed) <= {0, 1}, "segment table")
+        check(sum(held) == placed.count(0), "segment table")
+        s["places"] = []
+        at = s["blocks"][0]
+        for n in frame_sizes:
+            s["places"].append((at, n))
+            at += n + 4
+        check(at == s["blocks"][0] + s["blocks"][1], "segment table")
+        out, dictionary, block_of = [], 0, [b for b, n in enumerate(held) for _ in range(n)]
+        s["sizes"], following = [0] * blocks, iter(block_of)
+        for n, in_dictionary in zip(sizes, placed):
+            if in_dictionary:
+                out.append((None, dictionary, n))
+                dictionary += n
+            else:
+                block = next(following)
+                out.append((block, s["sizes"][block], n))
+                s["sizes"][block] += n
+        check(dictionary == s["dictionary"][2], "segment table")
+        return out
+
+    def count(self, stream):
+        return self.segment_counts[stream]
+
+    def text(self, stream, block):
+        if (stream, block) not in self.texts:
+            s = self.streams[stream]
+            if block is None:
+                frame = self.part(s["dictionary"]) if s["dictionary"][1] else b""
+                text = unzstd(frame, s["dictionary"][2]) if frame else b""
+            else:
+                at, size = s["places"][block]
+                frame = self.data[at + 4:at + 4 + size]
+                expected = int.from_bytes(self.data[at:at + 4], "little")
+                checksum(frame, expected, f"block at {at}", bits=32)
+                text = unzstd(frame, s["sizes"][block], self.text(stream, None))
+            self.texts[stream, block] = text
+        return self.texts[stream, block]
+
+    def code(self, stream, number):
+        block, at, size = self.frames[stream][number]
+        return self.text(stream, block)[at:at + size] if size else b""
+
+    def read_records(self):
+        if self.record_count == 0:
+            return []
+        head = In(self.part(self.record_extent))
+        size = head.varint()
+        r, out = In(packed(head.rest(), size)), []
+        for _ in range(self.record_count):
+            key, sequence, has_value = r.sized(), r.varint(), r.le(1)
+            check(has_value <= 1, "records")
+            out.append((key, r.sized() if has_value else None, sequence))
+        r.end("records")
+        return out
+
+
+SHARED = 96  # pack.md, rule 9
+
+# --- layout.md, record.md: the vault -----------------------------------------------------------
+
+SPECIAL = {
+    "cl100k_base": {100257: b"<|endoftext|>", 100258: b"<|fim_prefix|>", 100259: b"<|fim_middle|>",
+                    100260: b"<|fim_suffix|>", 100276: b"<|endofprompt|>"},
+    "o200k_base": {199999: b"<|endoftext|>", 200018: b"<|endofprompt|>"},
+}
+
+
+class Vault:
+    def __init__(self, folder, ranks=None):
+        folder = pathlib.Path(folder)
+        packs = self.read_all(folder / "packs", "*.pack", Pack)
+        logs = self.read_all(folder / "log", "*.log", Log)
+        if not packs and not logs:
+            raise Failure(3, f"not_found: no log and no pack in {folder}")
+        there = set(packs) | set(logs)
+        garbage = set()
+        for number, pack in packs.items():
+            if all(m in packs for m in pack.members):
+                garbage.update(pack.supersedes)
+            elif pack.supersedes and all(s in there for s in pack.supersedes):
+                garbage.add(number)
+        packs = {n: p for n, p in packs.items() if n not in garbage}
+        logs = {n: g for n, g in logs.items() if n not in garbage}
+        files = list(packs.values()) + list(logs.values())
+        self.vault = files[0].vault
+        check(all(f.vault["id"] == self.vault["id"] for f in files), "files of two vaults")
+        self.sources = list(packs.values())
+        for log in logs.values():
+            self.sources += log.parts.values()
+        self.tenants = {p.tenant: p.tenant_record for p in packs.values()}
+        self.records = {}
+        for file in files:
+            for key, value, sequence in file.records:
+                if key not in self.records or self.records[key][1] <= sequence:
+                    self.records[key] = (value, sequence)
+        for key, (value, _) in self.records.items():
+            if key[:1] == b"T" and value is not None:
+                self.tenants[int.from_bytes(key[1:5], "little")] = tenant_record(value)
+        self.vocabulary = self.read_vocabulary(folder, ranks)
+
+    @staticmethod
+    def read_all(folder, pattern, read):
+        out = {}
+        for path in sorted(folder.glob(pattern)):
+            number = int(path.stem)
+            try:
+                out[number] = read(path.read_bytes(), number)
+            except Failure as failure:
+                raise Failure(failure.status, f"{path}: {failure}") from None
+        return out
+
+    def read_vocabulary(self, folder, ranks):
+        name = self.vault["tokenizer"]
+        if name == "bytes":
+            return {b: bytes([b]) for b in range(256)}
+        if self.vault["vocabulary"]:
+            path = folder / self.vault["vocabulary"]
+        else:
+            path = pathlib.Path(ranks or ".") / f"{name}.tiktoken"
+        if not path.exists():
+            raise Failure(3, f"not_found: {path}: the vocabulary (--ranks FOLDER)")
+        data = path.read_bytes()
+        check(hashlib.sha256(data).digest() == self.vault["sha256"], f"{path}: another vocabulary")
+        out = {}
+        for line in data.split(b"\n"):
+            if line.strip():
+                token, rank = line.split()
+                out[int(rank)] = base64.b64decode(token)
+        return out | SPECIAL.get(name, {})
+
+    def segment(self, source, stream, reference):
+        is_external, number = reference
+        if is_external:
+            kind, digest = source.externals[number]
+            check(kind == stream, "external of another stream")
+            for source in (s for s in self.sources if s.tenant == source.tenant):
+                number = source.find(stream, digest)
+                if number is not None:
+                    break
+            check(number is not None, "a segment of another file is in none")
+        return source.tokens(number) if stream == TOKEN_STREAM else source.code(stream, number)
+
+    def fill(self, source, form_number, references, members):
+        """The JSON text of a form with its holes filled (manifest.md)."""
+        form = source.forms[form_number]
+        values = [self.segment(source, s, r) for s, r in zip(streams_of(form), references)]
+        has_inline = any(c in (STRING, SCALAR) for c in form)
+        inline = In(values.pop(0) if has_inline else b"")
+        following, out = iter(values), []
+        for c in form:
+            if c == TEXT:
+                tokens = next(following)
+                check(all(t in self.vocabulary for t in tokens), "a token without text")
+                out.append(quote(b"".join(self.vocabulary[t] for t in tokens)))
+            elif c == TOKENS:
+                out.append(json.dumps(next(following)).encode())
+            elif c == STRING:
+                out.append(quote(inline.sized()))
+            elif c == SCALAR:
+                out.append(inline.sized())
+            elif c == JSON:
+                out.append(next(following))
+            elif c == BINARY:
+                out.append(b'"' + base64.b64encode(next(following)) + b'"')
+            elif c < 0x20:
+                check(members is not None and c in members, "form: hole")
+                out.append(members[c])
+            else:
+                out.append(bytes([c]))
+        inline.end("values of a form")
+        return b"".join(out)
+
+    def conversation(self, source, row):
+        messages, node = [], row.leaf
+        while node is not None:
+            parent, form, references = source.nodes[node]
+            messages.append(self.fill(source, form, references, None))
+            node = parent
+        return self.fill(source, row.form, row.refs, {
+            0x10: b"[" + b",".join(reversed(messages)) + b"]", 0x11: quote(row.id),
+            0x12: quote(source.models[row.model]), 0x13: quote(source.applications[row.application]),
+            0x14: b"%d" % (row.time_ms // 1000), 0x15: b"%d" % row.time_ms})
+
+    def conversations(self, tenant):
+        """(row, tags, JSON text) of what is visible, in the order of first writing."""
+        key, newest = self.tenants[tenant]["key"], {}
+        for source in self.sources:
+            for row in source.rows if source.tenant == tenant else ():
+                prefix = tenant.to_bytes(4, "little") + id_hash(key, row.id)
+                deletion = self.records.get(b"D" + prefix, (None, 0))
+                if deletion[0] is not None and deletion[1] > row.sequence:
+                    continue
+                if row.id not in newest or newest[row.id][1].sequence < row.sequence:
+                    newest[row.id] = source, row, b"G" + prefix
+        for source, row, tag_prefix in sorted(newest.values(), key=lambda v: v[1].first):
+            tags = sorted(k[21:] for k, v in self.records.items()
+                          if k.startswith(tag_prefix) and v[0] is not None)
+            yield row, tags, self.conversation(source, row)
+
+
+def quote(text):
+    """UTF-8, in which lone surrogates stand as three bytes, as a JSON string."""
+    return json.dumps(text.decode("utf-8", "surrogatepass")).encode()
+
+
+def main():
+    global CHECKSUMS
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("vault")
+    parser.add_argument("--ranks")
+    parser.add_argument("--tenant", default="default")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--no-checksums", action="store_true")
+    given = parser.parse_args()
+    CHECKSUMS = not given.no_checksums
+    try:
+        vault = Vault(given.vault, given.ranks)
+        for number, tenant in sorted(vault.tenants.items()):
+            if not given.all and tenant["name"] != given.tenant:
+                continue
+            for row, tags, text in vault.conversations(number):
+                if given.all:
+                    text = b'{"tenant":%s,"id":%s,"time_ms":%d,"sequence":%d,"first_sequence":%d,' \
+                        b'"tokens":%d,"text_bytes":%d,"tags":[%s],"conversation":%s}' % (
+                            quote(tenant["name"].encode()), quote(row.id), row.time_ms,
+                            row.sequence, row.first, row.tokens, row.text_bytes,
+                            b",".join(quote(t) for t in tags), text)
+                sys.stdout.buffer.write(text + b"\n")
+    except Failure as failure:
+        print(f"decode.py: {failure}", file=sys.stderr)
+        return failure.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

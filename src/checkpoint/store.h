@@ -1,0 +1,226 @@
+// The state of an open checkpoint store, shared by the files that implement it: store_open.cc (files,
+// index, journal), store_write.cc (put, eviction, removal), store_read.cc (match, get, explain),
+// store.cc (the public class, upkeep, asynchronous calls).
+//
+// Locks, in this order:
+//   write_mutex  one change at a time: put, evict, remove, flush. Held over the writes.
+//   mutex        the index and all tables. Never held over the I/O of payloads.
+//
+// Invariants:
+//   [S1] a record is in the index only after its bytes and its journal entry were written;
+//   [S2] bytes that are being read (reading) or pinned are not given back;
+//   [S3] what is on disk, with what a rewrite of the index would add, fits the budget;
+//   [S4] a segment number is never used twice, so a stale location finds nothing or a record with
+//        another key, never another record's bytes under its own key.
+#ifndef TOKVAULT_CHECKPOINT_STORE_H_
+#define TOKVAULT_CHECKPOINT_STORE_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "checkpoint/disk.h"
+#include "checkpoint/eviction.h"
+#include "checkpoint/record.h"
+#include "tokvault/checkpoint.h"
+
+namespace tokvault {
+
+namespace checkpoint {
+
+inline constexpr std::uint8_t kBad = 8;  // BlockRecord::flags: quarantined; a hole under its children
+
+struct Segment {
+  std::uint64_t size = 0;       // where the next record would start
+  std::uint64_t live = 0;       // bytes of records
+  std::uint64_t allocated = 0;  // bytes on disk
+};
+
+struct NamespaceEntry {
+  Namespace value;
+  Buffer encoded;
+  Hash128 hash;
+  bool has_tails = false;
+  std::map<std::uint64_t, std::uint32_t> state_tokens;  // length -> how many states
+  std::map<std::uint64_t, std::uint32_t> state_texts;
+};
+
+struct Hash128Hash {
+  std::size_t operator()(const Hash128& h) const { return h.lo; }
+};
+
+// The stored blocks of a prompt, first to last.
+struct Chain {
+  std::vector<RecordId> records;
+  std::uint64_t tokens = 0;
+  std::uint32_t tail_tokens = 0;
+  Hash128 next;  // hash of the block that was not found; of the boundary if all were
+};
+
+struct Place {
+  std::uint32_t segment = 0;
+  std::uint64_t offset = 0;
+};
+
+enum class Room : std::uint8_t { made, not_worth, none };
+
+}  // namespace checkpoint
+
+struct CheckpointStore::Impl {
+  using RecordId = checkpoint::RecordId;
+  using Hash128 = checkpoint::Hash128;
+  using BlockRecord = checkpoint::BlockRecord;
+
+  explicit Impl(CheckpointOptions o) : options(o) {}
+  ~Impl();
+
+  std::string directory;
+  CheckpointOptions options;
+  std::uint32_t block_tokens = 256;
+  std::uint64_t segment_bytes = 0;
+  File lock_file;
+  std::unique_ptr<checkpoint::BlockReader> reader;
+
+  std::mutex write_mutex;
+  mutable std::mutex mutex;
+  // --- guarded by mutex ---
+  bool closed = false;
+  std::string broken;  // why writing is over until the store is reopened
+  checkpoint::BlockIndex index;
+  std::unique_ptr<checkpoint::EvictionPolicy> policy;
+  std::uint32_t clock = 0;
+  std::vector<checkpoint::NamespaceEntry> namespaces;
+  std::unordered_map<Hash128, std::uint16_t, checkpoint::Hash128Hash> namespace_numbers;
+  std::unordered_map<RecordId, checkpoint::Extra> extras;
+  std::unordered_multimap<RecordId, RecordId> sidecars;  // boundary -> sidecar
+  // Text children: parent -> size -> how many, and (parent, text) -> record.
+  std::unordered_map<std::uint64_t, std::map<std::uint32_t, std::uint32_t>> text_sizes;
+  std::unordered_map<std::uint64_t, RecordId> text_children;
+  std::unordered_map<Hash128, RecordId, checkpoint::Hash128Hash> state_texts;
+  std::unordered_map<RecordId, std::uint32_t> pins;
+  std::unordered_map<RecordId, std::uint32_t> reading;
+  std::unordered_map<std::uint64_t, checkpoint::Gone> gone;
+  std::deque<std::uint64_t> gone_order;
+  std::map<std::uint32_t, checkpoint::Segment> segments;
+  std::uint32_t active = 0;        // 0: none
+  std::uint32_t next_segment = 1;
+  std::uint64_t allocated = 0;     // of all segments
+  std::unordered_map<std::uint64_t, std::uint32_t> dead_edges;  // page -> dead bytes of a live page
+  bool punching = true;
+  std::map<std::uint32_t, bool> unsynced;
+  std::unordered_map<std::uint32_t, std::shared_ptr<checkpoint::DiskFile>> files[2];  // [direct]
+  std::uint64_t generation = 0;
+  std::shared_ptr<checkpoint::DiskFile> journal;
+  std::uint64_t journal_bytes = 0;
+  std::uint64_t index_file_bytes = 0;
+  bool dirty = false;
+  std::uint64_t blocks = 0;
+  std::uint64_t states = 0;
+  CheckpointStats counters;
+
+  // --- asynchronous calls, guarded by async_mutex ---
+  struct Task {
+    std::uint64_t id;
+    std::function<CheckpointCompletion()> run;
+  };
+  std::mutex async_mutex;
+  std::condition_variable async_work;
+  std::condition_variable async_done;
+  std::deque<Task> tasks;
+  std::deque<CheckpointCompletion> completions;
+  std::vector<std::thread> threads;
+  std::uint64_t next_task = 1;
+  bool stopping = false;
+  int event_fd = -1;
+  Result<std::uint64_t> submit(std::function<CheckpointCompletion()> run);
+  void complete(CheckpointCompletion c);
+  void stop_threads();
+
+  // --- store_open.cc ---
+  Status open_files();
+  Status load();
+  Status load_index(std::uint64_t from_generation);
+  Status apply(const checkpoint::JournalEvent& event);
+  Status follow_journal(bool& rotated);
+  Status refresh();  // read-only: what the writer published since
+  Status sweep();
+  void reset();
+  Status rotate();  // REQUIRES: write_mutex and mutex
+  std::uint64_t index_estimate() const;
+  std::uint64_t disk_bytes() const;  // what the budget counts
+  std::string segment_path(std::uint32_t segment) const;
+  Result<std::shared_ptr<checkpoint::DiskFile>> segment_file(std::uint32_t segment, bool direct);
+  Status log(const checkpoint::JournalEvent& event);
+  void link_record(RecordId id);    // the side tables of a record that was added
+  void unlink_record(RecordId id);  // of one that goes
+
+  // --- store_write.cc --- REQUIRES: write_mutex and mutex, except where said
+  Status writable() const;
+  Result<std::uint16_t> namespace_number(const Namespace& n, bool create);
+  checkpoint::Room make_room(std::uint64_t bytes, const checkpoint::Candidate* candidate,
+                             RecordId protect, std::uint32_t& evicted);
+  Status erase(RecordId id, checkpoint::Gone reason);
+  Status quarantine(RecordId id);  // REQUIRES: mutex
+  void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
+  void note_gone(Hash128 key, checkpoint::Gone reason);
+  Status clean(std::uint32_t segment);
+  std::uint32_t segment_to_clean() const;
+  // Writes a record; called with mutex released (it takes it where it must).
+  Result<checkpoint::Place> write_record(std::unique_lock<std::mutex>& lock,
+                                         const checkpoint::RecordHeader& header, TokenView tokens,
+                                         ByteView payload, ByteView text, ByteView meta);
+  struct NewRecord {
+    checkpoint::RecordHeader header;
+    TokenView tokens;
+    ByteView payload;
+    ByteView text;
+    ByteView meta;
+    RecordId parent = checkpoint::kNoRecord;
+    std::uint16_t name_space = 0;
+    std::uint16_t depth = 0;
+    std::uint16_t worth_tokens = 0;
+    checkpoint::Extra extra;
+  };
+  // Makes room, writes, journals and publishes. `refused` if it was not worth it.
+  Result<RecordId> add(std::unique_lock<std::mutex>& lock, const NewRecord& record,
+                       CheckpointPutReport& report, bool optional);
+  Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
+  Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
+                       RecordId keep);
+  Result<std::uint64_t> expire_locked();
+  Status sync_segments(std::unique_lock<std::mutex>& lock);
+  Status flush(bool closing);
+
+  // --- store_read.cc --- REQUIRES: mutex, except where said
+  checkpoint::Chain walk(std::uint16_t number, TokenView tokens) const;
+  void use(const std::vector<RecordId>& records);  // counts a hit of each
+  bool is_protected(RecordId id) const;
+  struct Located {
+    RecordId id = checkpoint::kNoRecord;
+    BlockRecord record;
+    Hash128 parent;
+    Hash128 name_space;
+  };
+  Located locate(RecordId id) const;
+  void hold(RecordId id);
+  void release(RecordId id);
+  // These three do I/O and take no lock but for the file table.
+  Result<checkpoint::RecordPrefix> read_prefix(const Located& at);
+  Status read_payload(const Located& at, const checkpoint::RecordPrefix& prefix,
+                      std::uint64_t offset, std::span<char> out);
+  Result<Buffer> read_tail(const Located& at, const checkpoint::RecordPrefix& prefix);
+  Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
+  Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
+  Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,
+                                     const TokenView* prompt_tokens,
+                                     const ByteView* prompt_text,
+                                     Buffer* payload);
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_CHECKPOINT_STORE_H_

@@ -1,0 +1,704 @@
+// Files, the index file and the journal of a checkpoint store. Format: docs/format/checkpoint.md.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/clock.h"
+#include "checkpoint/store.h"
+
+namespace tokvault {
+
+using namespace checkpoint;
+
+namespace {
+
+constexpr std::uint32_t kStoreMagic = 0xf17a9cd1;
+constexpr std::uint32_t kIndexMagic = 0xf17a9cd2;
+constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint64_t kFixedBytes = 16 << 10;  // the store file, the lock, the directory itself
+constexpr std::uint64_t kIndexHeaderBytes = 128;
+constexpr std::size_t kOpenFilesMax = 256;
+constexpr std::uint64_t kSmallTablesMax = std::uint64_t{1} << 32;
+
+std::string numbered(const std::string& directory, const char* kind, std::uint64_t n) {
+  char name[48];
+  std::snprintf(name, sizeof name, "/%s-%08llx", kind, static_cast<unsigned long long>(n));
+  return directory + name;
+}
+
+// The number in "KIND-xxxxxxxx"; 0 if the name is not of that kind.
+std::uint64_t number_of(std::string_view name, std::string_view kind) {
+  if (!name.starts_with(kind) || name.size() < kind.size() + 9 || name[kind.size()] != '-') return 0;
+  std::uint64_t n = 0;
+  for (const char c : name.substr(kind.size() + 1)) {
+    const auto digit = std::string_view("0123456789abcdef").find(c);
+    if (digit == std::string_view::npos || n >> 60 != 0) return 0;
+    n = n << 4 | digit;
+  }
+  return n;
+}
+
+Result<std::vector<std::string>> names_in(const std::string& directory) {
+  DIR* dir = ::opendir(directory.c_str());
+  if (dir == nullptr) return errno_error(errno, "open " + directory);
+  std::vector<std::string> names;
+  while (const dirent* item = ::readdir(dir)) names.emplace_back(item->d_name);
+  ::closedir(dir);
+  return names;
+}
+
+std::uint64_t text_key(std::uint64_t parent, std::uint32_t size, Hash128 text) {
+  const std::uint64_t fields[] = {parent, size, text.lo};
+  return checksum64(ByteView(reinterpret_cast<const char*>(fields), sizeof fields));
+}
+
+}  // namespace
+
+CheckpointStore::Impl::~Impl() {
+  stop_threads();
+  if (event_fd >= 0) ::close(event_fd);
+}
+
+std::string CheckpointStore::Impl::segment_path(std::uint32_t segment) const {
+  return numbered(directory, "log", segment);
+}
+
+Result<std::shared_ptr<DiskFile>> CheckpointStore::Impl::segment_file(std::uint32_t segment,
+                                                                      bool direct) {
+  auto& table = files[direct ? 1 : 0];
+  const auto it = table.find(segment);
+  if (it != table.end()) return it->second;
+  const int mode = options.read_only ? O_RDONLY : O_RDWR;
+  auto file = disk_open(segment_path(segment), mode | (direct ? O_DIRECT : 0));
+  if (!file && direct && file.error().os_code() == EINVAL) return segment_file(segment, false);
+  if (!file) return file;
+  if (table.size() >= kOpenFilesMax) table.erase(table.begin());
+  table[segment] = *file;
+  return file;
+}
+
+std::uint64_t CheckpointStore::Impl::index_estimate() const {
+  std::uint64_t bytes = kIndexHeaderBytes + std::uint64_t{index.limit()} * sizeof(BlockRecord) +
+                        index.slots().size() * sizeof(RecordId);
+  bytes += extras.size() * 40 + segments.size() * 20 + gone.size() * 9 + 64;
+  for (const NamespaceEntry& n : namespaces) bytes += n.encoded.size() + 8;
+  // Growth until the next look: the table doubles, a chunk of records is added.
+  return round_up(bytes + bytes / 8, kPage);
+}
+
+std::uint64_t CheckpointStore::Impl::disk_bytes() const {
+  return allocated + round_up(index_file_bytes, kPage) + round_up(journal_bytes, kPage) +
+         kFixedBytes;
+}
+
+// --- side tables ---
+
+void CheckpointStore::Impl::link_record(RecordId id) {
+  BlockRecord& r = index[id];
+  if (r.kind == Kind::tail) {
+    if (r.parent == kNoRecord) {
+      namespaces[r.name_space].has_tails = true;
+    } else {
+      index[r.parent].flags |= kHasTails;
+    }
+  }
+  if (r.kind == Kind::block || r.kind == Kind::tail) ++blocks;
+  if (r.kind == Kind::sidecar) sidecars.emplace(r.parent, id);
+  if (r.kind == Kind::state) ++states;
+  const auto extra = extras.find(id);
+  if (extra == extras.end()) return;
+  const Extra& e = extra->second;
+  if (r.kind == Kind::state) {
+    NamespaceEntry& n = namespaces[r.name_space];
+    if (e.state_tokens > 0) ++n.state_tokens[e.state_tokens];
+    if (e.text_bytes > 0) {
+      ++n.state_texts[e.text_bytes];
+      state_texts[e.text] = id;
+    }
+  } else if (e.text_bytes > 0) {
+    const std::uint64_t parent =
+        r.parent == kNoRecord ? std::uint64_t{1} << 32 | r.name_space : r.parent;
+    ++text_sizes[parent][e.text_bytes];
+    text_children[text_key(parent, e.text_bytes, e.text)] = id;
+  }
+}
+
+void CheckpointStore::Impl::unlink_record(RecordId id) {
+  const BlockRecord& r = index[id];
+  if (r.kind == Kind::block || r.kind == Kind::tail) --blocks;
+  if (r.kind == Kind::state) --states;
+  if (r.kind == Kind::sidecar) {
+    const auto range = sidecars.equal_range(r.parent);
+    for (auto it = range.first; it != range.second; ++it) {
+      if (it->second != id) continue;
+      sidecars.erase(it);
+      break;
+    }
+  }
+  const auto extra = extras.find(id);
+  if (extra == extras.end()) return;
+  const Extra& e = extra->second;
+  const auto drop = [](auto& sizes, auto size) {
+    const auto it = sizes.find(size);
+    if (it != sizes.end() && --it->second == 0) sizes.erase(it);
+  };
+  if (r.kind == Kind::state) {
+    NamespaceEntry& n = namespaces[r.name_space];
+    if (e.state_tokens > 0) drop(n.state_tokens, e.state_tokens);
+    if (e.text_bytes > 0) {
+      drop(n.state_texts, std::uint64_t{e.text_bytes});
+      const auto it = state_texts.find(e.text);
+      if (it != state_texts.end() && it->second == id) state_texts.erase(it);
+    }
+  } else if (e.text_bytes > 0) {
+    const std::uint64_t parent =
+        r.parent == kNoRecord ? std::uint64_t{1} << 32 | r.name_space : r.parent;
+    const auto sizes = text_sizes.find(parent);
+    if (sizes != text_sizes.end()) {
+      drop(sizes->second, e.text_bytes);
+      if (sizes->second.empty()) text_sizes.erase(sizes);
+    }
+    const auto it = text_children.find(text_key(parent, e.text_bytes, e.text));
+    if (it != text_children.end() && it->second == id) text_children.erase(it);
+  }
+  extras.erase(extra);
+}
+
+// --- the journal ---
+
+Status CheckpointStore::Impl::log(const JournalEvent& event) {
+  Buffer bytes;
+  append_event(bytes, event);
+  const ByteView parts[] = {bytes};
+  auto status = disk_write(*journal, journal_bytes, parts);
+  if (!status) {
+    // Half an event at the end would hide the ones behind it from the next start.
+    auto cut = disk_truncate(*journal, journal_bytes);
+    if (!cut) broken = std::string(cut.error().message());
+    return status;
+  }
+  journal_bytes += bytes.size();
+  dirty = true;
+  return {};
+}
+
+Status CheckpointStore::Impl::apply(const JournalEvent& e) {
+  const auto damaged = [](const char* what) {
+    return Error(Errc::corrupt, std::string("journal: ") + what);
+  };
+  switch (e.event) {
+    case Event::name_space: {
+      auto value = decode_namespace(e.encoded);
+      if (!value) return std::move(value).error();
+      if (e.number != namespaces.size()) return damaged("a namespace out of order");
+      const Hash128 hash = namespace_hash(e.encoded);
+      namespace_numbers[hash] = e.number;
+      namespaces.push_back({std::move(*value), e.encoded, hash, false, {}, {}});
+      return {};
+    }
+    case Event::add: {
+      if (e.record.name_space >= namespaces.size()) return damaged("an unknown namespace");
+      RecordId parent = kNoRecord;
+      if (e.has_parent) {
+        parent = index.find(e.parent);
+        if (parent == kNoRecord) return damaged("an unknown parent");
+      }
+      RecordId id = index.find(e.key);
+      if (id != kNoRecord) {
+        const BlockRecord& old = index[id];
+        if ((old.flags & kBad) == 0) segments[old.segment].live -= old.bytes();
+      } else {
+        id = index.insert(e.key, parent, e.record.kind);
+        BlockRecord& r = index[id];
+        r.name_space = e.record.name_space;
+        r.tokens = e.record.tokens;
+        r.depth = e.record.depth;
+        r.last_use = clock;
+        if (!e.extra.empty()) extras[id] = e.extra;
+        link_record(id);
+      }
+      BlockRecord& r = index[id];
+      r.segment = e.record.segment;
+      r.offset_units = e.record.offset_units;
+      r.units = e.record.units;
+      r.flags &= static_cast<std::uint8_t>(~kBad);
+      Segment& segment = segments[r.segment];
+      segment.live += r.bytes();
+      segment.size = std::max(segment.size, r.offset() + r.bytes());
+      return {};
+    }
+    case Event::remove: {
+      const RecordId id = index.find(e.key);
+      if (id == kNoRecord) return damaged("a removal of nothing");
+      BlockRecord& r = index[id];
+      if ((r.flags & kBad) == 0) segments[r.segment].live -= r.bytes();
+      note_gone(e.key, e.reason);
+      if (r.children() > 0) {
+        r.flags |= kBad;
+        r.units = 0;
+      } else {
+        unlink_record(id);
+        index.erase(id);
+      }
+      return {};
+    }
+    case Event::rotate:
+      return {};
+  }
+  return damaged("an unknown event");
+}
+
+Status CheckpointStore::Impl::follow_journal(bool& rotated) {
+  rotated = false;
+  if (!journal) return {};
+  TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
+  if (size <= journal_bytes) return {};
+  Buffer bytes(size - journal_bytes, '\0');
+  TOKVAULT_TRY(journal->file.pread(journal_bytes, bytes.size(), bytes.data()));
+  ByteView left = bytes;
+  while (!left.empty()) {
+    ByteView rest = left;
+    const auto event = take_event(rest);
+    // A torn end is not there: a reader comes back for it, a writer cuts it off.
+    if (!event || !apply(*event)) break;
+    journal_bytes += left.size() - rest.size();
+    left = rest;
+    if (event->event == Event::rotate) {
+      rotated = true;
+      break;
+    }
+  }
+  return {};
+}
+
+// --- the index file ---
+
+Status CheckpointStore::Impl::rotate() {
+  Buffer small;  // everything but records and slots
+  append_le<std::uint32_t>(small, static_cast<std::uint32_t>(namespaces.size()));
+  for (const NamespaceEntry& n : namespaces) append_sized(small, n.encoded);
+  append_le<std::uint32_t>(small, static_cast<std::uint32_t>(segments.size()));
+  for (const auto& [number, s] : segments) {
+    append_le(small, number);
+    append_le(small, s.size);
+    append_le(small, s.live);
+  }
+  append_le<std::uint32_t>(small, static_cast<std::uint32_t>(extras.size()));
+  for (const auto& [id, e] : extras) {
+    append_le(small, id);
+    append_le(small, e.expires_ms);
+    append_le(small, e.state_tokens);
+    append_le(small, e.text_bytes);
+    append_le(small, e.text.lo);
+    append_le(small, e.text.hi);
+  }
+  append_le<std::uint32_t>(small, static_cast<std::uint32_t>(gone_order.size()));
+  for (const std::uint64_t key : gone_order) {
+    append_le(small, key);
+    append_le(small, static_cast<std::uint8_t>(gone[key]));
+  }
+  const auto record_part = [this](std::uint32_t chunk) {
+    const std::uint64_t first = std::uint64_t{chunk} << BlockIndex::kChunkBits;
+    const std::uint64_t count =
+        std::min<std::uint64_t>(index.limit() - first, 1u << BlockIndex::kChunkBits);
+    return ByteView(reinterpret_cast<const char*>(std::as_const(index).chunk(chunk)),
+                    count * sizeof(BlockRecord));
+  };
+  const std::uint32_t chunks = (index.limit() + (1u << BlockIndex::kChunkBits) - 1) >>
+                               BlockIndex::kChunkBits;
+  const ByteView slots(reinterpret_cast<const char*>(index.slots().data()),
+                       index.slots().size() * sizeof(RecordId));
+  Buffer sums;
+  append_le(sums, checksum64(small));
+  for (std::uint32_t i = 0; i < chunks; ++i) append_le(sums, checksum64(record_part(i)));
+  append_le(sums, checksum64(slots));
+
+  Buffer header;
+  append_le(header, kIndexMagic);
+  append_le(header, kFormatVersion);
+  append_le<std::uint64_t>(header, 0);  // checksum of the rest of the header and of the sums
+  append_le<std::uint64_t>(header, generation + 1);
+  append_le(header, block_tokens);
+  append_le(header, clock);
+  append_le<std::uint64_t>(header, small.size());
+  append_le(header, index.limit());
+  append_le(header, index.size());
+  append_le(header, index.free_head());
+  append_le(header, next_segment);
+  append_le<std::uint64_t>(header, index.slots().size());
+  header.resize(kIndexHeaderBytes, '\0');
+  header += sums;
+  store_le(checksum64(ByteView(header).substr(16)), header.data() + 8);
+
+  const std::string path = numbered(directory, "index", generation + 1);
+  const std::string temporary = path + ".tmp";
+  std::uint64_t at = 0;
+  std::shared_ptr<DiskFile> new_journal;
+  const auto write = [&]() -> Status {
+    TOKVAULT_ASSIGN(const auto file, disk_open(temporary, O_RDWR | O_CREAT | O_TRUNC));
+    const auto part = [&](ByteView bytes) -> Status {
+      const ByteView parts[] = {bytes};
+      TOKVAULT_TRY(disk_write(*file, at, parts));
+      at += bytes.size();
+      return {};
+    };
+    TOKVAULT_TRY(part(header));
+    TOKVAULT_TRY(part(small));
+    for (std::uint32_t i = 0; i < chunks; ++i) TOKVAULT_TRY(part(record_part(i)));
+    TOKVAULT_TRY(part(slots));
+    TOKVAULT_TRY(disk_sync(*file));
+    // The journal that goes with the new index exists before the index has its name.
+    TOKVAULT_ASSIGN(new_journal, disk_open(numbered(directory, "journal", generation + 1),
+                                           O_RDWR | O_CREAT | O_TRUNC));
+    TOKVAULT_TRY(disk_rename(temporary, path));
+    return sync_folder(directory);
+  };
+  auto status = write();
+  if (!status) {
+    static_cast<void>(::unlink(temporary.c_str()));
+    if (::access(path.c_str(), F_OK) == 0) {
+      broken = "the new index file could not be made durable";
+    } else {
+      static_cast<void>(::unlink(numbered(directory, "journal", generation + 1).c_str()));
+    }
+    return status;
+  }
+  JournalEvent end;
+  end.event = Event::rotate;
+  end.generation = generation + 1;
+  auto told = log(end);  // readers that follow the old journal go to the new one
+  journal = std::move(new_journal);
+  const std::uint64_t old = generation++;
+  journal_bytes = 0;
+  index_file_bytes = at;
+  dirty = false;
+  broken.clear();
+  static_cast<void>(told.has_value());
+  // What cannot be removed now is swept at the next start.
+  static_cast<void>(disk_unlink(numbered(directory, "index", old)).has_value());
+  static_cast<void>(disk_unlink(numbered(directory, "journal", old)).has_value());
+  return {};
+}
+
+Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
+  const auto damaged = [](const char* what) {
+    return Error(Errc::corrupt, std::string("index file: ") + what);
+  };
+  TOKVAULT_ASSIGN(const auto file,
+                  disk_open(numbered(directory, "index", from_generation), O_RDONLY));
+  TOKVAULT_ASSIGN(const std::uint64_t file_bytes, file->file.size());
+  char head[kIndexHeaderBytes];
+  TOKVAULT_TRY(file->file.pread(0, sizeof head, head));
+  ByteReader r(ByteView(head, sizeof head));
+  if (r.le<std::uint32_t>() != kIndexMagic) return damaged("wrong magic");
+  if (r.le<std::uint32_t>() != kFormatVersion) {
+    return Error(Errc::unsupported, "the index file is of a newer version");
+  }
+  const auto header_sum = r.le<std::uint64_t>();
+  const auto number = r.le<std::uint64_t>();
+  const auto tokens = r.le<std::uint32_t>();
+  const auto new_clock = r.le<std::uint32_t>();
+  const auto small_bytes = r.le<std::uint64_t>();
+  const auto limit = r.le<std::uint32_t>();
+  const auto size = r.le<std::uint32_t>();
+  const auto free_head = r.le<RecordId>();
+  const auto first_segment = r.le<std::uint32_t>();
+  const auto slot_count = r.le<std::uint64_t>();
+  const std::uint32_t chunks =
+      static_cast<std::uint32_t>((std::uint64_t{limit} + (1u << BlockIndex::kChunkBits) - 1) >>
+                                 BlockIndex::kChunkBits);
+  const std::uint64_t sums_bytes = (std::uint64_t{chunks} + 2) * 8;
+  // Sizes are checked against the file before anything is allocated.
+  if (small_bytes > kSmallTablesMax || slot_count > std::uint64_t{1} << 33 ||
+      kIndexHeaderBytes + sums_bytes + small_bytes + std::uint64_t{limit} * sizeof(BlockRecord) +
+              slot_count * sizeof(RecordId) !=
+          file_bytes ||
+      (slot_count & (slot_count - 1)) != 0 || size > limit || (size > 0 && slot_count <= size)) {
+    return damaged("the sizes do not fit the file");
+  }
+  Buffer sums(sums_bytes, '\0');
+  TOKVAULT_TRY(file->file.pread(kIndexHeaderBytes, sums_bytes, sums.data()));
+  Buffer checked(head + 16, sizeof head - 16);
+  checked += sums;
+  if (checksum64(checked) != header_sum || number != from_generation || tokens != block_tokens) {
+    return damaged("the header is wrong");
+  }
+  const auto sum_of = [&](std::uint64_t i) { return load_le<std::uint64_t>(sums.data() + i * 8); };
+  std::uint64_t at = kIndexHeaderBytes + sums_bytes;
+  Buffer small(small_bytes, '\0');
+  TOKVAULT_TRY(file->file.pread(at, small_bytes, small.data()));
+  if (checksum64(small) != sum_of(0)) return damaged("the small tables are wrong");
+  at += small_bytes;
+  index.prepare(limit, slot_count, size, free_head);
+  for (std::uint32_t i = 0; i < chunks; ++i) {
+    const std::uint64_t first = std::uint64_t{i} << BlockIndex::kChunkBits;
+    const std::uint64_t bytes =
+        std::min<std::uint64_t>(limit - first, 1u << BlockIndex::kChunkBits) * sizeof(BlockRecord);
+    char* out = reinterpret_cast<char*>(index.chunk(i));
+    TOKVAULT_TRY(file->file.pread(at, bytes, out));
+    if (checksum64(ByteView(out, bytes)) != sum_of(1 + i)) return damaged("records are wrong");
+    at += bytes;
+  }
+  char* slots = reinterpret_cast<char*>(index.slots().data());
+  TOKVAULT_TRY(file->file.pread(at, slot_count * sizeof(RecordId), slots));
+  if (checksum64(ByteView(slots, slot_count * sizeof(RecordId))) != sum_of(1 + chunks)) {
+    return damaged("the table is wrong");
+  }
+  clock = new_clock;
+  next_segment = first_segment;
+
+  ByteReader t(small);
+  const auto namespace_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < namespace_count && t.ok(); ++i) {
+    JournalEvent e;
+    e.event = Event::name_space;
+    e.number = static_cast<std::uint16_t>(i);
+    e.encoded = Buffer(t.sized());
+    TOKVAULT_TRY(apply(e));
+  }
+  const auto segment_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < segment_count && t.ok(); ++i) {
+    const auto n = t.le<std::uint32_t>();
+    Segment s;
+    s.size = t.le<std::uint64_t>();
+    s.live = t.le<std::uint64_t>();
+    segments[n] = s;
+  }
+  const auto extra_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < extra_count && t.ok(); ++i) {
+    const auto id = t.le<RecordId>();
+    Extra e;
+    e.expires_ms = t.le<std::uint64_t>();
+    e.state_tokens = t.le<std::uint64_t>();
+    e.text_bytes = t.le<std::uint32_t>();
+    e.text.lo = t.le<std::uint64_t>();
+    e.text.hi = t.le<std::uint64_t>();
+    if (id >= limit) return damaged("an extra of no record");
+    extras[id] = e;
+  }
+  const auto gone_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < gone_count && t.ok(); ++i) {
+    const auto key = t.le<std::uint64_t>();
+    gone[key] = static_cast<Gone>(t.le<std::uint8_t>());
+    gone_order.push_back(key);
+  }
+  if (!t.ok() || !t.at_end()) return damaged("the small tables are cut short");
+  // Only records with something beside them need their side tables linked.
+  for (RecordId id = 0; id < limit; ++id) {
+    const BlockRecord& record = std::as_const(index)[id];
+    if (record.kind == Kind::free) continue;
+    if (record.kind == Kind::block && (record.flags & kHasText) == 0) {
+      ++blocks;
+      continue;
+    }
+    if (record.name_space >= namespaces.size()) return damaged("a record of no namespace");
+    link_record(id);
+  }
+  generation = from_generation;
+  index_file_bytes = file_bytes;
+  return {};
+}
+
+void CheckpointStore::Impl::reset() {
+  index = BlockIndex();
+  namespaces.clear();
+  namespace_numbers.clear();
+  extras.clear();
+  sidecars.clear();
+  text_sizes.clear();
+  text_children.clear();
+  state_texts.clear();
+  gone.clear();
+  gone_order.clear();
+  segments.clear();
+  files[0].clear();
+  files[1].clear();
+  blocks = states = 0;
+  journal_bytes = index_file_bytes = 0;
+  generation = 0;
+  journal.reset();
+}
+
+Status CheckpointStore::Impl::load() {
+  // The newest index that is whole, then its journal. Without either the store starts empty.
+  for (int attempt = 0;; ++attempt) {
+    TOKVAULT_ASSIGN(const auto names, names_in(directory));
+    std::vector<std::uint64_t> generations;
+    for (const std::string& name : names) {
+      if (const std::uint64_t n = number_of(name, "index"); n > 0) generations.push_back(n);
+    }
+    std::sort(generations.rbegin(), generations.rend());
+    reset();
+    bool loaded = generations.empty();
+    for (const std::uint64_t n : generations) {
+      auto status = load_index(n);
+      if (status) {
+        loaded = true;
+        break;
+      }
+      if (status.code() == Errc::unsupported) return status;
+      reset();
+    }
+    if (!loaded && options.read_only && attempt < 10) continue;  // the writer rotated meanwhile
+    auto opened = disk_open(numbered(directory, "journal", generation),
+                            options.read_only ? O_RDONLY : O_RDWR);
+    if (opened) journal = *opened;
+    bool rotated = false;
+    TOKVAULT_TRY(follow_journal(rotated));
+    if (rotated && options.read_only && attempt < 10) continue;
+    break;
+  }
+  if (options.read_only) return {};
+  PolicyOptions p;
+  p.block_tokens = block_tokens;
+  p.attention_tokens = options.attention_tokens;
+  policy = make_policy(options.eviction, index, p);
+  policy->load();
+  return {};
+}
+
+Status CheckpointStore::Impl::refresh() {
+  if (!options.read_only) return {};
+  bool rotated = false;
+  const std::uint64_t before = journal_bytes;
+  auto status = follow_journal(rotated);
+  if (!journal || rotated || !status) return load();
+  if (journal_bytes != before) {
+    files[0].clear();
+    files[1].clear();
+  }
+  return {};
+}
+
+Status CheckpointStore::Impl::sweep() {
+  TOKVAULT_ASSIGN(const auto names, names_in(directory));
+  allocated = 0;
+  for (const std::string& name : names) {
+    const std::string path = directory + "/" + name;
+    const std::uint64_t log_number = number_of(name, "log");
+    if (log_number > 0) {
+      next_segment = std::max(next_segment, static_cast<std::uint32_t>(log_number) + 1);
+      const auto it = segments.find(static_cast<std::uint32_t>(log_number));
+      if (it == segments.end() || it->second.live == 0) {
+        TOKVAULT_TRY(disk_unlink(path));
+        if (it != segments.end()) segments.erase(it);
+      }
+      continue;
+    }
+    const bool stale = (name.starts_with("index-") && number_of(name, "index") != generation) ||
+                       (name.starts_with("journal-") && name != "journal-00000000" &&
+                        number_of(name, "journal") != generation);
+    const bool zero = name == "journal-00000000" && generation != 0;
+    if (stale || zero || name.ends_with(".tmp")) TOKVAULT_TRY(disk_unlink(path));
+  }
+  for (auto it = segments.begin(); it != segments.end();) {
+    auto file = segment_file(it->first, false);
+    if (!file) {  // the file is lost: its records are misses, found when they are read
+      ++it;
+      continue;
+    }
+    TOKVAULT_ASSIGN(const std::uint64_t size, (*file)->file.size());
+    if (size > it->second.size) TOKVAULT_TRY(disk_truncate(**file, it->second.size));
+    TOKVAULT_ASSIGN(it->second.allocated, disk_allocated(**file));
+    allocated += it->second.allocated;
+    ++it;
+  }
+  if (!segments.empty() && segments.rbegin()->second.size < segment_bytes) {
+    active = segments.rbegin()->first;
+  }
+  return {};
+}
+
+Status CheckpointStore::Impl::open_files() {
+  if (options.budget_bytes < std::uint64_t{1} << 20) {
+    return Error(Errc::invalid, "checkpoint: the budget is below 1 MiB");
+  }
+  if (options.block_tokens != 0 && (options.block_tokens < 16 || options.block_tokens > 4096)) {
+    return Error(Errc::invalid, "checkpoint: block_tokens is not within 16 to 4096");
+  }
+  if (!(options.attention_tokens > 0)) {
+    return Error(Errc::invalid, "checkpoint: attention_tokens is not above 0");
+  }
+  segment_bytes = options.segment_bytes != 0
+                      ? options.segment_bytes
+                      : std::clamp<std::uint64_t>(options.budget_bytes / 8, 1 << 20, 256 << 20);
+  reader = std::make_unique<BlockReader>(options.io != CheckpointIo::pread);
+  if (options.io == CheckpointIo::uring && !reader->has_uring()) {
+    return Error(Errc::unsupported, "checkpoint: the kernel offers no io_uring");
+  }
+  if (!options.read_only) {
+    if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+      return errno_error(errno, "create " + directory);
+    }
+    TOKVAULT_ASSIGN(lock_file, File::open(directory + "/lock", O_RDWR | O_CREAT, 0600));
+    if (::flock(lock_file.fd(), LOCK_EX | LOCK_NB) != 0) {
+      char holder[32] = {};
+      static_cast<void>(::pread(lock_file.fd(), holder, sizeof holder - 1, 0) < 0);
+      return Error(Errc::busy, "checkpoint store " + directory + " is being written by process " +
+                                   std::string(holder));
+    }
+    const std::string pid = std::to_string(::getpid());
+    TOKVAULT_TRY(lock_file.truncate(0));
+    TOKVAULT_TRY(lock_file.pwrite(0, pid));
+  }
+  // The store file: which format, and the block size that all hashes rest on.
+  const std::string path = directory + "/store";
+  auto store = read_file(path, 4096);
+  if (!store && store.code() == Errc::not_found && !options.read_only) {
+    block_tokens = options.block_tokens == 0 ? 256 : options.block_tokens;
+    Buffer bytes;
+    append_le(bytes, kStoreMagic);
+    append_le(bytes, kFormatVersion);
+    append_le(bytes, block_tokens);
+    append_le<std::uint32_t>(bytes, 0);
+    append_le(bytes, checksum64(bytes));
+    TOKVAULT_ASSIGN(const auto file, disk_open(path + ".tmp", O_RDWR | O_CREAT | O_TRUNC));
+    const ByteView parts[] = {bytes};
+    TOKVAULT_TRY(disk_write(*file, 0, parts));
+    TOKVAULT_TRY(disk_sync(*file));
+    TOKVAULT_TRY(disk_rename(path + ".tmp", path));
+    TOKVAULT_TRY(sync_folder(directory));
+  } else if (!store) {
+    return std::move(store).error();
+  } else {
+    ByteReader r(*store);
+    const auto magic = r.le<std::uint32_t>();
+    const auto version = r.le<std::uint32_t>();
+    block_tokens = r.le<std::uint32_t>();
+    static_cast<void>(r.le<std::uint32_t>());
+    const auto sum = r.le<std::uint64_t>();
+    if (!r.ok() || magic != kStoreMagic || sum != checksum64(ByteView(*store).substr(0, 16))) {
+      return Error(Errc::corrupt, path + " is no checkpoint store");
+    }
+    if (version != kFormatVersion) {
+      return Error(Errc::unsupported, path + " is of format " + std::to_string(version));
+    }
+    if (block_tokens < 16 || block_tokens > 4096) {
+      return Error(Errc::corrupt, path + " has a wrong block size");
+    }
+    if (options.block_tokens != 0 && options.block_tokens != block_tokens) {
+      return Error(Errc::invalid, "checkpoint: the store has blocks of " +
+                                      std::to_string(block_tokens) + " tokens");
+    }
+  }
+  TOKVAULT_TRY(load());
+  if (options.read_only) return {};
+  TOKVAULT_TRY(sweep());
+  if (!journal) {
+    TOKVAULT_ASSIGN(journal, disk_open(numbered(directory, "journal", generation),
+                                       O_RDWR | O_CREAT));
+  }
+  TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
+  if (size > journal_bytes) TOKVAULT_TRY(disk_truncate(*journal, journal_bytes));
+  return {};
+}
+
+}  // namespace tokvault

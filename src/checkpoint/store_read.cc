@@ -1,0 +1,349 @@
+// Matching and reading.
+//
+// A block is read in one go where its shape can be told from the caller's buffer: the prefix (ids and
+// checksums) to a scratch buffer and the payload to where the caller wants it. Ids and checksums are
+// then compared; a read that fails any of it is zeroed. Everything else takes the slow path: prefix
+// first, then the chunks that the range touches.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "checkpoint/store.h"
+
+namespace tokvault {
+
+using namespace checkpoint;
+
+Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const {
+  Chain chain;
+  Hash128 hash = namespaces[number].hash;
+  RecordId parent = kNoRecord;
+  while (tokens.size() - chain.tokens >= block_tokens) {
+    chain.next = block_hash(hash, tokens.subspan(chain.tokens, block_tokens));
+    const RecordId id = index.find(chain.next);
+    if (id == kNoRecord || (index[id].flags & kBad) != 0) break;
+    hash = chain.next;
+    parent = id;
+    chain.records.push_back(id);
+    chain.tokens += block_tokens;
+  }
+  const TokenView rest =
+      tokens.subspan(chain.tokens, std::min<std::size_t>(block_tokens - 1,
+                                                         tokens.size() - chain.tokens));
+  const bool any = parent == kNoRecord ? namespaces[number].has_tails
+                                       : (index[parent].flags & kHasTails) != 0;
+  if (any) {
+    for (std::size_t size = rest.size(); size > 0; --size) {
+      const Hash128 key = block_hash(hash, rest.first(size));
+      const RecordId id = index.find(key);
+      if (id == kNoRecord || (index[id].flags & kBad) != 0) continue;
+      chain.records.push_back(id);
+      chain.tokens += size;
+      chain.tail_tokens = static_cast<std::uint32_t>(size);
+      break;
+    }
+  }
+  if (chain.tokens < tokens.size() && chain.tail_tokens == 0 && rest.size() < block_tokens - 1u) {
+    chain.next = block_hash(hash, rest);
+  }
+  return chain;
+}
+
+void CheckpointStore::Impl::use(const std::vector<RecordId>& records) {
+  if (!policy) return;
+  policy->begin(++clock);
+  for (const RecordId id : records) {
+    BlockRecord& r = index[id];
+    r.last_use = clock;
+    r.set_hits(r.hits() + 1);
+    policy->touched(id);
+  }
+  policy->end(records);
+  dirty = true;
+}
+
+bool CheckpointStore::Impl::is_protected(RecordId id) const {
+  return (!pins.empty() && pins.contains(id)) || (!reading.empty() && reading.contains(id));
+}
+
+void CheckpointStore::Impl::hold(RecordId id) { ++reading[id]; }
+void CheckpointStore::Impl::release(RecordId id) {
+  const auto it = reading.find(id);
+  if (it != reading.end() && --it->second == 0) reading.erase(it);
+}
+
+CheckpointStore::Impl::Located CheckpointStore::Impl::locate(RecordId id) const {
+  Located at;
+  at.id = id;
+  at.record = index[id];
+  at.name_space = namespaces[at.record.name_space].hash;
+  at.parent = at.record.parent == kNoRecord ? at.name_space : index[at.record.parent].key();
+  return at;
+}
+
+Result<std::shared_ptr<DiskFile>> CheckpointStore::Impl::file_of(std::uint32_t segment,
+                                                                 bool direct) {
+  const std::lock_guard lock(mutex);
+  return segment_file(segment, direct);
+}
+
+Result<RecordPrefix> CheckpointStore::Impl::read_prefix(const Located& at) {
+  TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
+  const std::uint64_t bytes = at.record.bytes();
+  if (bytes < kRecordHeaderBytes) return Error(Errc::corrupt, "a record without bytes");
+  Buffer head(std::min<std::uint64_t>(kPage, bytes), '\0');
+  TOKVAULT_TRY(file->file.pread(at.record.offset(), head.size(), head.data()));
+  const auto header = peek_header(head);
+  if (!header || header->record_bytes() != bytes) {
+    return Error(Errc::corrupt, "no record of this size stands here");
+  }
+  const std::uint64_t prefix_bytes = header->prefix_bytes();
+  if (prefix_bytes > head.size()) {
+    const std::size_t have = head.size();
+    head.resize(prefix_bytes);
+    TOKVAULT_TRY(file->file.pread(at.record.offset() + have, prefix_bytes - have,
+                                  head.data() + have));
+  }
+  TOKVAULT_ASSIGN(RecordPrefix prefix, decode_prefix(head));
+  const RecordHeader& h = prefix.header;
+  if (h.key != at.record.key() || h.parent != at.parent || h.name_space != at.name_space ||
+      h.kind != at.record.kind) {
+    return Error(Errc::corrupt, "another record stands here");
+  }
+  return prefix;
+}
+
+Status CheckpointStore::Impl::read_payload(const Located& at, const RecordPrefix& prefix,
+                                           std::uint64_t offset, std::span<char> out) {
+  if (out.empty()) return {};
+  TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
+  const RecordHeader& h = prefix.header;
+  const std::uint64_t start = at.record.offset() + h.prefix_bytes();
+  Buffer partial;
+  while (!out.empty()) {
+    const std::uint64_t chunk = offset / kChunkBytes;
+    const std::uint64_t chunk_start = chunk * kChunkBytes;
+    const std::uint64_t chunk_bytes = std::min(kChunkBytes, h.payload_bytes - chunk_start);
+    const std::uint64_t skip = offset - chunk_start;
+    const std::uint64_t wanted = std::min<std::uint64_t>(out.size(), chunk_bytes - skip);
+    char* place = out.data();
+    if (wanted != chunk_bytes) {
+      partial.resize(chunk_bytes);
+      place = partial.data();
+    }
+    TOKVAULT_TRY(file->file.pread(start + chunk_start, chunk_bytes, place));
+    if (!chunk_matches(prefix, chunk, ByteView(place, chunk_bytes))) {
+      return Error(Errc::corrupt, "the checksum of a chunk is wrong");
+    }
+    if (wanted != chunk_bytes) std::memcpy(out.data(), partial.data() + skip, wanted);
+    out = out.subspan(wanted);
+    offset += wanted;
+  }
+  return {};
+}
+
+Result<Buffer> CheckpointStore::Impl::read_tail(const Located& at, const RecordPrefix& prefix) {
+  const RecordHeader& h = prefix.header;
+  const std::uint64_t bytes = std::uint64_t{h.text_bytes} + h.meta_bytes;
+  if (h.record_bytes() != at.record.bytes()) return Error(Errc::corrupt, "a record's size is wrong");
+  Buffer out(bytes, '\0');
+  TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
+  TOKVAULT_TRY(file->file.pread(at.record.offset() + h.prefix_bytes() + h.payload_bytes, bytes,
+                                out.data()));
+  if (checksum64(out) != h.tail_checksum) {
+    return Error(Errc::corrupt, "the checksum of a record's text is wrong");
+  }
+  return out;
+}
+
+Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView tokens,
+                                                 std::span<CheckpointRead> reads) {
+  struct Item {
+    Located at;
+    TokenView ids;
+    bool found = false;
+    bool done = false;
+    std::uint64_t scratch = 0;  // where its prefix goes
+    std::uint64_t prefix_bytes = 0;
+  };
+  std::vector<Item> items(reads.size());
+  std::vector<ReadOp> ops;
+  std::vector<std::size_t> op_items;
+  std::uint64_t scratch_bytes = 0;
+  for (CheckpointRead& r : reads) {
+    r.status = Errc::not_found;
+    r.bytes = r.payload_bytes = 0;
+  }
+  {
+    const std::lock_guard lock(mutex);
+    if (closed) return Error(Errc::invalid, "the checkpoint store is closed");
+    TOKVAULT_TRY(refresh());
+    auto number = namespace_number(n, false);
+    if (!number) return std::uint64_t{0};
+    Chain chain = walk(*number, tokens);
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < reads.size(); ++i) {
+      if (reads[i].block >= chain.records.size()) continue;
+      Item& item = items[i];
+      item.found = true;
+      item.at = locate(chain.records[reads[i].block]);
+      item.ids = tokens.subspan(std::size_t{reads[i].block} * block_tokens, item.at.record.tokens);
+      hold(item.at.id);
+      used = std::max<std::size_t>(used, reads[i].block + 1);
+      // Guess the shape from the caller's buffer; a wrong guess costs a second read.
+      RecordHeader guess;
+      guess.tokens = item.at.record.tokens;
+      guess.payload_bytes = reads[i].out.size();
+      guess.paged = reads[i].out.size() >= kPagedPayloadBytes || options.direct_io;
+      if (reads[i].offset != 0 || reads[i].out.empty() ||
+          guess.record_bytes() > item.at.record.bytes()) {
+        continue;
+      }
+      item.prefix_bytes = guess.prefix_bytes();
+      const bool aligned = guess.paged && item.at.record.offset() % kPage == 0 &&
+                           reinterpret_cast<std::uintptr_t>(reads[i].out.data()) % kPage == 0 &&
+                           reads[i].out.size() % 512 == 0;
+      auto file = segment_file(item.at.record.segment, options.direct_io && aligned);
+      if (!file) continue;
+      item.scratch = scratch_bytes;
+      scratch_bytes += round_up(item.prefix_bytes, kPage);
+      ReadOp op;
+      op.file = *file;
+      op.offset = item.at.record.offset();
+      op.parts[0] = {nullptr, item.prefix_bytes};
+      op.parts[1] = {reads[i].out.data(), reads[i].out.size()};
+      op.count = 2;
+      ops.push_back(std::move(op));
+      op_items.push_back(i);
+    }
+    chain.records.resize(used);
+    use(chain.records);
+  }
+  const AlignedBuffer scratch = aligned_buffer(scratch_bytes);
+  for (std::size_t k = 0; k < ops.size(); ++k) {
+    ops[k].parts[0].iov_base = scratch.get() + items[op_items[k]].scratch;
+  }
+  reader->read_all(ops, [&](std::size_t k) {
+    const std::size_t i = op_items[k];
+    Item& item = items[i];
+    CheckpointRead& r = reads[i];
+    if (!ops[k].ok) return;
+    auto prefix = decode_prefix(ByteView(scratch.get() + item.scratch, item.prefix_bytes));
+    if (!prefix) return;
+    const RecordHeader& h = prefix->header;
+    if (h.key != item.at.record.key() || h.parent != item.at.parent ||
+        h.name_space != item.at.name_space || h.payload_bytes != r.out.size() ||
+        h.prefix_bytes() != item.prefix_bytes ||
+        !std::equal(item.ids.begin(), item.ids.end(), prefix->tokens.begin(),
+                    prefix->tokens.end())) {
+      return;
+    }
+    for (std::uint64_t c = 0; c < h.chunks(); ++c) {
+      const ByteView chunk = ByteView(r.out.data(), r.out.size()).substr(c * kChunkBytes,
+                                                                        kChunkBytes);
+      if (!chunk_matches(*prefix, c, chunk)) return;
+    }
+    item.done = true;
+    r.status = Errc::ok;
+    r.bytes = r.payload_bytes = h.payload_bytes;
+  });
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    Item& item = items[i];
+    CheckpointRead& r = reads[i];
+    if (item.found && !item.done) {
+      auto prefix = read_prefix(item.at);
+      Status status;
+      if (!prefix) {
+        status = std::move(prefix).error();
+      } else if (!std::equal(item.ids.begin(), item.ids.end(), prefix->tokens.begin(),
+                             prefix->tokens.end())) {
+        status = Error(Errc::corrupt, "the stored token ids are others");
+      } else {
+        const std::uint64_t payload = prefix->header.payload_bytes;
+        r.payload_bytes = payload;
+        const std::uint64_t size =
+            r.offset >= payload ? 0 : std::min<std::uint64_t>(r.out.size(), payload - r.offset);
+        status = read_payload(item.at, *prefix, r.offset, r.out.first(size));
+        r.bytes = size;
+      }
+      r.status = status ? Errc::ok : Errc::corrupt;
+    }
+    if (r.status != Errc::ok) {
+      std::fill(r.out.begin(), r.out.end(), '\0');
+      r.bytes = 0;
+    }
+    bytes += r.bytes;
+  }
+  const std::lock_guard lock(mutex);
+  counters.bytes_read += bytes;
+  for (const Item& item : items) {
+    if (item.found) release(item.at.id);
+  }
+  std::uint64_t good = 0;
+  bool leading = true;
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    const CheckpointRead& r = reads[i];
+    const Item& item = items[i];
+    if (r.status == Errc::corrupt && item.found) {
+      const BlockRecord& now = index[item.at.id];
+      // Unless it moved or went meanwhile (a reader, whose writer evicted it): then it is a miss.
+      if (now.kind != Kind::free && now.key() == item.at.record.key() &&
+          now.segment == item.at.record.segment &&
+          now.offset_units == item.at.record.offset_units && !reading.contains(item.at.id)) {
+        static_cast<void>(quarantine(item.at.id).has_value());
+      }
+    }
+    leading = leading && r.block == i && r.status == Errc::ok && r.offset == 0 &&
+              r.bytes == r.payload_bytes;
+    if (leading) good += item.ids.size();
+  }
+  return good;
+}
+
+Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::mutex>& lock,
+                                                          RecordId id, const TokenView* prompt_tokens,
+                                                          const ByteView* prompt_text,
+                                                          Buffer* payload) {
+  const Located at = locate(id);
+  hold(id);
+  lock.unlock();
+  CheckpointState state;
+  const auto read = [&]() -> Status {
+    TOKVAULT_ASSIGN(RecordPrefix prefix, read_prefix(at));
+    TOKVAULT_ASSIGN(const Buffer tail, read_tail(at, prefix));
+    state.tokens = std::move(prefix.tokens);
+    state.text = tail.substr(0, prefix.header.text_bytes);
+    state.meta = tail.substr(prefix.header.text_bytes);
+    state.payload_bytes = prefix.header.payload_bytes;
+    // The hash found it; the bytes decide.
+    const bool same =
+        (prompt_text == nullptr || prompt_text->starts_with(state.text)) &&
+        (prompt_tokens == nullptr ||
+         token_bytes(*prompt_tokens).starts_with(token_bytes(state.tokens)));
+    if (!same) return Error(Errc::not_found, "another state has the same hash");
+    if (payload != nullptr) {
+      payload->resize(state.payload_bytes);
+      TOKVAULT_TRY(read_payload(at, prefix, 0, std::span<char>(payload->data(), payload->size())));
+    }
+    return {};
+  };
+  auto status = read();
+  lock.lock();
+  release(id);
+  if (!status) {
+    if (payload != nullptr) payload->clear();
+    const BlockRecord& now = index[id];
+    if (status.code() != Errc::not_found && now.kind != Kind::free &&
+        now.key() == at.record.key() && !reading.contains(id)) {
+      static_cast<void>(quarantine(id).has_value());
+    }
+    return std::move(status).error();
+  }
+  use({id});
+  return state;
+}
+
+}  // namespace tokvault

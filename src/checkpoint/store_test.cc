@@ -1,0 +1,524 @@
+// The store: what goes in comes out, in the budget, across restarts, beside damage.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "checkpoint/disk.h"
+#include "tokvault/checkpoint.h"
+
+namespace tokvault {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "tokvault-kv-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+std::uint64_t disk_use(const std::string& directory) {
+  std::uint64_t bytes = 4096;
+  for (const auto& item : fs::directory_iterator(directory)) {
+    struct stat st {};
+    if (::stat(item.path().c_str(), &st) == 0) {
+      bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
+std::vector<Token> prompt(std::uint32_t family, std::size_t size, std::uint32_t branch_at = ~0u,
+                          std::uint32_t branch = 0) {
+  std::vector<Token> tokens(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    tokens[i] = static_cast<Token>(family * 100003 + i * 7 + (i >= branch_at ? branch * 999331 : 0));
+  }
+  return tokens;
+}
+
+// A payload that tells which tokens it is of.
+Buffer payload_of(TokenView tokens, std::size_t first, std::size_t count, std::size_t bytes) {
+  std::uint64_t seed = 17;
+  for (std::size_t i = 0; i < first + count; ++i) seed = seed * 0x9e3779b97f4a7c15u + tokens[i];
+  std::mt19937_64 random(seed);
+  Buffer out(bytes, '\0');
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    const std::uint64_t word = random();
+    std::memcpy(out.data() + i, &word, std::min<std::size_t>(8, bytes - i));
+  }
+  return out;
+}
+
+struct Blocks {
+  std::vector<Buffer> payloads;
+  std::vector<Buffer> texts;
+  std::vector<CheckpointBlock> blocks;
+};
+
+Blocks blocks_of(const std::vector<Token>& tokens, std::uint32_t block_tokens, std::size_t bytes,
+                 bool text = false) {
+  Blocks b;
+  for (std::size_t at = 0; at < tokens.size(); at += block_tokens) {
+    const std::size_t count = std::min<std::size_t>(block_tokens, tokens.size() - at);
+    b.payloads.push_back(payload_of(tokens, at, count, bytes));
+    Buffer t;
+    for (std::size_t i = at; text && i < at + count; ++i) t += std::to_string(tokens[i]) + " ";
+    b.texts.push_back(t);
+  }
+  for (std::size_t i = 0; i < b.payloads.size(); ++i) {
+    b.blocks.push_back({b.payloads[i], b.texts[i]});
+  }
+  return b;
+}
+
+const Namespace kModel{.model = "toy", .dtype = "bf16"};
+
+std::unique_ptr<CheckpointStore> open_store(const std::string& path, CheckpointOptions o = {}) {
+  auto store = CheckpointStore::open(path, o);
+  EXPECT_TRUE(store) << (store ? "" : store.error().message());
+  return store ? std::move(*store) : nullptr;
+}
+
+CheckpointOptions small_options(std::uint64_t budget = 64 << 20) {
+  CheckpointOptions o;
+  o.budget_bytes = budget;
+  o.block_tokens = 16;
+  return o;
+}
+
+void put_all(CheckpointStore& store, const std::vector<Token>& tokens, std::size_t bytes,
+             bool text = false) {
+  const Blocks b = blocks_of(tokens, store.block_tokens(), bytes, text);
+  auto put = store.put(kModel, tokens, {.blocks = b.blocks});
+  ASSERT_TRUE(put) << put.error().message();
+}
+
+// Reads every matched block and compares it; returns the tokens that came back.
+std::uint64_t read_all(CheckpointStore& store, const std::vector<Token>& tokens,
+                       std::size_t bytes) {
+  const auto match = store.match(kModel, tokens);
+  EXPECT_TRUE(match);
+  std::vector<Buffer> outs(match->blocks, Buffer(bytes, 'x'));
+  std::vector<CheckpointRead> reads(match->blocks);
+  for (std::uint32_t i = 0; i < match->blocks; ++i) {
+    reads[i].block = i;
+    reads[i].out = outs[i];
+  }
+  const auto got = store.get(kModel, tokens, reads);
+  EXPECT_TRUE(got);
+  for (std::uint32_t i = 0; i < match->blocks; ++i) {
+    if (reads[i].status != Errc::ok) {
+      EXPECT_EQ(outs[i], Buffer(bytes, '\0'));
+      continue;
+    }
+    const std::size_t at = std::size_t{i} * store.block_tokens();
+    const std::size_t count = std::min<std::size_t>(store.block_tokens(), tokens.size() - at);
+    const bool tail = i + 1 == match->blocks && match->tail_tokens > 0;
+    EXPECT_EQ(outs[i], payload_of(tokens, at, tail ? match->tail_tokens : count, bytes));
+  }
+  return *got;
+}
+
+TEST(CheckpointStore, StoresEachBlockOnceAndFindsTheLongestPrefix) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const auto a = prompt(1, 100);       // six blocks and a tail of 4
+  const auto b = prompt(1, 120, 64, 5);  // shares four blocks
+  const Blocks pa = blocks_of(a, 16, 5000);
+  auto first = store->put(kModel, a, {.blocks = pa.blocks});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->blocks_written, 7u);
+  const Blocks pb = blocks_of(b, 16, 5000);
+  auto second = store->put(kModel, b, {.blocks = pb.blocks});
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->blocks_written, 4u);
+  EXPECT_EQ(second->blocks_known, 4u);
+  EXPECT_EQ(read_all(*store, a, 5000), 100u);
+  EXPECT_EQ(read_all(*store, b, 5000), 120u);
+  EXPECT_EQ(store->match(kModel, prompt(1, 90))->tokens, 80u);
+  EXPECT_EQ(store->match(kModel, prompt(2, 90))->tokens, 0u);
+  // Another namespace never sees them.
+  EXPECT_EQ(store->match({.model = "toy", .dtype = "fp16"}, a)->tokens, 0u);
+  EXPECT_EQ(store->explain({.model = "x"}, a)->reason, "other_namespace");
+}
+
+TEST(CheckpointStore, ReplacesAPartialLastBlock) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  for (const std::size_t size : {20u, 25u, 31u, 32u, 40u}) put_all(*store, prompt(3, size), 300);
+  const auto stats = store->stats();
+  EXPECT_EQ(stats.blocks, 3u);  // two full ones and the tail of 8
+  EXPECT_EQ(store->match(kModel, prompt(3, 47))->tokens, 40u);
+  EXPECT_EQ(read_all(*store, prompt(3, 40), 300), 40u);
+}
+
+TEST(CheckpointStore, RangesAndOddBuffers) {
+  const Folder folder;
+  for (const std::size_t bytes : {1u, 4095u, 262144u, 1000003u}) {
+    for (const bool direct : {false, true}) {
+      CheckpointOptions o = small_options();
+      o.direct_io = direct;
+      const auto store = open_store(folder / (std::to_string(bytes) + (direct ? "d" : "b")), o);
+      const auto tokens = prompt(4, 16);
+      put_all(*store, tokens, bytes);
+      const Buffer want = payload_of(tokens, 0, 16, bytes);
+      for (const auto& [offset, size] : std::vector<std::pair<std::size_t, std::size_t>>{
+               {0, bytes}, {0, bytes + 10}, {bytes / 2, bytes}, {bytes, 5}, {bytes / 3, 1}}) {
+        Buffer out(size, 'x');
+        CheckpointRead read{.block = 0, .offset = offset, .out = out};
+        ASSERT_TRUE(store->get(kModel, tokens, {&read, 1}));
+        EXPECT_EQ(read.status, Errc::ok);
+        EXPECT_EQ(read.payload_bytes, bytes);
+        EXPECT_EQ(out.substr(0, read.bytes), want.substr(std::min(offset, bytes), read.bytes));
+        EXPECT_EQ(read.bytes, std::min(size, bytes - std::min(offset, bytes)));
+      }
+      auto aligned = checkpoint::aligned_buffer(bytes);
+      CheckpointRead read{.block = 0, .out = {aligned.get(), bytes}};
+      ASSERT_TRUE(store->get(kModel, tokens, {&read, 1}));
+      EXPECT_EQ(read.status, Errc::ok);
+      EXPECT_EQ(ByteView(aligned.get(), bytes), want);
+    }
+  }
+}
+
+TEST(CheckpointStore, TextFindsTheExactTokens) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(5, 70);
+  put_all(*store, tokens, 100, true);
+  Buffer text;
+  for (const Token t : tokens) text += std::to_string(t) + " ";
+  const auto match = store->match_text(kModel, text + "and more");
+  ASSERT_TRUE(match);
+  EXPECT_EQ(match->bytes, text.size());
+  EXPECT_EQ(match->tokens, tokens);
+  EXPECT_EQ(store->match_text(kModel, text.substr(0, text.size() - 1))->tokens.size(), 64u);
+  EXPECT_EQ(store->match_text(kModel, "x" + text)->bytes, 0u);
+}
+
+TEST(CheckpointStore, SidecarsAndStates) {
+  const Folder folder;
+  auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(6, 40);
+  put_all(*store, tokens, 100);
+  EXPECT_EQ(store->put_sidecar(kModel, prompt(6, 33), "logits", "x").code(), Errc::not_found);
+  ASSERT_TRUE(store->put_sidecar(kModel, prompt(6, 32), "logits", "abc"));
+  ASSERT_TRUE(store->put_sidecar(kModel, prompt(6, 32), "logits", "abcd"));
+  EXPECT_EQ(*store->get_sidecar(kModel, prompt(6, 32), "logits"), "abcd");
+  EXPECT_EQ(store->get_sidecar(kModel, tokens, "logits").code(), Errc::not_found);
+  const auto why = store->explain(kModel, tokens, "logits");
+  EXPECT_TRUE(why->sidecar_missing);
+  EXPECT_EQ(why->sidecar_tokens, 32u);
+
+  for (const std::size_t size : {10u, 30u, 35u}) {
+    CheckpointState s{.tokens = prompt(6, size), .text = "text " + std::to_string(size),
+                      .meta = "m"};
+    ASSERT_TRUE(store->put_state(kModel, s, Buffer(size * 1000, 's')));
+  }
+  Buffer payload;
+  auto found = store->find_state(kModel, prompt(6, 34), &payload);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->tokens.size(), 30u);
+  EXPECT_EQ(payload, Buffer(30000, 's'));
+  EXPECT_EQ(store->find_state_text(kModel, "text 35 and so on", &payload)->tokens.size(), 35u);
+  EXPECT_EQ(store->find_state(kModel, prompt(7, 34), nullptr).code(), Errc::not_found);
+  store.reset();
+  store = open_store(folder / "s");
+  EXPECT_EQ(store->find_state(kModel, prompt(6, 34), nullptr)->tokens.size(), 30u);
+  EXPECT_EQ(*store->get_sidecar(kModel, prompt(6, 32), "logits"), "abcd");
+  EXPECT_EQ(store->stats().states, 3u);
+}
+
+TEST(CheckpointStore, BudgetHoldsUnderOverloadAndLeavesGoFirst) {
+  for (const Eviction eviction : {Eviction::value, Eviction::lru, Eviction::decayed_hits}) {
+    const Folder folder;
+    CheckpointOptions o = small_options(8 << 20);
+    o.eviction = eviction;
+    const auto store = open_store(folder / "s", o);
+    for (std::uint32_t i = 0; i < 150; ++i) {
+      const auto tokens = prompt(i % 40, 64 + i % 3 * 16);
+      const Blocks b = blocks_of(tokens, 16, i % 2 == 0 ? 30000 : 300000);
+      auto put = store->put(kModel, tokens, {.blocks = b.blocks});
+      ASSERT_TRUE(put) << put.error().message();
+      ASSERT_LE(disk_use(folder / "s"), o.budget_bytes) << i;
+      ASSERT_LE(store->stats().disk_bytes, o.budget_bytes);
+    }
+    const auto stats = store->stats();
+    EXPECT_GT(stats.evicted, 0u);
+    EXPECT_GT(stats.live_bytes, o.budget_bytes / 2);
+    // Whatever matches has all its blocks: nothing was taken from the middle of a chain.
+    std::uint64_t listed = 0;
+    std::map<std::string, std::string> parents;
+    ASSERT_TRUE(store->list([&](const CheckpointEntry& e) {
+      parents[e.key] = e.parent;
+      return ++listed > 0;
+    }));
+    for (const auto& [key, parent] : parents) {
+      EXPECT_TRUE(parent.empty() || parents.contains(parent));
+    }
+    EXPECT_EQ(store->check()->bad, 0u);
+  }
+}
+
+TEST(CheckpointStore, PinsKeepAndARecordThatCannotFitIsRefused) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options(2 << 20));
+  const auto pinned = prompt(1, 32);
+  put_all(*store, pinned, 100000);
+  EXPECT_EQ(*store->pin(kModel, pinned), 32u);
+  for (std::uint32_t i = 2; i < 30; ++i) {
+    const auto tokens = prompt(i, 32);
+    const Blocks b = blocks_of(tokens, 16, 100000);
+    static_cast<void>(store->put(kModel, tokens, {.blocks = b.blocks}).has_value());
+  }
+  EXPECT_EQ(read_all(*store, pinned, 100000), 32u);
+  EXPECT_EQ(store->remove(kModel, pinned).code(), Errc::busy);
+  ASSERT_TRUE(store->unpin(kModel, pinned));
+  EXPECT_EQ(*store->remove(kModel, pinned, 16), 1u);
+  EXPECT_EQ(store->match(kModel, pinned)->tokens, 16u);
+  EXPECT_EQ(store->explain(kModel, pinned)->reason, "removed");
+  const Buffer huge(3 << 20, 'h');
+  const auto tokens = prompt(99, 16);
+  const CheckpointBlock block{huge, {}};
+  EXPECT_EQ(store->put(kModel, tokens, {.blocks = {&block, 1}}).code(), Errc::exhausted);
+  EXPECT_EQ(store->explain(kModel, tokens)->reason, "no_room");
+}
+
+TEST(CheckpointStore, ExpiresAndRemoves) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(1, 48);
+  const Blocks b = blocks_of(tokens, 16, 100);
+  ASSERT_TRUE(store->put(kModel, tokens, {.blocks = b.blocks, .time_to_live_ms = 1}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(*store->expire(), 3u);
+  EXPECT_EQ(store->explain(kModel, tokens)->reason, "expired");
+  put_all(*store, tokens, 100);
+  put_all(*store, prompt(1, 48, 16, 9), 100);
+  EXPECT_EQ(*store->remove_namespace(kModel), 5u);
+  EXPECT_EQ(store->stats().blocks, 0u);
+}
+
+TEST(CheckpointStore, FirstBlockMustFollowWhatIsStored) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(1, 48);
+  const Blocks b = blocks_of(tokens, 16, 100);
+  const std::span<const CheckpointBlock> blocks(b.blocks);
+  EXPECT_EQ(store->put(kModel, tokens, {.first_block = 1, .blocks = blocks.subspan(1)}).code(),
+            Errc::not_found);
+  EXPECT_EQ(store->put(kModel, tokens, {.blocks = blocks.first(2)}).code(), Errc::invalid);
+  put_all(*store, prompt(1, 16), 100);
+  auto put = store->put(kModel, tokens, {.first_block = 1, .blocks = blocks.subspan(1)});
+  ASSERT_TRUE(put);
+  EXPECT_EQ(put->blocks_written, 2u);
+  EXPECT_EQ(read_all(*store, tokens, 100), 48u);
+}
+
+TEST(CheckpointStore, OneWriterManyReaders) {
+  const Folder folder;
+  const auto writer = open_store(folder / "s", small_options());
+  EXPECT_EQ(CheckpointStore::open(folder / "s", {}).code(), Errc::busy);
+  const auto reader = open_store(folder / "s", {.read_only = true});
+  EXPECT_EQ(reader->match(kModel, prompt(1, 64))->tokens, 0u);
+  put_all(*writer, prompt(1, 64), 1000);
+  EXPECT_EQ(read_all(*reader, prompt(1, 64), 1000), 64u);
+  const Blocks b = blocks_of(prompt(2, 16), 16, 10);
+  EXPECT_EQ(reader->put(kModel, prompt(2, 16), {.blocks = b.blocks}).code(), Errc::denied);
+  ASSERT_TRUE(writer->remove(kModel, prompt(1, 64), 32));
+  EXPECT_EQ(read_all(*reader, prompt(1, 64), 1000), 32u);
+  for (std::uint32_t i = 0; i < 20; ++i) put_all(*writer, prompt(i + 10, 64), 1000);
+  ASSERT_TRUE(writer->close());  // writes a new index: the reader follows
+  EXPECT_EQ(read_all(*reader, prompt(29, 64), 1000), 64u);
+}
+
+TEST(CheckpointStore, AsyncCompletesAndCancels) {
+  const Folder folder;
+  CheckpointOptions o = small_options();
+  o.threads = 1;
+  const auto store = open_store(folder / "s", o);
+  std::vector<std::vector<Token>> prompts;
+  std::vector<Blocks> blocks;
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    prompts.push_back(prompt(i, 64));
+    blocks.push_back(blocks_of(prompts.back(), 16, 200000));
+  }
+  std::map<std::uint64_t, bool> cancelled;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto id = store->submit_put(kModel, prompts[i], {.blocks = blocks[i].blocks});
+    ASSERT_TRUE(id);
+    cancelled[*id] = false;
+  }
+  cancelled.rbegin()->second = store->cancel(cancelled.rbegin()->first);
+  std::size_t taken = 0;
+  while (taken < prompts.size()) {
+    CheckpointCompletion c[8];
+    const std::size_t count = store->take_completions(c, 10000);
+    ASSERT_GT(count, 0u);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(c[i].status, cancelled.at(c[i].id) ? Errc::cancelled : Errc::ok);
+    }
+    taken += count;
+  }
+  EXPECT_EQ(read_all(*store, prompts[0], 200000), 64u);
+  EXPECT_FALSE(store->cancel(1));
+}
+
+TEST(CheckpointStore, ADamagedBlockIsAMissAndIsMended) {
+  const Folder folder;
+  const auto tokens = prompt(1, 64);
+  {
+    const auto store = open_store(folder / "s", small_options());
+    put_all(*store, tokens, 3000);
+  }
+  // Flips one byte inside the second block's record.
+  std::string log;
+  for (const auto& item : fs::directory_iterator(folder / "s")) {
+    if (item.path().filename().string().starts_with("log-")) log = item.path();
+  }
+  {
+    std::fstream file(log, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(5000);
+    const char c = static_cast<char>(file.get());
+    file.seekp(5000);
+    file.put(static_cast<char>(c ^ 1));
+  }
+  const auto store = open_store(folder / "s");
+  EXPECT_EQ(store->match(kModel, tokens)->tokens, 64u);
+  EXPECT_EQ(read_all(*store, tokens, 3000), 16u);
+  EXPECT_EQ(store->stats().quarantined, 1u);
+  EXPECT_EQ(store->match(kModel, tokens)->tokens, 16u);
+  EXPECT_EQ(store->explain(kModel, tokens)->reason, "quarantined");
+  put_all(*store, tokens, 3000);  // the hole is filled, and what stood behind it is found again
+  EXPECT_EQ(read_all(*store, tokens, 3000), 64u);
+}
+
+TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
+  const Folder folder;
+  checkpoint::set_fault_hook([](const char* call, const std::string&) {
+    return std::string_view(call) == "punch" ? EOPNOTSUPP : 0;
+  });
+  CheckpointOptions o = small_options(16 << 20);
+  const auto store = open_store(folder / "s", o);
+  for (std::uint32_t i = 0; i < 200; ++i) {
+    const auto tokens = prompt(i % 110, 64);
+    const Blocks b = blocks_of(tokens, 16, 60000);
+    ASSERT_TRUE(store->put(kModel, tokens, {.blocks = b.blocks}));
+    ASSERT_LE(disk_use(folder / "s"), o.budget_bytes);
+  }
+  EXPECT_FALSE(store->stats().hole_punching);
+  EXPECT_EQ(store->check()->bad, 0u);
+  EXPECT_GT(store->stats().live_bytes, o.budget_bytes / 4);
+  checkpoint::set_fault_hook(nullptr);
+}
+
+int fail_at = -1;
+int calls = 0;
+int fault_kind = 0;
+
+TEST(CheckpointStore, EveryWriteMayFail) {
+  // A short script, with each of its file operations failed in turn.
+  for (const int kind : {ENOSPC, EIO, checkpoint::kShortWrite}) {
+    fault_kind = kind;
+    for (fail_at = 0;; ++fail_at) {
+      const Folder folder;
+      calls = 0;
+      checkpoint::set_fault_hook([](const char* call, const std::string&) {
+        if (fault_kind == checkpoint::kShortWrite && std::string_view(call) != "write") return 0;
+        return calls++ == fail_at ? fault_kind : 0;
+      });
+      std::vector<std::vector<Token>> stored;
+      {
+        auto store = CheckpointStore::open(folder / "s", small_options(4 << 20));
+        if (store) {
+          for (std::uint32_t i = 0; i < 4; ++i) {
+            const auto tokens = prompt(i, 40);
+            const Blocks b = blocks_of(tokens, 16, 20000);
+            if ((*store)->put(kModel, tokens, {.blocks = b.blocks})) stored.push_back(tokens);
+            if (i == 2) static_cast<void>((*store)->flush().has_value());
+          }
+          static_cast<void>((*store)->evict(3 << 20).has_value());
+          const auto tokens = prompt(9, 40);
+          const Blocks b = blocks_of(tokens, 16, 20000);
+          static_cast<void>((*store)->put(kModel, tokens, {.blocks = b.blocks}).has_value());
+          for (const auto& t : stored) read_all(**store, t, 20000);
+        }
+      }
+      checkpoint::set_fault_hook(nullptr);
+      const auto again = open_store(folder / "s", small_options(4 << 20));
+      ASSERT_NE(again, nullptr);
+      for (const auto& t : stored) read_all(*again, t, 20000);
+      put_all(*again, prompt(50, 40), 20000);
+      EXPECT_EQ(read_all(*again, prompt(50, 40), 20000), 40u);
+      ASSERT_LE(disk_use(folder / "s"), 4u << 20);
+      if (calls <= fail_at) break;
+    }
+    EXPECT_GT(fail_at, 10);
+  }
+}
+
+TEST(CheckpointStore, RandomOperationsAgainstAModel) {
+  const char* given = std::getenv("TOKVAULT_SEED");
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20260101;
+  SCOPED_TRACE("TOKVAULT_SEED=" + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  const Folder folder;
+  auto store = open_store(folder / "s", small_options(256 << 20));
+  std::map<std::uint32_t, std::size_t> sizes;  // family -> longest stored
+  for (int step = 0; step < 1500; ++step) {
+    const auto family = static_cast<std::uint32_t>(random() % 12);
+    const std::size_t size = 1 + random() % 200;
+    switch (random() % 8) {
+      case 0:
+      case 1:
+      case 2:
+        put_all(*store, prompt(family, size), 700);
+        sizes[family] = std::max(sizes[family], size);
+        break;
+      case 3: {
+        const std::size_t from = size / 16 * 16;
+        ASSERT_TRUE(store->remove(kModel, prompt(family, 400), from));
+        sizes[family] = std::min(sizes[family], from);
+        break;
+      }
+      case 4:
+        if (random() % 20 == 0) {
+          store.reset();
+          store = open_store(folder / "s", small_options(256 << 20));
+        }
+        break;
+      default: {
+        const std::size_t have = sizes[family];
+        const auto tokens = prompt(family, size);
+        std::size_t want = std::min(have, size) / 16 * 16;
+        // The tail that ends the longest is there unless the prompt is shorter than it.
+        const std::uint64_t got = read_all(*store, tokens, 700);
+        EXPECT_GE(got, want);
+        EXPECT_LE(got, std::max(have, want));
+        if (size >= have) {
+          EXPECT_EQ(got, have);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(store->check()->bad, 0u);
+}
+
+}  // namespace
+}  // namespace tokvault

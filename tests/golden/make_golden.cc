@@ -1,0 +1,233 @@
+// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it, NAME.jsonl
+// with what must be read from it, for ever.
+//
+// The files under tests/golden/vN are released bytes: they are committed once, when version N of a
+// format is released, and never made again. This program stays as the record of how they came to be,
+// and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults are
+// random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
+// damages copies, and examples_test.py --update brings the documents' hex up to date.
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "golden.h"
+#include "tokvault/directory.h"
+#include "tokvault/interchange.h"
+
+namespace tokvault {
+namespace {
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "make_golden: %s\n", what.c_str());
+  std::exit(1);
+}
+
+template <class T>
+void must(const Result<T>& result) {
+  if (!result) die(std::string(result.error().message()));
+}
+
+Conversation parse(const std::string& line) {
+  JsonReader reader;
+  auto c = reader.conversation(line);
+  must(c);
+  return std::move(*c);
+}
+
+// A text of some hundred tokens, long enough to be referred to from other files.
+std::string long_text(const std::string& subject) {
+  std::string text;
+  for (int i = 1; i <= 12; ++i) {
+    text += "Paragraph " + std::to_string(i) + " of the notes on " + subject +
+            ": what was measured on day " + std::to_string(i * 7) +
+            ", by whom, and what it means for the harbour. ";
+  }
+  return text;
+}
+
+std::string chat(const std::string& id, std::int64_t created, const std::string& user,
+                 const std::string& reply) {
+  return "{\"id\":\"" + id + "\",\"model\":\"aster-large\",\"application\":\"golden\",\"created\":" +
+         std::to_string(created) + ",\"messages\":[{\"role\":\"user\",\"content\":\"" + user +
+         "\"},{\"role\":\"assistant\",\"content\":\"" + reply + "\"}]}";
+}
+
+// Everything that a conversation can hold, one kind a line.
+std::vector<std::string> every_shape() {
+  return {
+      chat("plain", 1760000000, "What is the depth of the harbour?", "Nine metres at low water."),
+      R"({"messages":[{"role":"user","content":"the default fields are absent"}],"id":"bare","created":1760000001})",
+      R"({"id":"unicode","created":1760000002123,"messages":[{"role":"user","content":"gr\u00fc\u00dfe \u6e2f\u53e3 \ud83d\ude80 \ud83d alone, \u0000 and \"quotes\" \\ / end"}]})",
+      R"({"id":"tools","model":"aster-small","created_at":"2026-01-05T10:11:12Z","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"call_8f2a","type":"function","function":{"name":"find","arguments":"{\"q\": 1}"}}]},{"role":"tool","tool_call_id":"call_8f2a","content":"{\"found\": [1, 2.50, 1e3, true, null]}"}],"temperature":0.70,"seed":-0,"metadata":{"a":[],"b":{},"n":[0.1,0.25,0.125,1,2,3,4,5,6,7,8,9]}})",
+      R"({"id":"parts","created":1760000003,"messages":[{"role":"user","content":[{"type":"text","text":"look at this"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]})",
+      R"({"id":"arrays","created":1760000004,"messages":[{"role":"assistant","content":[9906,1917,0,199999,4294967295],"token_arrays":{"logprobs":{"f32":"AAAAAAAAgL8AAIC/AACAvwAAgL8="},"mask":{"u8":"AQEAAQE="}}}]})",
+      R"({"id":"empty","created":1760000005,"messages":[]})",
+      R"({"id":"empty text","created":1760000006,"messages":[{"role":"user","content":""},{"role":"assistant","content":[]}]})",
+      R"({"id":4711,"created":-1,"messages":[{"role":"user","content":"an id that is a number"}]})",
+  };
+}
+
+// A vault under construction and what ought to be in it.
+class Golden {
+ public:
+  Golden(const std::string& folder, const std::string& name, const InitOptions& init,
+         const VaultOptions& options = {})
+      : path_(folder + "/" + name), options_(options) {
+    must(create_vault(path_, init));
+    reopen();
+  }
+
+  void reopen() {
+    vault_.reset();
+    auto vault = open_vault(path_, options_);
+    must(vault);
+    vault_ = std::move(*vault);
+  }
+  Vault& vault() { return *vault_; }
+
+  void put(const std::string& line, const std::string& tenant = "") {
+    const Conversation c = parse(line);
+    must(vault_->put(c, {.tenant = tenant, .replace = true}));
+    // What comes back is the conversation as it was read, not its line: numbers of the vault's own
+    // (sequences) are added when all is written.
+    auto& mine = content_[tenant.empty() ? "default" : tenant];
+    mine[c.id] = c;
+  }
+  void forget(const std::string& id, const std::string& tenant = "") {
+    const std::string ids[] = {id};
+    must(vault_->forget(ids, tenant));
+    content_[tenant.empty() ? "default" : tenant].erase(id);
+  }
+  void tag(const std::string& id, const std::vector<std::string>& add,
+           const std::vector<std::string>& remove = {}) {
+    const std::string ids[] = {id};
+    must(vault_->tag(ids, add, remove));
+  }
+
+  // Writes the expectation and closes the vault.
+  void finish() {
+    std::ofstream out(path_ + ".jsonl", std::ios::binary);
+    auto tenants = vault_->tenants();
+    must(tenants);
+    for (const std::string& tenant : *tenants) {
+      auto page = vault_->list({.tenant = tenant}, 1000);
+      must(page);
+      auto& mine = content_[tenant];
+      if (page->conversations.size() != mine.size()) die("not all that was put is listed");
+      for (const Summary& s : page->conversations) {
+        auto line = golden_line(tenant, s, mine.at(s.id));
+        must(line);
+        out << *line << "\n";
+      }
+    }
+    vault_.reset();
+    std::filesystem::remove(path_ + "/lock");
+  }
+
+ private:
+  const std::string path_;
+  const VaultOptions options_;
+  std::unique_ptr<Vault> vault_;
+  std::map<std::string, std::map<std::string, Conversation>> content_;
+};
+
+// Only a log: several frames, two tenants (two sections), a replaced version, a deletion, tags, and
+// the progress of an import.
+void make_log(const std::string& folder) {
+  Golden g(folder, "log", {.tokenizer = "o200k_base"});
+  for (const std::string& line : every_shape()) g.put(line);
+  g.reopen();
+  g.put(chat("plain", 1760000010, "What is the depth of the harbour?", "Ten metres, I was wrong."));
+  g.put(chat("gone", 1760000011, "Please forget this.", "As soon as you say so."));
+  g.put(chat("plain", 1760000012, "Another tenant's id may be the same.", "It is apart."), "second");
+  g.tag("tools", {"good", "reviewed", "x"});
+  g.reopen();
+  g.tag("tools", {}, {"x"});
+  g.forget("gone");
+  g.put(chat("tide", 1760000013, long_text("the tide"), "Noted."), "second");
+  ImportProgress progress;
+  progress.source = std::string(32, 's');
+  progress.lines = 12;
+  progress.bytes = 3456;
+  progress.state_hash = std::string(16, 'h');
+  const Conversation c = parse(chat("imported", 1760000014, "From a file.", "Kept with its place."));
+  must(g.vault().put_batch({&c, 1}, {}, &progress));
+  must(g.vault().forget(std::vector<std::string>{"imported"}, ""));
+  g.finish();
+}
+
+// Tokens are bytes; nothing but this vault is needed to read it.
+void make_bytes(const std::string& folder) {
+  Golden g(folder, "bytes", {.tokenizer = "bytes"});
+  g.put(chat("a", 1760000000, "one", "two"));
+  g.put(chat("b", 1760000001, "one", "two"));
+  g.finish();
+}
+
+// Packs, with a log behind them: segments of other packs in a pack and in the log, records in packs,
+// a deletion and a version in the log that end ones in packs.
+void make_packs(const std::string& folder) {
+  Golden g(folder, "packs", {.tokenizer = "o200k_base"});
+  for (const std::string& line : every_shape()) g.put(line);
+  g.put(chat("notes-1", 1760000100, long_text("currents"), long_text("sand")));
+  g.put(chat("gone", 1760000101, "Please forget this.", "As soon as you say so."));
+  g.put(chat("other", 1760000102, "Another tenant.", long_text("currents")), "second");
+  g.tag("plain", {"good", "shallow"});
+  must(g.vault().seal());
+  g.put(chat("notes-2", 1760000103, long_text("currents"), "The same notes, once more."));
+  for (int i = 0; i < 40; ++i) {
+    g.put(chat("run" + std::to_string(i / 10) + "_" + std::to_string(i % 10), 1760000200 + i * 60,
+               "Reading number " + std::to_string(i) + "?", "It was " + std::to_string(i * i) + "."));
+  }
+  g.put(R"({"id":"json","created":1760000104,"messages":[{"role":"user","content":"q","scores":)"
+        R"([0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0,1.1,1.2,1.3,1.4,1.5,1.6]}]})");
+  must(g.vault().seal());
+  must(g.vault().compact(Level::balanced));
+  g.put(chat("notes-3", 1760000105, long_text("sand"), "And these."));
+  g.put(chat("run0_0", 1760000200, "Reading number 0?", "It was measured again."));
+  g.put(chat("other", 1760000102, "Another tenant.", "Replaced."), "second");
+  g.forget("gone");
+  g.tag("plain", {"deep"}, {"shallow"});
+  g.finish();
+}
+
+// A vocabulary of its own, kept in the vault.
+void make_artifact(const std::string& folder) {
+  const std::string ranks = folder + "/ranks.tiktoken";
+  {
+    static constexpr char kDigits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::ofstream out(ranks, std::ios::binary);
+    for (int b = 0; b < 256; ++b) {
+      out << kDigits[b >> 2] << kDigits[(b & 3) << 4] << "== " << b << "\n";
+    }
+    out << "dGg= 256\n" << "dGhl 257\n" << "IHQ= 258\n";  // "th", "the", " t"
+  }
+  Golden g(folder, "artifact", {.tokenizer = ranks, .pattern = "cl100k_base"});
+  g.put(chat("a", 1760000000, "the theory of the thing", "that"));
+  must(g.vault().compact(Level::fast));
+  g.put(chat("b", 1760000001, "then the other", "there"));
+  g.finish();
+  std::filesystem::remove(ranks);
+}
+
+}  // namespace
+}  // namespace tokvault
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+    return 2;
+  }
+  std::filesystem::create_directories(argv[1]);
+  tokvault::make_log(argv[1]);
+  tokvault::make_bytes(argv[1]);
+  tokvault::make_packs(argv[1]);
+  tokvault::make_artifact(argv[1]);
+  return 0;
+}

@@ -1,0 +1,481 @@
+// Power loss and failing writes. A script of operations is stopped at every call that changes
+// storage, and for each stop everything that a disk may make of what was not synced is tried: what
+// was acknowledged is there and whole, nothing half done is seen, and the vault goes on. Then every
+// write of the script fails once, and every commit of the catalog.
+//
+// Commits of the catalog are atomic and durable here; SQLite's own crashes are in kill_test and in
+// the catalog's conformance tests.
+#include <cerrno>
+#include <functional>
+#include <optional>
+
+#include "tests/vault/harness.h"
+
+namespace tokvault {
+namespace {
+
+// All that a user can see of a vault.
+struct Seen {
+  Contents conversations;
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> tags;
+  std::uint64_t import_lines = 0;
+  bool operator==(const Seen&) const = default;
+};
+
+constexpr const char* kSource = "the input";
+
+Result<Seen> see(const Vault& vault) {
+  Seen seen;
+  TOKVAULT_ASSIGN(seen.conversations, contents(vault));
+  for (const auto& [key, c] : seen.conversations) {
+    TOKVAULT_ASSIGN(const Summary s, vault.summary(key.second, key.first));
+    if (!s.tags.empty()) seen.tags[key] = s.tags;
+  }
+  if (const auto progress = vault.import_progress(kSource)) seen.import_lines = progress->lines;
+  return seen;
+}
+
+struct Step {
+  std::string name;
+  std::function<Status(Vault&)> run;
+  // Several commits under one sync: a crash may leave the first of them.
+  bool several = false;
+};
+
+template <class T>
+Status status_of(Result<T> result) {
+  if (result) return {};
+  return std::move(result).error();
+}
+
+Status put(Vault& vault, const Conversation& c, const PutOptions& options = {}) {
+  return status_of(vault.put(c, options));
+}
+
+std::vector<Step> script() {
+  static const std::vector<std::string> kA{"a"}, kRed{"red"}, kNone, kC{"c"};
+  return {
+      {"put a", [](Vault& v) { return put(v, conversation("a", {shared_text(1), "short"})); }},
+      {"import b, c, d",
+       [](Vault& v) {
+         const std::vector<Conversation> batch{conversation("b", {shared_text(2)}),
+                                               conversation("c", {shared_text(3)}),
+                                               conversation("d", {shared_text(1), shared_text(4)})};
+         ImportProgress progress;
+         progress.source = kSource;
+         progress.lines = 3;
+         progress.bytes = 300;
+         return status_of(v.put_batch(batch, {}, &progress));
+       }},
+      {"put e of another tenant",
+       [](Vault& v) { return put(v, conversation("e", {shared_text(1)}), {.tenant = "acme"}); }},
+      {"tag a", [](Vault& v) { return v.tag(kA, kRed, kNone); }},
+      {"append to a",
+       [](Vault& v) {
+         const std::vector<Message> more{Message::of_text("user", "one more")};
+         return v.append("a", more);
+       }},
+      {"replace b",
+       [](Vault& v) {
+         return put(v, conversation("b", {"another", shared_text(5)}), {.replace = true});
+       }},
+      {"seal", [](Vault& v) { return v.seal(); }},
+      {"put f, which shares text with a pack",
+       [](Vault& v) { return put(v, conversation("f", {shared_text(1), shared_text(4), "x"})); }},
+      {"two tenants under one sync",
+       [](Vault& v) -> Status {
+         TOKVAULT_TRY(v.put_async(conversation("g", {shared_text(6)}), {}));
+         TOKVAULT_TRY(v.put_async(conversation("h", {shared_text(6)}), {.tenant = "acme"}));
+         return v.flush();
+       },
+       true},
+      {"forget c", [](Vault& v) { return status_of(v.forget(kC)); }},
+      {"gc", [](Vault& v) { return status_of(v.gc(false)); }},
+      {"put c again", [](Vault& v) { return put(v, conversation("c", {shared_text(3)})); }},
+      {"compact", [](Vault& v) { return status_of(v.compact(Level::fast)); }},
+      {"untag a", [](Vault& v) { return v.tag(kA, kNone, kRed); }},
+      {"forget a tenant",
+       [](Vault& v) {
+         Filter filter;
+         filter.tenant = "acme";
+         return status_of(v.forget(filter));
+       }},
+      {"gc again", [](Vault& v) { return status_of(v.gc(false)); }},
+      {"finish the import",
+       [](Vault& v) {
+         const std::vector<Conversation> batch{conversation("i", {shared_text(7)})};
+         ImportProgress progress;
+         progress.source = kSource;
+         progress.finished = true;
+         return status_of(v.put_batch(batch, {}, &progress));
+       }},
+  };
+}
+
+VaultOptions options_of(std::uint64_t log_bytes_max) {
+  VaultOptions options;
+  options.level = Level::fast;
+  options.threads = 1;
+  options.log_bytes_max = log_bytes_max;
+  return options;
+}
+
+// What is seen after 0, 1, ... steps.
+const std::vector<Seen>& expected() {
+  static const std::vector<Seen> states = [] {
+    std::vector<Seen> out;
+    MemoryPlace place;
+    EXPECT_OK(place.create());
+    auto vault = place.open(options_of(1 << 20));
+    EXPECT_OK(vault);
+    out.emplace_back();
+    for (const Step& step : script()) {
+      EXPECT_OK(step.run(**vault)) << step.name;
+      auto seen = see(**vault);
+      EXPECT_OK(seen);
+      out.push_back(std::move(*seen));
+    }
+    return out;
+  }();
+  return states;
+}
+
+bool is_between(const Seen& seen, const Seen& before, const Seen& after) {
+  for (const auto& [key, c] : before.conversations) {
+    if (!seen.conversations.contains(key)) return false;
+  }
+  for (const auto& [key, c] : seen.conversations) {
+    const auto it = after.conversations.find(key);
+    if (it == after.conversations.end() || !(it->second == c)) return false;
+  }
+  return seen.tags == before.tags && seen.import_lines == before.import_lines;
+}
+
+// What may be seen when `done` steps were acknowledged, and another one was under way if `busy`.
+std::string compare(const Seen& seen, std::size_t done, bool busy) {
+  const auto& states = expected();
+  if (seen == states[done]) return {};
+  if (busy && done + 1 < states.size()) {
+    if (seen == states[done + 1]) return {};
+    if (script()[done].several && is_between(seen, states[done], states[done + 1])) return {};
+  }
+  std::string ids;
+  for (const auto& [key, c] : seen.conversations) ids += " " + key.first + "/" + key.second;
+  return "after " + std::to_string(done) + " steps there is:" + ids;
+}
+
+// Opens what a crash left, and goes on.
+std::string recovered(const MemoryPlace& place, std::size_t done, bool busy) {
+  Seen first;
+  {
+    auto vault = place.open(options_of(1 << 20));
+    if (!vault) return "opening: " + why(vault);
+    auto seen = see(**vault);
+    if (!seen) return "reading: " + why(seen);
+    if (auto problem = compare(*seen, done, busy); !problem.empty()) return problem;
+    const auto report = (*vault)->check({.read_data = true});
+    if (!report) return "check: " + why(report);
+    if (!report->findings.empty()) {
+      return "check finds " + report->findings[0].file + ": " + report->findings[0].message;
+    }
+    if (auto written = put(**vault, conversation("after", {shared_text(1), "z"})); !written) {
+      return "writing: " + why(written);
+    }
+    first = std::move(*seen);
+  }
+  auto vault = place.open(options_of(1 << 20));
+  if (!vault) return "opening once more: " + why(vault);
+  auto seen = see(**vault);
+  if (!seen) return "reading once more: " + why(seen);
+  if (seen->conversations.erase({"default", "after"}) != 1) return "what was written is not there";
+  if (!(*seen == first)) return "writing changed what is seen";
+  return {};
+}
+
+// The same for a catalog that was lost in the crash.
+std::string repaired(const MemoryPlace& place, std::size_t done, bool busy) {
+  MemoryPlace without{place.disk, SharedCatalog()};
+  {
+    FaultBackend disk = without.disk;
+    const auto report = Vault::repair(disk, without.catalog);
+    if (!report) return "repair: " + why(report);
+  }
+  auto problem = recovered(without, done, busy);
+  return problem.empty() ? problem : "after repair, " + problem;
+}
+
+// Forwards to a disk, but has sync() do nothing: the canary.
+class Unsynced final : public Backend {
+ public:
+  explicit Unsynced(const FaultBackend& to) : to_(to) {}
+  Status put(std::string_view name, ByteView bytes) override { return to_.put(name, bytes); }
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    return to_.get(name, offset, size, out);
+  }
+  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
+  Status truncate(std::string_view name, std::uint64_t size) override {
+    return to_.truncate(name, size);
+  }
+  Status sync(std::string_view) override { return {}; }
+  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    return to_.list(folder);
+  }
+  Status remove(std::string_view name) override { return to_.remove(name); }
+  Result<std::uint64_t> sweep() override { return to_.sweep(); }
+  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
+  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
+  Capabilities capabilities() const override { return to_.capabilities(); }
+
+ private:
+  FaultBackend to_;
+};
+
+struct Crash {
+  std::uint64_t call = 1;
+  Fault::Effect effect = Fault::Effect::none;
+  std::uint64_t log_bytes_max = 1 << 20;
+  bool unsynced = false;
+};
+
+// All fates of the writes that wait, while they are few.
+std::vector<FaultBackend> outcomes(const FaultBackend& disk, std::uint64_t seed) {
+  std::vector<FaultBackend> out{disk.process_kill()};
+  const std::size_t n = disk.pending().size();
+  if (n == 0) {
+    out.push_back(disk.power_cut(seed));
+  } else if (n <= 3) {
+    for (std::uint64_t i = 0; i < std::uint64_t{1} << (2 * n); ++i) {
+      std::vector<Fate> fates;
+      for (std::size_t w = 0; w < n; ++w) fates.push_back(static_cast<Fate>(i >> (2 * w) & 3));
+      out.push_back(disk.power_cut(fates, seed + i));
+    }
+  } else {
+    for (std::uint64_t i = 0; i < 12; ++i) out.push_back(disk.power_cut(seed + i));
+  }
+  return out;
+}
+
+// Runs the script into a crash. `struck` says whether it came to the call at all.
+std::string crash(const Crash& how, bool& struck) {
+  MemoryPlace place;
+  if (auto made = place.create(); !made) return why(made);
+  std::unique_ptr<Backend> backend = std::make_unique<FaultBackend>(place.disk);
+  if (how.unsynced) backend = std::make_unique<Unsynced>(place.disk);
+  auto vault = Vault::open(std::move(backend), std::make_unique<SharedCatalog>(place.catalog),
+                           options_of(how.log_bytes_max));
+  if (!vault) return why(vault);
+  place.disk.fail({.call = how.call, .effect = how.effect, .stay = true});
+  std::size_t done = 0;
+  bool busy = false;
+  const auto steps = script();
+  for (; done < steps.size(); ++done) {
+    if (steps[done].run(**vault)) continue;
+    busy = true;
+    break;
+  }
+  struck = place.disk.has_failed();
+  if (busy && !struck) return "step \"" + steps[done].name + "\" fails without a fault";
+  const auto found = outcomes(place.disk, how.call * 1000);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    auto in_case = [&](const std::string& problem) {
+      return "call " + std::to_string(how.call) + ", effect " +
+             std::to_string(static_cast<int>(how.effect)) + ", " +
+             (busy ? "in step \"" + steps[done].name + "\"" : "after all steps") + ", outcome " +
+             std::to_string(i) + " of " + std::to_string(found.size()) + ": " + problem;
+    };
+    const MemoryPlace left = MemoryPlace::of(found[i], place.catalog);
+    const MemoryPlace copy = MemoryPlace::of(found[i].process_kill(), place.catalog);
+    if (auto problem = recovered(left, done, busy); !problem.empty()) return in_case(problem);
+    if (auto problem = repaired(copy, done, busy); !problem.empty()) return in_case(problem);
+  }
+  return {};
+}
+
+constexpr Fault::Effect kEffects[] = {Fault::Effect::none, Fault::Effect::half,
+                                      Fault::Effect::whole};
+
+TEST(VaultCrash, AtEveryCallWithEveryOutcome) {
+  std::uint64_t calls = 0;
+  bool struck = true;
+  for (std::uint64_t call = 1; struck; ++call) {
+    for (const Fault::Effect effect : kEffects) {
+      EXPECT_EQ(crash({.call = call, .effect = effect}, struck), "");
+      if (HasFailure()) return;
+    }
+    calls = call;
+  }
+  EXPECT_GT(calls, 50u);
+  std::cout << calls << " calls\n";
+}
+
+// With logs so small that they are sealed in the background.
+TEST(VaultCrash, WhileLogsAreSealedInTheBackground) {
+  bool struck = true;
+  for (std::uint64_t call = 1; struck; ++call) {
+    EXPECT_EQ(crash({.call = call, .log_bytes_max = 500}, struck), "");
+    if (HasFailure()) return;
+  }
+}
+
+// The check itself is checked: an engine that does not sync must fail it.
+TEST(VaultCrash, ACanaryThatDoesNotSyncIsFound) {
+  bool struck = true;
+  std::size_t found = 0;
+  for (std::uint64_t call = 1; struck; ++call) {
+    if (!crash({.call = call, .unsynced = true}, struck).empty()) ++found;
+  }
+  EXPECT_GT(found, 10u);
+}
+
+// --- failing writes ----------------------------------------------------------------------------
+
+// A catalog whose n-th commit fails, before or after it took place.
+class FaultyCatalog final : public Catalog {
+ public:
+  struct Plan {
+    std::uint64_t call = 0;  // 0: none
+    bool applied = false;
+    bool struck = false;
+  };
+  FaultyCatalog(const SharedCatalog& to, std::shared_ptr<Plan> plan)
+      : to_(to), plan_(std::move(plan)) {}
+  Result<CatalogState> load() const override { return to_.load(); }
+  Result<std::uint64_t> generation() const override { return to_.generation(); }
+  Result<std::uint64_t> commit(const CatalogChange& change) override {
+    if (plan_->call == 0 || --plan_->call > 0) return to_.commit(change);
+    plan_->struck = true;
+    if (plan_->applied) TOKVAULT_TRY(to_.commit(change));
+    return Error(Errc::io, "injected fault of the catalog", EIO);
+  }
+  Status reset(const CatalogState& state) override { return to_.reset(state); }
+  Status vacuum() override { return to_.vacuum(); }
+
+ private:
+  SharedCatalog to_;
+  std::shared_ptr<Plan> plan_;
+};
+
+// Runs the script, opening the vault again after a step that failed; the step may have taken place
+// by then. Each step is then taken up again: those of the script may be repeated.
+std::string fail_once(const Fault* fault, const FaultyCatalog::Plan& plan, bool& struck) {
+  MemoryPlace place;
+  if (auto made = place.create(); !made) return why(made);
+  const auto catalog_plan = std::make_shared<FaultyCatalog::Plan>(plan);
+  auto open = [&] {
+    return Vault::open(std::make_unique<FaultBackend>(place.disk),
+                       std::make_unique<FaultyCatalog>(place.catalog, catalog_plan),
+                       options_of(1 << 20));
+  };
+  auto vault = open();
+  if (!vault) return why(vault);
+  if (fault != nullptr) place.disk.fail(*fault);
+  const auto steps = script();
+  for (std::size_t done = 0; done < steps.size(); ++done) {
+    auto in_step = [&](const std::string& problem) {
+      return "step \"" + steps[done].name + "\": " + problem;
+    };
+    const Status status = steps[done].run(**vault);
+    if (status) continue;
+    const Errc wanted =
+        fault != nullptr && fault->os_code == ENOSPC ? Errc::exhausted : Errc::io;
+    if (status.code() != wanted) return in_step("fails with " + why(status));
+    // In this process nothing of it is seen.
+    auto seen = see(**vault);
+    if (!seen) return in_step("then reading fails: " + why(seen));
+    if (auto problem = compare(*seen, done, false); !problem.empty()) {
+      return in_step("it failed, but " + problem);
+    }
+    vault->reset();
+    vault = open();
+    if (!vault) return in_step("opening again: " + why(vault));
+    seen = see(**vault);
+    if (!seen) return in_step("reading after opening again: " + why(seen));
+    if (auto problem = compare(*seen, done, true); !problem.empty()) {
+      return in_step("opened again, " + problem);
+    }
+    if (*seen == expected()[done + 1]) continue;
+    if (auto again = steps[done].run(**vault); !again) return in_step("again: " + why(again));
+    seen = see(**vault);
+    if (!seen) return in_step("reading after repeating it: " + why(seen));
+    if (auto problem = compare(*seen, done + 1, false); !problem.empty()) {
+      return in_step("repeated, " + problem);
+    }
+  }
+  struck = place.disk.has_failed() || catalog_plan->struck;
+  place.disk.fail_no_more();
+  vault->reset();
+  const std::size_t all = steps.size();
+  const MemoryPlace copy = MemoryPlace::of(place.disk.process_kill(), place.catalog);
+  if (auto problem = recovered(place, all, false); !problem.empty()) return problem;
+  return repaired(copy, all, false);
+}
+
+TEST(VaultCrash, EveryWriteFailsOnce) {
+  for (const int os_code : {ENOSPC, EIO}) {
+    for (const Fault::Effect effect : kEffects) {
+      bool struck = true;
+      for (std::uint64_t call = 1; struck; ++call) {
+        struck = false;
+        const Fault fault{.call = call, .os_code = os_code, .effect = effect};
+        EXPECT_EQ(fail_once(&fault, {}, struck), "")
+            << "call " << call << ", errno " << os_code << ", effect "
+            << static_cast<int>(effect);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(VaultCrash, EveryCommitOfTheCatalogFailsOnce) {
+  for (const bool applied : {false, true}) {
+    bool struck = true;
+    for (std::uint64_t call = 1; struck; ++call) {
+      struck = false;
+      EXPECT_EQ(fail_once(nullptr, {.call = call, .applied = applied}, struck), "")
+          << "commit " << call << (applied ? ", applied" : "");
+      if (HasFailure()) return;
+    }
+  }
+}
+
+// A file that could not be removed when it was rewritten is removed later: left behind, and the
+// catalog lost, what was erased from it would come back.
+TEST(VaultCrash, AFileThatCouldNotBeRemovedDoesNotComeBack) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  {
+    auto vault = place.open(options_of(1 << 20));
+    ASSERT_OK(vault);
+    ASSERT_OK(put(**vault, conversation("a", {"erased later"})));
+    ASSERT_OK(put(**vault, conversation("b", {"stays"})));
+    ASSERT_OK((*vault)->seal());
+    const std::vector<std::string> ids{"a"};
+    ASSERT_OK((*vault)->forget(ids));
+    bool struck = false;
+    for (std::uint64_t call = 1; !struck; ++call) {
+      // The removal is the last call of gc.
+      place.disk.fail({.call = call});
+      const auto collected = (*vault)->gc(false);
+      struck = !collected && place.disk.has_failed() &&
+               collected.error().message().find("remove") != std::string_view::npos;
+      ASSERT_LT(call, 20u);
+      if (collected) break;
+    }
+    place.disk.fail_no_more();
+    ASSERT_TRUE(struck);
+    ASSERT_OK((*vault)->compact(Level::fast));
+    ASSERT_OK((*vault)->compact(Level::fast));
+  }
+  MemoryPlace without{place.disk, SharedCatalog()};
+  FaultBackend disk = without.disk;
+  ASSERT_OK(Vault::repair(disk, without.catalog));
+  auto vault = without.open();
+  ASSERT_OK(vault);
+  EXPECT_OK((*vault)->get("b"));
+  EXPECT_EQ((*vault)->get("a").code(), Errc::not_found);
+}
+
+}  // namespace
+}  // namespace tokvault

@@ -1,0 +1,439 @@
+// Random operations on a vault and on a model, which must agree: through the vault that writes,
+// through a reader that stays open beside it, and after opening again. Logs are tiny, so that
+// rotating and sealing happen all the time, in the background and asked for.
+//
+// TOKVAULT_SEED=N repeats a run.
+#include <functional>
+
+#include "tests/vault/harness.h"
+
+namespace tokvault {
+namespace {
+
+struct Place {
+  std::function<Result<std::unique_ptr<Vault>>(const VaultOptions&)> open;
+  std::function<std::uint64_t()> externals;
+};
+
+// The model runs of one place and seed.
+class ModelRun {
+ public:
+  ModelRun(Place place, std::uint64_t seed) : place_(std::move(place)), rng_(seed) {
+    options_.log_bytes_max = 6'000;
+    options_.level = Level::fast;
+    options_.threads = 2;
+    tenants_ = {"default", "acme", "b"};
+  }
+
+  void run(int phases) {
+    open();
+    VaultOptions reading = options_;
+    reading.read_only = true;
+    auto reader = place_.open(reading);
+    ASSERT_OK(reader);
+    reader_ = std::move(*reader);
+    for (int phase = 0; phase < phases; ++phase) {
+      for (int i = 0; i < 8; ++i) {
+        step();
+        if (::testing::Test::HasFatalFailure()) return;
+      }
+      if (below(rng_, 4) == 0) upkeep();
+      if (::testing::Test::HasFatalFailure()) return;
+      compare("phase " + std::to_string(phase) + " after " + last_);
+      if (::testing::Test::HasFailure()) return;
+    }
+    // At the end whole and, after everything was compacted, still the same.
+    ASSERT_OK(vault_->compact(Level::balanced));
+    compare("compacted");
+    const auto report = vault_->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+    const auto stats = vault_->stats();
+    ASSERT_OK(stats);
+    EXPECT_EQ(stats->forgotten, 0u);
+    EXPECT_GT(externals_seen_, 0u) << "no conversation referred to a segment of another pack";
+    EXPECT_GT(packs_seen_, 3u);
+  }
+
+ private:
+  void open() {
+    vault_.reset();
+    auto vault = place_.open(options_);
+    ASSERT_OK(vault);
+    vault_ = std::move(*vault);
+  }
+
+  void compare(const std::string& where) {
+    model_.compare(*vault_, where + ", writer");
+    if (::testing::Test::HasFailure()) return;
+    model_.compare(*reader_, where + ", reader");
+  }
+
+  std::string some_id() { return "id-" + std::to_string(below(rng_, 40)); }
+  // An id that is there, if any is.
+  std::string old_id(const std::string& tenant) {
+    const auto& items = model_.of(tenant);
+    if (items.empty()) return some_id();
+    return std::next(items.begin(), static_cast<std::ptrdiff_t>(below(rng_, items.size())))->first;
+  }
+
+  void take(const std::string& tenant, const Conversation& c, const PutOptions& options,
+            const Result<PutResult>& result) {
+    const auto& items = model_.of(tenant);
+    const auto it = items.find(c.id);
+    if (c.id.empty()) {
+      ASSERT_OK(result);
+      EXPECT_EQ(result->outcome, PutResult::Outcome::stored);
+      Conversation stored = c;
+      stored.id = result->id;
+      EXPECT_FALSE(items.contains(stored.id)) << "an id was made twice: " << stored.id;
+      model_.put(tenant, stored);
+    } else if (it == items.end()) {
+      ASSERT_OK(result);
+      EXPECT_EQ(result->outcome, PutResult::Outcome::stored) << c.id;
+      model_.put(tenant, c);
+    } else if (it->second.conversation == c) {
+      ASSERT_OK(result);
+      EXPECT_EQ(result->outcome, PutResult::Outcome::unchanged) << c.id;
+    } else if (options.replace) {
+      ASSERT_OK(result);
+      EXPECT_EQ(result->outcome, PutResult::Outcome::replaced) << c.id;
+      model_.put(tenant, c);
+    } else {
+      EXPECT_EQ(result.code(), Errc::exists) << c.id;
+    }
+  }
+
+  Conversation candidate(const std::string& tenant) {
+    const std::uint64_t kind = below(rng_, 10);
+    if (kind == 0 && !model_.of(tenant).empty()) {
+      return model_.of(tenant).at(old_id(tenant)).conversation;  // the same content again
+    }
+    return random_conversation(rng_, kind <= 2 ? "" : some_id());
+  }
+
+  void step() {
+    const std::string& tenant = tenants_[below(rng_, tenants_.size())];
+    PutOptions options;
+    options.tenant = tenant == "default" && below(rng_, 2) == 0 ? "" : tenant;
+    options.replace = below(rng_, 3) == 0;
+    switch (below(rng_, 10)) {
+      case 0:
+      case 1:
+      case 2: {
+        last_ = "put";
+        const Conversation c = candidate(tenant);
+        take(tenant, c, options, vault_->put(c, options));
+        break;
+      }
+      case 3:
+      case 4: {
+        last_ = "put_batch";
+        std::vector<Conversation> batch;
+        for (std::size_t i = below(rng_, 6); i-- > 0;) batch.push_back(candidate(tenant));
+        if (batch.size() > 1) batch.push_back(batch.front());  // twice in one batch
+        const auto results = vault_->put_batch(batch, options);
+        ASSERT_OK(results);
+        ASSERT_EQ(results->size(), batch.size());
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+          take(tenant, batch[i], options, (*results)[i]);
+        }
+        break;
+      }
+      case 5: {
+        last_ = "put_async";
+        const Conversation c = random_conversation(rng_, "async-" + std::to_string(rng_()));
+        const Conversation d = random_conversation(rng_, "async-" + std::to_string(rng_()));
+        PutOptions other = options;
+        other.tenant = tenants_[below(rng_, tenants_.size())];
+        ASSERT_OK(vault_->put_async(c, options));
+        ASSERT_OK(vault_->put_async(d, other));
+        ASSERT_OK(vault_->flush());
+        model_.put(tenant, c);
+        model_.put(other.tenant, d);
+        break;
+      }
+      case 6: {
+        last_ = "append";
+        const std::string id = old_id(tenant);
+        const std::vector<Message> more{random_message(rng_), random_message(rng_)};
+        const auto appended = vault_->append(id, more, options.tenant);
+        auto& items = model_.of(tenant);
+        if (!items.contains(id)) {
+          EXPECT_EQ(appended.code(), Errc::not_found);
+          break;
+        }
+        ASSERT_OK(appended);
+        auto& messages = items.at(id).conversation.messages;
+        messages.insert(messages.end(), more.begin(), more.end());
+        break;
+      }
+      case 7: {
+        last_ = "forget";
+        const std::vector<std::string> ids{old_id(tenant), some_id()};
+        const auto count = vault_->forget(ids, options.tenant);
+        ASSERT_OK(count);
+        std::uint64_t expected = 0;
+        for (const std::string& id : ids) expected += model_.forget(tenant, id) ? 1u : 0u;
+        EXPECT_EQ(*count, expected);
+        break;
+      }
+      default: {
+        last_ = "tag";
+        const std::vector<std::string> ids{old_id(tenant)};
+        const std::vector<std::string> tags{below(rng_, 2) == 0 ? "red" : "green"};
+        const std::vector<std::string> none;
+        const bool add = below(rng_, 3) != 0;
+        const auto tagged =
+            vault_->tag(ids, add ? tags : none, add ? none : tags, options.tenant);
+        auto& items = model_.of(tenant);
+        if (!items.contains(ids[0])) {
+          EXPECT_EQ(tagged.code(), Errc::not_found);
+          break;
+        }
+        ASSERT_OK(tagged);
+        if (add) {
+          items.at(ids[0]).tags.insert(tags[0]);
+        } else {
+          items.at(ids[0]).tags.erase(tags[0]);
+        }
+      }
+    }
+  }
+
+  void upkeep() {
+    externals_seen_ += place_.externals();
+    const auto stats = vault_->stats();
+    ASSERT_OK(stats);
+    packs_seen_ = std::max(packs_seen_, stats->packs);
+    switch (below(rng_, 8)) {
+      case 0:
+        last_ = "seal";
+        ASSERT_OK(vault_->seal());
+        break;
+      case 1:
+        last_ = "compact";
+        ASSERT_OK(vault_->compact(below(rng_, 2) == 0 ? Level::fast : Level::balanced));
+        break;
+      case 2:
+      case 3: {
+        last_ = "gc";
+        const auto dry = vault_->gc(true);
+        ASSERT_OK(dry);
+        const auto done = vault_->gc(false);
+        ASSERT_OK(done);
+        EXPECT_EQ(done->conversations, dry->conversations);
+        const auto after = vault_->stats();
+        ASSERT_OK(after);
+        EXPECT_EQ(after->forgotten, 0u);
+        break;
+      }
+      default:
+        last_ = "open";
+        open();
+    }
+  }
+
+  Place place_;
+  Rng rng_;
+  VaultOptions options_;
+  std::vector<std::string> tenants_;
+  Model model_;
+  std::unique_ptr<Vault> vault_, reader_;
+  std::uint64_t externals_seen_ = 0;
+  std::uint64_t packs_seen_ = 0;
+  std::string last_;
+};
+
+TEST(VaultModel, InMemory) {
+  const std::uint64_t seed = test_seed();
+  for (std::uint64_t round = 0; round < 6; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    MemoryPlace memory;
+    ASSERT_OK(memory.create());
+    ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
+             [&] { return count_externals(memory.disk); }},
+            seed * 1000 + round);
+    run.run(40);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(VaultModel, InADirectory) {
+  const std::uint64_t seed = test_seed();
+  for (std::uint64_t round = 0; round < 2; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    TempDir dir;
+    const std::string path = dir / "v";
+    ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+    ModelRun run({[&](const VaultOptions& o) { return open_vault(path, o); },
+             [&] {
+               const auto backend = make_directory_backend(path, {.read_only = true});
+               EXPECT_OK(backend);
+               return backend ? count_externals(**backend) : 0;
+             }},
+            seed * 1000 + 500 + round);
+    run.run(30);
+    if (HasFailure()) return;
+  }
+}
+
+// Text goes through a real vocabulary too, invalid bytes and all.
+TEST(VaultModel, OfTextInAVocabulary) {
+  auto tokenizer = open_tokenizer("o200k_base");
+  if (!tokenizer) GTEST_SKIP() << tokenizer.error().message();
+  Rng rng(test_seed());
+  MemoryPlace memory;
+  ASSERT_OK(memory.create("o200k_base"));
+  auto vault = memory.open();
+  ASSERT_OK(vault);
+  std::map<std::string, Conversation> model;
+  for (int i = 0; i < 60; ++i) {
+    const Conversation c = random_conversation(rng, "id-" + std::to_string(i));
+    ASSERT_OK((*vault)->put(c, {}));
+    model[c.id] = c;
+    if (i % 20 == 19) {
+      ASSERT_OK((*vault)->seal());
+    }
+  }
+  for (int pass = 0; pass < 2; ++pass) {
+    for (const auto& [id, c] : model) {
+      const auto got = (*vault)->get(id);
+      ASSERT_OK(got);
+      EXPECT_TRUE(*got == c) << id;
+      // As tokens: each text is what the tokenizer makes of it.
+      const auto tokens = (*vault)->get_tokens(id);
+      ASSERT_OK(tokens);
+      ASSERT_EQ(tokens->messages.size(), c.messages.size());
+      const auto encoder = (*tokenizer)->make_encoder();
+      for (std::size_t m = 0; m < c.messages.size(); ++m) {
+        std::size_t v = 0;
+        for (char ch : c.messages[m].form) {
+          if (!is_value_hole(ch)) continue;
+          const std::size_t at = v++;
+          if (ch != static_cast<char>(Hole::text)) continue;
+          std::vector<Token> expected;
+          encoder->encode(c.messages[m].values[at].bytes, expected);
+          EXPECT_EQ(tokens->messages[m].values[at].tokens, expected);
+        }
+      }
+    }
+    ASSERT_OK((*vault)->compact(Level::dense));
+  }
+}
+
+// What gc has erased is not referred to by what is written later, in the same process.
+TEST(VaultModel, ATextThatWasErasedIsStoredAgain) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open();
+  ASSERT_OK(vault);
+  const std::string text = shared_text(1);
+  for (int round = 0; round < 3; ++round) {
+    const Conversation c = conversation("c" + std::to_string(round), {text, "and more"});
+    ASSERT_OK((*vault)->put(c, {}));
+    if (round == 1) {
+      ASSERT_OK((*vault)->seal());
+    }
+    const std::vector<std::string> ids{c.id};
+    ASSERT_OK((*vault)->forget(ids));
+    ASSERT_OK((*vault)->gc(false));
+  }
+  const Conversation c = conversation("last", {text, "and more"});
+  ASSERT_OK((*vault)->put(c, {}));
+  const auto got = (*vault)->get("last");
+  ASSERT_OK(got);
+  EXPECT_TRUE(*got == c);
+}
+
+// A batch that is seen in part or twice would break the order of export.
+TEST(VaultModel, AReaderFollowsALogThatGrewWhileTheCatalogChanged) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open();
+  auto reader = memory.open({.read_only = true});
+  ASSERT_OK(vault);
+  ASSERT_OK(reader);
+  ASSERT_OK((*vault)->put(conversation("a", {"one"}), {}));
+  ASSERT_OK((*vault)->put(conversation("b", {"two"}), {}));
+  ASSERT_OK((*vault)->seal());
+  const std::vector<std::string> ids{"a"};
+  ASSERT_OK((*vault)->put(conversation("c", {"three"}), {}));
+  ASSERT_OK((*vault)->forget(ids));
+  EXPECT_OK((*reader)->get("c"));
+  ASSERT_OK((*vault)->put(conversation("d", {"four"}), {}));
+  ASSERT_OK((*vault)->gc(false));  // rewrites the pack alone: the log stays
+  EXPECT_OK((*reader)->get("d"));
+  EXPECT_OK((*reader)->get("b"));
+  EXPECT_EQ((*reader)->get("a").code(), Errc::not_found);
+}
+
+// A catalog that is rebuilt must not bring old deletions and removals back over what came later.
+TEST(VaultModel, SequenceNumbersAreNotGivenOutAgain) {
+  TempDir dir;
+  const std::string path = dir / "v";
+  ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+  const Conversation kept = conversation("kept", {"stays"});
+  const Conversation again = conversation("again", {"comes back"});
+  const std::vector<std::string> ids{"again"}, tagged{"kept"}, tags{"red"}, none;
+  {
+    auto vault = open_vault(path);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(kept, {}));
+    ASSERT_OK((*vault)->put(again, {}));
+    ASSERT_OK((*vault)->tag(tagged, tags, none));
+    ASSERT_OK((*vault)->tag(tagged, none, tags));
+    ASSERT_OK((*vault)->forget(ids));
+    ASSERT_OK((*vault)->compact(Level::fast));
+  }
+  {
+    auto vault = open_vault(path);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(again, {}));
+    ASSERT_OK((*vault)->tag(tagged, tags, none));
+  }
+  std::filesystem::remove(path + "/catalog.db");
+  ASSERT_OK(repair_vault(path));
+  auto vault = open_vault(path);
+  ASSERT_OK(vault);
+  EXPECT_OK((*vault)->get("kept"));
+  EXPECT_OK((*vault)->get("again"));
+  const auto summary = (*vault)->summary("kept");
+  ASSERT_OK(summary);
+  EXPECT_EQ(summary->tags, tags);
+}
+
+// Of a limit, a name or an id that is refused nothing remains.
+TEST(VaultModel, WhatIsRefusedIsRefusedAlone) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open({.conversation_bytes_max = 2'000});
+  ASSERT_OK(vault);
+  const std::vector<Conversation> batch{conversation("small", {"a"}),
+                                        conversation("large", {std::string(3'000, 'x')}),
+                                        conversation("small", {"b"}), conversation("other", {"c"})};
+  const auto results = (*vault)->put_batch(batch, {});
+  ASSERT_OK(results);
+  EXPECT_OK((*results)[0]);
+  EXPECT_EQ((*results)[1].code(), Errc::exhausted);
+  EXPECT_EQ((*results)[2].code(), Errc::exists);
+  EXPECT_OK((*results)[3]);
+  EXPECT_EQ((*vault)->get("large").code(), Errc::not_found);
+  const auto small = (*vault)->get("small");
+  ASSERT_OK(small);
+  EXPECT_TRUE(*small == batch[0]);
+  EXPECT_EQ((*vault)->put(conversation("x", {"y"}), {.tenant = std::string(300, 't')}).code(),
+            Errc::invalid);
+  Conversation broken = conversation("broken", {"y"});
+  broken.messages[0].values.clear();
+  EXPECT_EQ((*vault)->put(broken, {}).code(), Errc::invalid);
+  EXPECT_OK((*vault)->put(conversation("x", {"y"}), {}));
+  const std::vector<std::string> tag_ids{"x", "not there"}, tags{"red"}, none;
+  EXPECT_EQ((*vault)->tag(tag_ids, tags, none).code(), Errc::not_found);
+  const auto summary = (*vault)->summary("x");
+  ASSERT_OK(summary);
+  EXPECT_TRUE(summary->tags.empty());
+}
+
+}  // namespace
+}  // namespace tokvault
