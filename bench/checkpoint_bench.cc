@@ -88,13 +88,14 @@ void index(const Arguments& args) {
     stats = store->stats();
   }
   std::sort(matches.begin(), matches.end());
-  std::printf("{\"bench\":\"checkpoint_index\",\"blocks\":%llu,\"open_s\":%.3f,"
-              "\"match_128k_p50_ms\":%.3f,\"match_128k_p99_ms\":%.3f,\"memory_bytes_per_block\":%.1f,"
-              "\"index_file_bytes_per_block\":%.1f}\n",
-              static_cast<unsigned long long>(stats.blocks), median(opens),
-              matches[matches.size() / 2] * 1e3, matches[matches.size() * 99 / 100] * 1e3,
-              static_cast<double>(stats.memory_bytes) / static_cast<double>(stats.blocks),
-              static_cast<double>(stats.index_bytes) / static_cast<double>(stats.blocks));
+  std::printf(
+      "{\"bench\":\"checkpoint_index\",\"blocks\":%llu,\"open_s\":%.3f,"
+      "\"match_128k_p50_ms\":%.3f,\"match_128k_p99_ms\":%.3f,\"memory_bytes_per_block\":%.1f,"
+      "\"index_file_bytes_per_block\":%.1f}\n",
+      static_cast<unsigned long long>(stats.blocks), median(opens),
+      matches[matches.size() / 2] * 1e3, matches[matches.size() * 99 / 100] * 1e3,
+      static_cast<double>(stats.memory_bytes) / static_cast<double>(stats.blocks),
+      static_cast<double>(stats.index_bytes) / static_cast<double>(stats.blocks));
 }
 
 void drop_cache(const std::string& path) {
@@ -191,15 +192,16 @@ void io(const Arguments& args) {
     }
   }
   const double mb = static_cast<double>(bytes) / 1e6;
-  std::printf("{\"bench\":\"checkpoint_io\",\"mib\":%zu,\"block_kib\":%zu,"
-              "\"plain_direct_read_mb_s\":%.0f,\"restore_mb_s\":%.0f,\"restore_ratio\":%.3f,"
-              "\"plain_write_mb_s\":%.0f,\"put_mb_s\":%.0f,\"put_ratio\":%.3f,"
-              "\"plain_direct_write_mb_s\":%.0f,\"direct_put_mb_s\":%.0f,\"direct_put_ratio\":%.3f,"
-              "\"written_ratio\":%.4f}\n",
-              bytes >> 20, block >> 10, mb / median(read_s), mb / median(get_s),
-              median(read_s) / median(get_s), mb / median(buffered_write_s),
-              mb / median(buffered_put_s), median(buffered_write_s) / median(buffered_put_s),
-              mb / median(write_s), mb / median(put_s), median(write_s) / median(put_s), ratio);
+  std::printf(
+      "{\"bench\":\"checkpoint_io\",\"mib\":%zu,\"block_kib\":%zu,"
+      "\"plain_direct_read_mb_s\":%.0f,\"restore_mb_s\":%.0f,\"restore_ratio\":%.3f,"
+      "\"plain_write_mb_s\":%.0f,\"put_mb_s\":%.0f,\"put_ratio\":%.3f,"
+      "\"plain_direct_write_mb_s\":%.0f,\"direct_put_mb_s\":%.0f,\"direct_put_ratio\":%.3f,"
+      "\"written_ratio\":%.4f}\n",
+      bytes >> 20, block >> 10, mb / median(read_s), mb / median(get_s),
+      median(read_s) / median(get_s), mb / median(buffered_write_s), mb / median(buffered_put_s),
+      median(buffered_write_s) / median(buffered_put_s), mb / median(write_s), mb / median(put_s),
+      median(write_s) / median(put_s), ratio);
   std::filesystem::remove(plain);
   std::filesystem::remove_all(directory);
 }
@@ -247,8 +249,9 @@ void seed(const Arguments& args) {
       const auto hit = need(files->load_longest(text), "load");
       if (hit) file_hit += hit->text.size() / 4;
       const ByteView payload = ByteView(state).substr(0, prompt.size() * kBytesPerToken);
-      need(files->save(kvc_key(text), KvcHeader::make(4, KvcReason::continued,
-                                                      static_cast<std::uint32_t>(prompt.size()), 0),
+      need(files->save(kvc_key(text),
+                       KvcHeader::make(4, KvcReason::continued,
+                                       static_cast<std::uint32_t>(prompt.size()), 0),
                        text, payload),
            "save");
       file_written += payload.size();
@@ -257,17 +260,18 @@ void seed(const Arguments& args) {
     }
   }
   const auto stats = store->stats();
-  std::printf("{\"bench\":\"checkpoint_seed\",\"budget_mib\":%llu,\"hit_percent\":%.1f,"
-              "\"files_hit_percent\":%.1f,\"written_mib\":%llu,\"files_written_mib\":%llu,"
-              "\"written_per_admitted\":%.3f,\"seconds\":%.2f,\"files_seconds\":%.2f}\n",
-              static_cast<unsigned long long>(budget_mib),
-              100.0 * static_cast<double>(store_hit) / static_cast<double>(asked),
-              100.0 * static_cast<double>(file_hit) / static_cast<double>(asked),
-              static_cast<unsigned long long>(stats.bytes_written >> 20),
-              static_cast<unsigned long long>(file_written >> 20),
-              static_cast<double>(stats.bytes_written) /
-                  static_cast<double>(std::max<std::uint64_t>(1, stats.bytes_admitted)),
-              store_s, file_s);
+  std::printf(
+      "{\"bench\":\"checkpoint_seed\",\"budget_mib\":%llu,\"hit_percent\":%.1f,"
+      "\"files_hit_percent\":%.1f,\"written_mib\":%llu,\"files_written_mib\":%llu,"
+      "\"written_per_admitted\":%.3f,\"seconds\":%.2f,\"files_seconds\":%.2f}\n",
+      static_cast<unsigned long long>(budget_mib),
+      100.0 * static_cast<double>(store_hit) / static_cast<double>(asked),
+      100.0 * static_cast<double>(file_hit) / static_cast<double>(asked),
+      static_cast<unsigned long long>(stats.bytes_written >> 20),
+      static_cast<unsigned long long>(file_written >> 20),
+      static_cast<double>(stats.bytes_written) /
+          static_cast<double>(std::max<std::uint64_t>(1, stats.bytes_admitted)),
+      store_s, file_s);
   store.reset();
   std::filesystem::remove_all(directory);
   std::filesystem::remove_all(directory + ".kvc");

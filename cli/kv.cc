@@ -30,7 +30,7 @@ constexpr const char* kHelp =
     "  list STORE     every record; --limit N\n"
     "  stats STORE    counts and sizes\n"
     "  check STORE    read and verify everything\n"
-    "  evict STORE    make room: --bytes SIZE; or expire what is due: --expired\n"
+    "  evict STORE    evict down to --budget SIZE, less --bytes SIZE; or --expired only\n"
     "  import STORE   --kvc DIR: take in a directory of KVC files\n"
     "  export STORE   --kvc DIR: write them out again, byte for byte\n"
     "  replay TRACE   hits of eviction policies on a request trace: --budget PERCENT,...\n"
@@ -67,8 +67,8 @@ struct Options {
 
 const std::set<std::string> kFlags = {"--json", "--state", "--expired"};
 const std::set<std::string> kValues = {
-    "--tokens", "--text",   "--payload", "--output", "--namespace", "--kvc",          "--sidecar",
-    "--budget", "--bytes",  "--limit",   "--policy", "--eviction",  "--block-tokens"};
+    "--tokens", "--text",  "--payload", "--output", "--namespace", "--kvc",         "--sidecar",
+    "--budget", "--bytes", "--limit",   "--policy", "--eviction",  "--block-tokens"};
 
 Result<Options> parse(const std::vector<std::string>& args) {
   Options o;
@@ -127,8 +127,8 @@ Result<Namespace> namespace_of(const Options& o) {
     return n;
   }
   const std::map<std::string, std::string*> fields = {
-      {"model", &n.model}, {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
-      {"dtype", &n.dtype}, {"layout", &n.layout},       {"lora", &n.lora},
+      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
+      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
       {"tenant", &n.tenant}, {"extra", &n.extra}};
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(',', at), text.size());
@@ -150,7 +150,8 @@ Result<Buffer> read_input(const std::string& path) {
       if (f != stdin) std::fclose(f);
     }
   };
-  const std::unique_ptr<std::FILE, Close> file(path == "-" ? stdin : std::fopen(path.c_str(), "rb"));
+  const std::unique_ptr<std::FILE, Close> file(path == "-" ? stdin
+                                                           : std::fopen(path.c_str(), "rb"));
   if (!file) {
     return Error(errno == ENOENT ? Errc::not_found : Errc::io, path + ": " + std::strerror(errno));
   }
@@ -175,8 +176,8 @@ Result<std::vector<Token>> tokens_of(const Options& o) {
       id = id * 10 + static_cast<std::uint64_t>(text[at] - '0');
     }
     if (digits == 0 || id > 0xffffffffu) {
-      return Error(Errc::invalid, "kv: --tokens has something that is no token id at byte " +
-                                      std::to_string(at));
+      return Error(Errc::invalid,
+                   "kv: --tokens has something that is no token id at byte " + std::to_string(at));
     }
     tokens.push_back(static_cast<Token>(id));
   }
@@ -253,7 +254,8 @@ Status kv_put(const Options& o) {
   }
   // In blocks: every token has as many bytes.
   if (payload.size() % state.tokens.size() != 0) {
-    return usage("kv put: " + std::to_string(payload.size()) + " bytes are not a whole number for each of " +
+    return usage("kv put: " + std::to_string(payload.size()) +
+                 " bytes are not a whole number for each of " +
                  std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
   }
   const std::size_t per_token = payload.size() / state.tokens.size();
@@ -355,7 +357,8 @@ Status kv_get(const Options& o) {
     TOKVAULT_TRY(store.get(n, tokens, {&read, 1}));
     if (read.status != Errc::ok) break;
     payload += bytes;
-    covered = std::min<std::uint64_t>(std::uint64_t{block + 1} * store.block_tokens(), match.tokens);
+    covered =
+        std::min<std::uint64_t>(std::uint64_t{block + 1} * store.block_tokens(), match.tokens);
   }
   if (covered == 0) return Error(Errc::not_found, "no prefix of this prompt is stored");
   TOKVAULT_TRY(write_output(o, payload));
@@ -451,12 +454,15 @@ Status kv_list(const Options& o) {
 Status kv_stats(const Options& o) {
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
   const CheckpointStats s = store->stats();
-  const std::pair<const char*, std::uint64_t> rows[] = {
-      {"blocks", s.blocks},           {"sidecars", s.sidecars},
-      {"states", s.states},           {"namespaces", s.namespaces},
-      {"segments", s.segments},       {"live_bytes", s.live_bytes},
-      {"index_bytes", s.index_bytes}, {"memory_bytes", s.memory_bytes},
-      {"block_tokens", store->block_tokens()}};
+  const std::pair<const char*, std::uint64_t> rows[] = {{"blocks", s.blocks},
+                                                        {"sidecars", s.sidecars},
+                                                        {"states", s.states},
+                                                        {"namespaces", s.namespaces},
+                                                        {"segments", s.segments},
+                                                        {"live_bytes", s.live_bytes},
+                                                        {"index_bytes", s.index_bytes},
+                                                        {"memory_bytes", s.memory_bytes},
+                                                        {"block_tokens", store->block_tokens()}};
   JsonObject json;
   for (const auto& [name, value] : rows) {
     json.field(name, value);
@@ -492,9 +498,9 @@ Status kv_evict(const Options& o) {
   }
   if (o.has("--bytes")) {
     TOKVAULT_ASSIGN(const std::uint64_t bytes, size_of(o.text("--bytes")));
-    TOKVAULT_ASSIGN(const std::uint64_t more, store->evict(bytes));
-    gone += more;
+    TOKVAULT_TRY(store->evict(bytes));
   }
+  gone += store->stats().evicted;  // what a smaller --budget evicted at once counts too
   TOKVAULT_TRY(store->close());
   answer(o, JsonObject().field("evicted", gone), std::to_string(gone) + " records");
   return {};
@@ -504,12 +510,15 @@ Status kv_transfer(const Options& o, bool import) {
   if (!o.has("--kvc")) return usage("kv " + o.command + ": --kvc is missing");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
-  auto done = import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
+  auto done =
+      import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
   if (!done) return std::move(done).error();
   TOKVAULT_TRY(store->close());
   answer(o,
-         JsonObject().field("files", done->files).field("skipped", done->skipped).field("bad",
-                                                                                      done->bad),
+         JsonObject()
+             .field("files", done->files)
+             .field("skipped", done->skipped)
+             .field("bad", done->bad),
          std::to_string(done->files) + " files, " + std::to_string(done->skipped) + " skipped, " +
              std::to_string(done->bad) + " bad");
   return {};
@@ -543,10 +552,10 @@ Status kv_replay(const Options& o) {
   std::vector<std::string> rows;
   if (!o.json()) {
     char line[160];
-    std::snprintf(line, sizeof line, "%llu requests, %llu blocks, %llu unique, %.2f %% hit unbounded",
-                  static_cast<unsigned long long>(r.requests),
-                  static_cast<unsigned long long>(r.blocks),
-                  static_cast<unsigned long long>(r.unique_blocks), r.unbounded_hit_percent);
+    std::snprintf(
+        line, sizeof line, "%llu requests, %llu blocks, %llu unique, %.2f %% hit unbounded",
+        static_cast<unsigned long long>(r.requests), static_cast<unsigned long long>(r.blocks),
+        static_cast<unsigned long long>(r.unique_blocks), r.unbounded_hit_percent);
     print_line(line);
     print_line("budget %  policy           hit %  cost hit %   tokens saved  written   evictions");
   }

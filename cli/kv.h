@@ -7,8 +7,8 @@
 
 namespace tokvault::cli {
 
-// Runs `tokvault kv ARGS...`; `args` starts behind "kv". Prints its result or error, and returns the
-// exit status.
+// Runs `tokvault kv ARGS...`; `args` starts behind "kv". Prints its result or error, and returns
+// the exit status.
 int run_kv(const std::vector<std::string>& args);
 
 }  // namespace tokvault::cli

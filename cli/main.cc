@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "kv.h"
 #include "output.h"
 #include "values.h"
 
@@ -363,4 +364,11 @@ int run_command(std::vector<std::string> args) {
 }  // namespace
 }  // namespace tokvault::cli
 
-int main(int argc, char** argv) { return tokvault::cli::run_command({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  // The checkpoint store has a command line of its own.
+  if (!args.empty() && args[0] == "kv") {
+    return tokvault::cli::run_kv({args.begin() + 1, args.end()});
+  }
+  return tokvault::cli::run_command(args);
+}

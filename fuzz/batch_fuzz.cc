@@ -64,8 +64,8 @@ class Writer final : public BatchVisitor {
     expect(refs.size() == info.ref_count());
     for (std::size_t i = 0; i < refs.size(); ++i) {
       const auto& counts = builder.counts();
-      expect(refs[i].number() < (refs[i].is_external() ? counts.externals
-                                                       : counts.segments[info.stream_of(i)]));
+      expect(refs[i].number() <
+             (refs[i].is_external() ? counts.externals : counts.segments[info.stream_of(i)]));
     }
   }
   std::vector<FormInfo> forms_;

@@ -18,8 +18,8 @@ Buffer mended(Buffer file) {
   if (file.size() < 28) return file;
   store_le(kLogMagic, file.data());
   store_le(std::uint32_t{1}, file.data() + 4);
-  const auto vault_size = std::min<std::uint64_t>(load_le<std::uint32_t>(file.data() + 8),
-                                                  file.size() - 28);
+  const auto vault_size =
+      std::min<std::uint64_t>(load_le<std::uint32_t>(file.data() + 8), file.size() - 28);
   store_le(static_cast<std::uint32_t>(vault_size), file.data() + 8);
   store_le(std::uint64_t{1}, file.data() + 12);
   store_le(checksum64(ByteView(file).substr(0, 20 + vault_size)), file.data() + 20 + vault_size);

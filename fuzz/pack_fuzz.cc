@@ -1,5 +1,5 @@
-// A pack, as its bytes are and with its checksums put right: never crashes, and what was read can be
-// used.
+// A pack, as its bytes are and with its checksums put right: never crashes, and what was read can
+// be used.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -39,9 +39,9 @@ Buffer mended(Buffer file) {
   };
   for (std::size_t s = 0; s < kStreams; ++s) {
     PackStream& stream = footer->streams[s];
-    auto segments = decode_pack_segments(
-        ByteView(file).substr(stream.table.offset, stream.table.size),
-        std::min<std::uint64_t>(footer->counts.segments[s], 1u << 16), stream);
+    auto segments =
+        decode_pack_segments(ByteView(file).substr(stream.table.offset, stream.table.size),
+                             std::min<std::uint64_t>(footer->counts.segments[s], 1u << 16), stream);
     if (segments) {
       std::uint64_t at = stream.blocks.offset;
       for (const std::uint32_t size : segments->block_sizes) {

@@ -87,11 +87,10 @@ void segments(ByteReader& in) {
   auto encoded = encode_pack_segments(*table, 1);
   expect(encoded.has_value());
   auto again = decode_pack_segments(*encoded, count, stream);
-  expect(again && again->code_sizes == table->code_sizes &&
-         again->in_dictionary == table->in_dictionary &&
-         again->fingerprints == table->fingerprints &&
-         again->block_segments == table->block_segments &&
-         again->block_sizes == table->block_sizes);
+  expect(
+      again && again->code_sizes == table->code_sizes &&
+      again->in_dictionary == table->in_dictionary && again->fingerprints == table->fingerprints &&
+      again->block_segments == table->block_segments && again->block_sizes == table->block_sizes);
 }
 
 void records(ByteReader& in) {

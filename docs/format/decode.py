@@ -156,6 +156,9 @@ def integers(data, count):
     return out
 
 
+NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
+
+
 def strings(data, count):
     column = In(data)
     if column.le(1) == 0:
@@ -174,7 +177,7 @@ def strings(data, count):
                 check(old is not None, "column: field")
                 fields.append(old)
             elif op in (2, 3):
-                check(old is not None and re.fullmatch(rb"0|[1-9][0-9]{0,17}", old), "column: field")
+                check(old is not None and NUMBER.fullmatch(old), "column: field")
                 step = 1 if op == 2 else numbers.svarint()
                 fields.append(b"%d" % ((int(old) + step) & 0xFFFFFFFFFFFFFFFF))
             elif op == 4:
@@ -334,10 +337,10 @@ class Log:
         while at < len(data):
             batch = self.batch(data, number, at)
             if batch is None:
-                # The end of an interrupted write, or damage if anything whole follows.
-                magic = b"\x0f\xd7\xe2\xb9"
-                follows = (m.start() for m in re.finditer(re.escape(magic), data[at + 1:]))
-                check(not any(self.batch(data, number, at + 1 + m) for m in follows), "torn batch")
+                # The end of an interrupted write, or damage if a later batch follows.
+                for m in re.finditer(re.escape(b"\x0f\xd7\xe2\xb9"), data[at + 1:]):
+                    later = self.batch(data, number, at + 1 + m.start())
+                    check(later is None or later["flags"] & 4, "torn batch")
                 break
             batches.append(batch)
             at += 48 + len(batch["payload"])
@@ -353,8 +356,9 @@ class Log:
         h = In(data[at:at + 48])
         if h.le(4) != 0xB9E2D70F:
             return None
-        b = {"flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4), "tenant": h.le(4),
-             "section": h.le(4), "sequence": h.le(8), "size": h.le(4), "body_size": h.le(4)}
+        b = {"flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4),
+             "tenant": h.le(4), "section": h.le(4), "sequence": h.le(8), "size": h.le(4),
+             "body_size": h.le(4)}
         zero, expected = h.le(4), h.le(8)
         b["payload"] = data[at + 48:at + 48 + b["size"]]
         if len(b["payload"]) != b["size"] or b["zero"] != 0 or zero != 0:
@@ -362,7 +366,7 @@ class Log:
         inner = xxh3_64(data[at:at + 40], number << 40 ^ at) if CHECKSUMS else 0
         if CHECKSUMS and xxh3_64(b["payload"], inner) != expected:
             return None
-        if b["cipher"] != 0 or b["flags"] & ~3:
+        if b["cipher"] != 0 or b["flags"] & ~7:
             raise unsupported("a batch")
         return b
 
@@ -475,6 +479,7 @@ class Pack(Source):
         for stream in (TOKEN_STREAM, BYTE_STREAM):
             self.frames.append(self.read_segments(stream))
         self.records = self.read_records()
+        self.check_usage()
 
     def read_footer(self, raw, limit):
         self.footer = raw
@@ -498,6 +503,7 @@ class Pack(Source):
         self.streams = [{"dictionary": extent(), "blocks": extent(), "table": extent(),
                          "block_count": f.varint(), "text_bytes": f.varint()} for _ in range(2)]
         self.tables = [extent() for _ in range(10)]
+        self.usage_extent, self.usage_count = extent(), f.varint()
         self.record_extent, self.record_count = extent(), f.varint()
         f.end("footer")
 
@@ -567,7 +573,8 @@ class Pack(Source):
                                  first=sequences[i] - backs[i], tokens=tokens[i],
                                  text_bytes=text & 0xFFFFFFFFFFFFFFFF, leaf=leaf, form=forms[i],
                                  refs=references(forms[i])))
-        check(len(self.nodes) == self.node_count and all(next(r, None) is None for r in refs), "trie")
+        check(len(self.nodes) == self.node_count, "trie")
+        check(all(next(r, None) is None for r in refs), "references")
         ext, m = sources[9], self.external_count
         integers(ext.sized(), m)  # where each was last seen: a hint
         kinds = integers(ext.sized(), m)
@@ -638,6 +645,25 @@ class Pack(Source):
             out.append((key, r.sized() if has_value else None, sequence))
         r.end("records")
         return out
+
+
+    def check_usage(self):
+        if self.usage_count == 0:
+            return
+        source = In(self.part(self.usage_extent))
+        columns = [integers(source.sized(), self.usage_count) for _ in range(6)]
+        source.end("usage")
+        columns[2] = [unzigzag(day) for day in columns[2]]
+        sums = {}
+        for row in self.rows:
+            depth, node = 0, row.leaf
+            while node is not None:
+                depth, node = depth + 1, self.nodes[node][0]
+            key = row.model, row.application, row.time_ms // 86400000
+            entry = sums.setdefault(key, [0, 0, 0])
+            for i, n in enumerate((1, depth, row.tokens)):
+                entry[i] += n
+        check(list(zip(*columns)) == [k + tuple(v) for k, v in sorted(sums.items())], "usage")
 
 
 SHARED = 96  # pack.md, rule 9
@@ -764,7 +790,8 @@ class Vault:
             node = parent
         return self.fill(source, row.form, row.refs, {
             0x10: b"[" + b",".join(reversed(messages)) + b"]", 0x11: quote(row.id),
-            0x12: quote(source.models[row.model]), 0x13: quote(source.applications[row.application]),
+            0x12: quote(source.models[row.model]),
+            0x13: quote(source.applications[row.application]),
             0x14: b"%d" % (row.time_ms // 1000), 0x15: b"%d" % row.time_ms})
 
     def conversations(self, tenant):

@@ -30,10 +30,10 @@ struct Namespace {
   std::string tokenizer = {};      // name and hash
   std::string chat_template = {};  // where text lookup is used
   std::string dtype = {};          // of the state: "bf16"
-  std::string layout = {};         // "layers-first", rank and world size of tensor parallelism, page shape
-  std::string lora = {};           // name and version
-  std::string tenant = {};         // salt: tenants never see each other's states
-  std::string extra = {};          // anything else
+  std::string layout = {};  // "layers-first", rank and world size of tensor parallelism, page shape
+  std::string lora = {};    // name and version
+  std::string tenant = {};  // salt: tenants never see each other's states
+  std::string extra = {};   // anything else
   bool operator==(const Namespace&) const = default;
 };
 
@@ -44,7 +44,8 @@ enum class Eviction : std::uint8_t {
 };
 
 enum class CheckpointSync : std::uint8_t {
-  on_flush = 0,   // flush() and closing make durable; a crash of the machine may lose what came after
+  on_flush =
+      0,  // flush() and closing make durable; a crash of the machine may lose what came after
   every_put = 1,  // a put returns when it is durable
 };
 
@@ -55,8 +56,8 @@ enum class CheckpointIo : std::uint8_t {
 };
 
 struct CheckpointOptions {
-  // Everything on disk together: states, index, journal, dead space, what is being written. At least
-  // 1 MiB. A store that is above it when opened evicts.
+  // Everything on disk together: states, index, journal, dead space, what is being written. At
+  // least 1 MiB. A store that is above it when opened evicts.
   std::uint64_t budget_bytes = std::uint64_t{64} << 30;
   // Tokens of a block; fixed when the store is created (0: what the store has, or 256). 16 to 4096.
   std::uint32_t block_tokens = 0;
@@ -83,13 +84,13 @@ struct CheckpointOptions {
 
 // One block (or part of one) for put.
 struct CheckpointBlock {
-  ByteView payload;  // the state of the block's tokens; at most 3 GiB
+  ByteView payload;    // the state of the block's tokens; at most 3 GiB
   ByteView text = {};  // rendered bytes of the block's tokens; may be empty
 };
 
 struct CheckpointPut {
-  // blocks[i] is block first_block + i of the tokens; the last may be partial. Blocks that are stored
-  // already are not read. The blocks before first_block must be stored.
+  // blocks[i] is block first_block + i of the tokens; the last may be partial. Blocks that are
+  // stored already are not read. The blocks before first_block must be stored.
   std::size_t first_block = 0;
   std::span<const CheckpointBlock> blocks = {};
   std::uint64_t time_to_live_ms = 0;  // 0: until evicted
@@ -105,8 +106,8 @@ struct CheckpointPutReport {
 
 // The longest stored prefix of a prompt.
 struct CheckpointMatch {
-  std::uint64_t tokens = 0;  // covered by the blocks, the partial last one included
-  std::uint32_t blocks = 0;  // the partial one included
+  std::uint64_t tokens = 0;       // covered by the blocks, the partial last one included
+  std::uint32_t blocks = 0;       // the partial one included
   std::uint32_t tail_tokens = 0;  // of the partial last block; 0 if there is none
 };
 
@@ -121,7 +122,8 @@ struct CheckpointRead {
   std::uint64_t payload_bytes = 0;  // of the whole block
 };
 
-// A state in one piece, for a prefix of any length: KVC files, recurrent states, llama.cpp sequences.
+// A state in one piece, for a prefix of any length: KVC files, recurrent states, llama.cpp
+// sequences.
 struct CheckpointState {
   std::vector<Token> tokens = {};  // may be empty if there is text
   Buffer text = {};                // rendered bytes; may be empty if there are tokens
@@ -130,7 +132,7 @@ struct CheckpointState {
 };
 
 struct CheckpointStats {
-  std::uint64_t blocks = 0;        // full and partial
+  std::uint64_t blocks = 0;  // full and partial
   std::uint64_t sidecars = 0;
   std::uint64_t states = 0;
   std::uint64_t namespaces = 0;
@@ -151,7 +153,7 @@ struct CheckpointStats {
   std::uint64_t evicted = 0;
   std::uint64_t refused = 0;
   std::uint64_t quarantined = 0;
-  bool uring = false;               // io_uring serves the reads
+  bool uring = false;  // io_uring serves the reads
   bool hole_punching = true;
 };
 
@@ -159,10 +161,11 @@ struct CheckpointStats {
 struct CheckpointExplanation {
   CheckpointMatch match;
   std::uint64_t prompt_tokens = 0;
-  // Why the match ended: "complete", "never_stored", "evicted", "removed", "expired", "quarantined",
-  // "other_namespace", "no_room"; "unknown_namespace" if nothing was ever stored under it.
+  // Why the match ended: "complete", "never_stored", "evicted", "removed", "expired",
+  // "quarantined", "other_namespace", "no_room"; "unknown_namespace" if nothing was ever stored
+  // under it.
   std::string reason;
-  std::string detail;  // a sentence
+  std::string detail;            // a sentence
   bool sidecar_missing = false;  // the sidecar that was asked for is not at the matched boundary
   std::uint64_t sidecar_tokens = 0;  // the longest boundary that has it
 };
@@ -188,20 +191,20 @@ struct CheckpointCheck {
 // The completion of an asynchronous call.
 struct CheckpointCompletion {
   std::uint64_t id = 0;
-  Errc status = Errc::ok;  // cancelled if cancel() came first
+  Errc status = Errc::ok;    // cancelled if cancel() came first
   std::uint64_t tokens = 0;  // get: tokens of the leading blocks that were read whole
   CheckpointPutReport put;
 };
 
 // Threads: all methods from any thread at once. Puts are taken one at a time.
 // Processes: one may write (a second gets `busy`, which names the holder), any number may read; a
-// reader sees what the writer published when the reader's call began, and does not keep what it reads
-// from being evicted: a block that goes while it is read is a miss.
-// Lifetime: buffers that are handed in are borrowed for the call; for an asynchronous call until its
-// completion was taken. Nothing that is returned points into the store.
-// Errors: a damaged block is a miss, not an error. A full disk or budget makes put evict, and then
-// refuse (`exhausted`); the store goes on. A write that fails otherwise fails that put (`io`).
-// Limits: 4 billion blocks, 65,535 namespaces, 3 GiB a block; docs/format/checkpoint.md.
+// reader sees what the writer published when the reader's call began, and does not keep what it
+// reads from being evicted: a block that goes while it is read is a miss. Lifetime: buffers that
+// are handed in are borrowed for the call; for an asynchronous call until its completion was taken.
+// Nothing that is returned points into the store. Errors: a damaged block is a miss, not an error.
+// A full disk or budget makes put evict, and then refuse (`exhausted`); the store goes on. A write
+// that fails otherwise fails that put (`io`). Limits: 4 billion blocks, 65,535 namespaces, 3 GiB a
+// block; docs/format/checkpoint.md.
 class CheckpointStore {
  public:
   // Opens the directory, or creates it (not if read-only).
@@ -252,12 +255,12 @@ class CheckpointStore {
   Result<Buffer> get_sidecar(const Namespace& name_space, TokenView tokens, std::string_view name);
 
   // --- whole states ---
-  // Keyed by the tokens if there are any, and found by the text too if there is some. Replaces one of
-  // the same key.
+  // Keyed by the tokens if there are any, and found by the text too if there is some. Replaces one
+  // of the same key.
   Status put_state(const Namespace& name_space, const CheckpointState& state, ByteView payload);
-  // The state of the longest prefix of the prompt, by tokens, or by rendered bytes. A damaged one is
-  // set aside and the next shorter one is tried. `not_found` if there is none. With `payload` the
-  // payload is read too.
+  // The state of the longest prefix of the prompt, by tokens, or by rendered bytes. A damaged one
+  // is set aside and the next shorter one is tried. `not_found` if there is none. With `payload`
+  // the payload is read too.
   Result<CheckpointState> find_state(const Namespace& name_space, TokenView prompt,
                                      Buffer* payload);
   Result<CheckpointState> find_state_text(const Namespace& name_space, ByteView prompt,
@@ -268,9 +271,9 @@ class CheckpointStore {
                       const std::function<Status(const CheckpointState&, ByteView payload)>& visit);
 
   // --- upkeep ---
-  // Keeps the longest stored prefix of `tokens` from eviction until unpin or close; pins nest. Returns
-  // how many tokens are kept; the caller unpins with the same number of tokens. A pinned budget is
-  // still a budget: puts are refused when nothing else can go.
+  // Keeps the longest stored prefix of `tokens` from eviction until unpin or close; pins nest.
+  // Returns how many tokens are kept; the caller unpins with the same number of tokens. A pinned
+  // budget is still a budget: puts are refused when nothing else can go.
   Result<std::uint64_t> pin(const Namespace& name_space, TokenView tokens);
   Status unpin(const Namespace& name_space, TokenView tokens);
   // Counts a use of the stored prefix without reading it. Returns its tokens.
@@ -323,8 +326,8 @@ class CheckpointStore {
   std::unique_ptr<Impl> impl_;
 };
 
-// Imports every good file of a KVC directory as a state of the namespace; returns how many came, were
-// there already, and were bad. Files are left where they are.
+// Imports every good file of a KVC directory as a state of the namespace; returns how many came,
+// were there already, and were bad. Files are left where they are.
 struct KvcTransfer {
   std::uint64_t files = 0;
   std::uint64_t skipped = 0;

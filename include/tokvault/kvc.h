@@ -20,7 +20,8 @@ namespace tokvault {
 inline constexpr std::size_t kKvcHeaderBytes = 48;
 inline constexpr std::uint64_t kKvcBudgetBytesMin = 64ull << 20;
 
-// Why a state was saved. Part of the format; a file may hold a value that is not listed, and keeps it.
+// Why a state was saved. Part of the format; a file may hold a value that is not listed, and keeps
+// it.
 enum class KvcReason : std::uint8_t {
   unknown = 0,
   cold = 1,
@@ -32,7 +33,7 @@ enum class KvcReason : std::uint8_t {
 };
 
 // Bits of KvcHeader::ext_flags.
-inline constexpr std::uint8_t kKvcToolMap = 1;             // a tool map follows the payload
+inline constexpr std::uint8_t kKvcToolMap = 1;              // a tool map follows the payload
 inline constexpr std::uint8_t kKvcResponsesVisibleKey = 2;  // the text is what a client can replay
 inline constexpr std::uint8_t kKvcThinkingVisibleKey = 4;
 
@@ -83,7 +84,8 @@ Result<Buffer> kvc_encode(const KvcFile& file);
 // The tool map at the front of a trailer; `corrupt` if it is not one.
 Result<std::vector<KvcToolCall>> kvc_decode_tools(ByteView trailer);
 Buffer kvc_encode_tools(const std::vector<KvcToolCall>& tools);
-// 40 lower-case hexadecimal digits of the SHA-1 of the text: a name for lookup, no proof of identity.
+// 40 lower-case hexadecimal digits of the SHA-1 of the text: a name for lookup, no proof of
+// identity.
 std::string kvc_key(ByteView rendered_text);
 
 // What a KvcCache did and found.
@@ -118,15 +120,16 @@ class KvcCache {
   // Does not evict: call evict_to_budget.
   Status save(std::string_view key, const KvcHeader& header, ByteView text, ByteView payload,
               ByteView trailer = {});
-  // The file of a key, with its hit counted and its last use set; nothing if there is none, or if it
-  // was bad: a bad file is renamed to NAME.kv.bad, so that it is not tried again.
+  // The file of a key, with its hit counted and its last use set; nothing if there is none, or if
+  // it was bad: a bad file is renamed to NAME.kv.bad, so that it is not tried again.
   Result<std::optional<KvcFile>> load(std::string_view key);
   // As load(kvc_key(text)), and the stored text must equal `text`.
   Result<std::optional<KvcFile>> load_text(ByteView text);
-  // The file whose text is the longest byte prefix of `prompt`; a bad file is set aside and the next
-  // shorter one is tried. Opens no file but the candidates.
+  // The file whose text is the longest byte prefix of `prompt`; a bad file is set aside and the
+  // next shorter one is tried. Opens no file but the candidates.
   Result<std::optional<KvcFile>> load_longest(ByteView prompt);
-  // Counts a hit and sets the last use without reading the payload. `not_found` if there is no file.
+  // Counts a hit and sets the last use without reading the payload. `not_found` if there is no
+  // file.
   Status touch(std::string_view key);
   // Removes bad files, then files by last use, oldest first, until the directory fits the budget.
   // Returns how many files went.

@@ -36,6 +36,12 @@ Error bad_frame(std::size_t code) {
                                   (ZSTD_isError(code) ? ZSTD_getErrorName(code) : "wrong size"));
 }
 
+// Whether whole blocks in `frame` can decode to so much: a block gives at most 128 KB and takes at
+// least 4 bytes. Checked before memory is taken for a size that nothing else bounds.
+bool can_give(ByteView frame, std::uint64_t size) {
+  return size <= static_cast<std::uint64_t>(frame.size() / 4) << 17;
+}
+
 Status set(ZSTD_CCtx* c, ZSTD_cParameter parameter, int value) {
   return encoder_status(ZSTD_CCtx_setParameter(c, parameter, value));
 }
@@ -96,6 +102,7 @@ class BlockDecoderImpl final : public BlockDecoder {
   explicit BlockDecoderImpl(Ddict dictionary) : dictionary_(std::move(dictionary)) {}
 
   Status decode(ByteView frame, std::uint64_t size, Buffer& out) const override {
+    if (!can_give(frame, size)) return bad_frame(0);
     TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
     ZSTD_DCtx_refDDict(d, dictionary_.get());
     out.resize(size);
@@ -138,6 +145,7 @@ class StreamDecoderImpl final : public StreamDecoder {
   explicit StreamDecoderImpl(Dctx d) : d_(std::move(d)) {}
 
   Status read(ByteView piece, std::uint64_t size, Buffer& out) override {
+    if (!can_give(piece, size)) return bad_frame(0);
     const std::size_t start = out.size();
     out.resize(start + size);
     ZSTD_inBuffer in{piece.data(), piece.size(), 0};
@@ -168,6 +176,7 @@ Result<Buffer> zstd_compress(ByteView text, int level) {
 }
 
 Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out) {
+  if (!can_give(frame, size)) return bad_frame(0);
   TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
   out.resize(size);
   const std::size_t n = ZSTD_decompressDCtx(d, out.data(), out.size(), frame.data(), frame.size());

@@ -74,8 +74,7 @@ void BlockIndex::prepare(std::uint32_t limit, std::uint64_t slot_count, std::uin
                          RecordId free) {
   chunks_.clear();
   for (std::uint64_t have = 0; have < limit; have += std::uint64_t{1} << kChunkBits) {
-    chunks_.push_back(
-        std::make_unique_for_overwrite<BlockRecord[]>(std::size_t{1} << kChunkBits));
+    chunks_.push_back(std::make_unique_for_overwrite<BlockRecord[]>(std::size_t{1} << kChunkBits));
   }
   slots_.assign(slot_count, kNoRecord);
   limit_ = limit;

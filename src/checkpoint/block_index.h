@@ -2,8 +2,8 @@
 //
 // A record is thirteen 32-bit words; records stand in chunks of 65,536 (growing never copies them),
 // and an open-addressing table of record numbers, at most 0.85 full, finds them by their 128-bit
-// chain hash. Both go to the index file as they are (index_file.h), so opening ten million blocks is
-// reading, not rebuilding.
+// chain hash. Both go to the index file as they are (index_file.h), so opening ten million blocks
+// is reading, not rebuilding.
 //
 // Invariants:
 //   [I1] a record's parent is present, and counts it as a child: the blocks form trees whose roots
@@ -34,11 +34,11 @@ enum class Kind : std::uint8_t { free = 0, block = 1, tail = 2, sidecar = 3, sta
 
 inline constexpr std::uint8_t kHasTails = 1;      // some child is a partial last block
 inline constexpr std::uint8_t kContinuation = 2;  // stored behind a block that had been used before
-inline constexpr std::uint8_t kHasText = 4;       // a text entry refers to it
+inline constexpr std::uint8_t kHasText = 4;       // extras has an entry for it
 
 struct BlockRecord {
   std::uint32_t hash[4];
-  RecordId parent;              // kNoRecord at a root; the next free record if kind is free
+  RecordId parent;  // kNoRecord at a root; the next free record if kind is free
   std::uint32_t segment;
   std::uint32_t offset_units;   // where in the segment, in units of 64 bytes
   std::uint32_t units;          // size on disk in units of 64 bytes
@@ -48,8 +48,8 @@ struct BlockRecord {
   std::uint16_t name_space;
   Kind kind;
   std::uint8_t flags;
-  std::uint16_t tokens;         // of this block; 0 for a state or sidecar
-  std::uint32_t link;           // of the eviction policy: position among the leaves
+  std::uint16_t tokens;  // of this block; 0 for a state or sidecar
+  std::uint32_t link;    // of the eviction policy: position among the leaves
 
   std::uint32_t children() const { return children_hits >> 8; }
   std::uint32_t hits() const { return children_hits & 0xff; }

@@ -62,17 +62,17 @@ Status disk_write(const DiskFile& file, std::uint64_t offset, std::span<const By
   if (injected > 0) return errno_error(injected, "write " + file.path);
   if (injected == kShortWrite) {
     if (!list.empty()) {
-      static_cast<void>(
-          ::pwrite(file.file.fd(), list[0].iov_base, list[0].iov_len / 2,
-                   static_cast<off_t>(offset)) < 0);
+      static_cast<void>(::pwrite(file.file.fd(), list[0].iov_base, list[0].iov_len / 2,
+                                 static_cast<off_t>(offset)) < 0);
     }
     return errno_error(ENOSPC, "write " + file.path);
   }
   iovec* at = list.data();
   std::size_t count = list.size();
   while (left > 0) {
-    const ssize_t n = ::pwritev(file.file.fd(), at, static_cast<int>(std::min<std::size_t>(count, 512)),
-                                static_cast<off_t>(offset));
+    const ssize_t n =
+        ::pwritev(file.file.fd(), at, static_cast<int>(std::min<std::size_t>(count, 512)),
+                  static_cast<off_t>(offset));
     if (n < 0) {
       if (errno == EINTR) continue;
       return errno_error(errno, "write " + file.path);
@@ -143,7 +143,7 @@ Status disk_punch(const DiskFile& file, std::uint64_t offset, std::uint64_t size
 }
 
 Result<std::uint64_t> disk_allocated(const DiskFile& file) {
-  struct stat st {};
+  struct stat st{};
   if (::fstat(file.file.fd(), &st) != 0) return errno_error(errno, "stat " + file.path);
   return static_cast<std::uint64_t>(st.st_blocks) * 512;
 }
@@ -156,8 +156,8 @@ std::size_t ReadOp::size() const {
 
 void AlignedFree::operator()(char* p) const { std::free(p); }
 AlignedBuffer aligned_buffer(std::size_t size) {
-  return AlignedBuffer(
-      static_cast<char*>(std::aligned_alloc(kPage, round_up(std::max<std::size_t>(size, 1), kPage))));
+  return AlignedBuffer(static_cast<char*>(
+      std::aligned_alloc(kPage, round_up(std::max<std::size_t>(size, 1), kPage))));
 }
 
 struct BlockReader::Ring {

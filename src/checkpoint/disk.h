@@ -1,5 +1,6 @@
 // The store's door to the disk: every call that changes a file goes through here, so that tests can
-// fail each of them in turn, and reads of many ranges go to io_uring or preadv with the same results.
+// fail each of them in turn, and reads of many ranges go to io_uring or preadv with the same
+// results.
 #ifndef TOKVAULT_CHECKPOINT_DISK_H_
 #define TOKVAULT_CHECKPOINT_DISK_H_
 
@@ -16,8 +17,8 @@
 
 namespace tokvault::checkpoint {
 
-// What a test hook may do to a call: nothing (0), make it fail with an errno (> 0), or, for a write,
-// write half of the bytes and then fail with ENOSPC (kShortWrite).
+// What a test hook may do to a call: nothing (0), make it fail with an errno (> 0), or, for a
+// write, write half of the bytes and then fail with ENOSPC (kShortWrite).
 inline constexpr int kShortWrite = -1;
 using FaultHook = int (*)(const char* call, const std::string& path);
 // Null (the default) for none. Tests only; not synchronised with running calls.

@@ -4,15 +4,16 @@
 // most computing per byte and unit of time. Every block is in a class: how often it was used (seven
 // buckets), whether what it continues had been used before, and how deep in the prompt it stands.
 // For every class the policy counts, by age in half-octaves of requests, how many blocks were used
-// again at that age and how many had the chance. Evicted blocks are followed as ghosts, so reuse that
-// came too late is learned too. From the counts follows for a block of a class and age the index
+// again at that age and how many had the chance. Evicted blocks are followed as ghosts, so reuse
+// that came too late is learned too. From the counts follows for a block of a class and age the
+// index
 //     max over horizons t of  P(used again within t) / E(time it occupies until then),
 // which is what a unit of cache time spent on the block returns at best (the Gittins index of the
 // stopping problem "how long to keep it"). It is recency where recency predicts, frequency where
 // frequency does, and keeps what returns after a long loop; nothing in it is tuned to a workload.
 // Two estimates, one by use count alone and one by all features with fewer count buckets, are
-// averaged: each is noisy in its own way. Without data both are 1/age: LRU. A bin without data takes
-// the hazard of the bin before it; a class without data that of all classes.
+// averaged: each is noisy in its own way. Without data both are 1/age: LRU. A bin without data
+// takes the hazard of the bin before it; a class without data that of all classes.
 //
 // A block is admitted under pressure only if its index is not below that of the victim; a refused
 // block is followed as a ghost, so its second sight counts as a use.
@@ -259,8 +260,11 @@ class ValuePolicy final : public LeafPolicy {
   static double bin_start(int bin) { return std::exp2(bin / 2) * ((bin & 1) != 0 ? 1.5 : 1.0); }
 
   static int make_class(std::uint32_t hits, bool continuation, std::uint32_t position) {
-    const int uses = hits < 3 ? static_cast<int>(hits) : hits < 5 ? 3 : hits < 9 ? 4
-                                                       : hits < 17 ? 5 : 6;
+    const int uses = hits < 3    ? static_cast<int>(hits)
+                     : hits < 5  ? 3
+                     : hits < 9  ? 4
+                     : hits < 17 ? 5
+                                 : 6;
     const int depth = position < 1024 ? 0 : position < 6144 ? 1 : 2;
     return (uses * 2 + (continuation ? 1 : 0)) * kDepths + depth;
   }
@@ -276,8 +280,8 @@ class ValuePolicy final : public LeafPolicy {
   }
   void classify(BlockRecord& r) const {
     const bool continuation = r.parent != kNoRecord && index_[r.parent].hits() > r.hits();
-    r.flags = static_cast<std::uint8_t>((r.flags & ~kContinuation) |
-                                        (continuation ? kContinuation : 0));
+    r.flags =
+        static_cast<std::uint8_t>((r.flags & ~kContinuation) | (continuation ? kContinuation : 0));
   }
   double cost(std::uint32_t position, std::uint32_t tokens) const {
     return std::max<double>(tokens, 1) * (1 + position / options_.attention_tokens);
@@ -332,13 +336,14 @@ class ValuePolicy final : public LeafPolicy {
     g.cached = cached || g.cached;
     g.ended = false;
   }
-  // Keeps the number of keys that are followed in bounds: the longest unused ghosts go. A store with
-  // more blocks than can be followed follows a sample.
+  // Keeps the number of keys that are followed in bounds: the longest unused ghosts go. A store
+  // with more blocks than can be followed follows a sample.
   void expire() {
     const std::size_t limit =
         std::clamp<std::size_t>(std::size_t{index_.size()} * 30, kGhostsMin, kGhostsMax);
     if (followed_ <= limit) return;
-    while (index_.size() / (sample_mask_ + 1) > kGhostsMax / 10) sample_mask_ = sample_mask_ * 2 + 1;
+    while (index_.size() / (sample_mask_ + 1) > kGhostsMax / 10)
+      sample_mask_ = sample_mask_ * 2 + 1;
     std::vector<std::uint32_t> ages;
     for (const Ghost& g : ghosts_) {
       if (g.key != 0 && !g.cached && sampled(g.key)) ages.push_back(clock_ - g.last);
@@ -379,11 +384,9 @@ class ValuePolicy final : public LeafPolicy {
       reached[b] = n;
     }
     for (std::size_t b = 0; b < kBins; ++b) {
-      const double expected =
-          prior != nullptr ? (*prior)[b] : b > 0 ? hazard[b - 1] : kPriorHazard;
+      const double expected = prior != nullptr ? (*prior)[b] : b > 0 ? hazard[b - 1] : kPriorHazard;
       const double risk = reached[b] - 0.5 * waiting[b];
-      hazard[b] =
-          std::min(0.999, (ended[b] + kPriorWeight * expected) / (risk + kPriorWeight));
+      hazard[b] = std::min(0.999, (ended[b] + kPriorWeight * expected) / (risk + kPriorWeight));
     }
     return hazard;
   }

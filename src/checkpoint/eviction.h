@@ -1,8 +1,8 @@
 // Which block goes when the budget is full: one interface, three strategies for the store.
 //
 // The store tells the policy what happens; the policy names a victim, always a block without cached
-// descendants: a block in the middle of a chain is worth nothing without the ones before it, and the
-// ones behind it nothing without it. So the leaves are all that a policy ranks.
+// descendants: a block in the middle of a chain is worth nothing without the ones before it, and
+// the ones behind it nothing without it. So the leaves are all that a policy ranks.
 #ifndef TOKVAULT_CHECKPOINT_EVICTION_H_
 #define TOKVAULT_CHECKPOINT_EVICTION_H_
 
@@ -38,7 +38,8 @@ class EvictionPolicy {
   virtual void touched(RecordId) {}
   // The record was added.
   virtual void inserted(RecordId) {}
-  // The request is complete; `chain` is what it touched and added, from the first block to the last.
+  // The request is complete; `chain` is what it touched and added, from the first block to the
+  // last.
   virtual void end(std::span<const RecordId> /*chain*/) {}
   // The index was loaded from a file: take stock of it. Called once, before anything else.
   virtual void load() = 0;

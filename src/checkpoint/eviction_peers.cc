@@ -48,9 +48,7 @@ class Gdsf final : public PriorityPolicy {
   using PriorityPolicy::PriorityPolicy;
 
  private:
-  double priority(RecordId id) override {
-    return inflation_ + ++uses_[index_[id].key().lo];
-  }
+  double priority(RecordId id) override { return inflation_ + ++uses_[index_[id].key().lo]; }
   std::unordered_map<std::uint64_t, std::uint32_t> uses_;
 };
 
@@ -162,8 +160,9 @@ class Arc final : public ListPolicy {
   void add(RecordId id, int was) override {
     const double once = std::max<double>(1, static_cast<double>(lists_[2].size()));
     const double again = std::max<double>(1, static_cast<double>(lists_[3].size()));
-    if (was == 2) target_ = std::min<double>(static_cast<double>(capacity_),
-                                             target_ + std::max(1.0, again / once));
+    if (was == 2)
+      target_ =
+          std::min<double>(static_cast<double>(capacity_), target_ + std::max(1.0, again / once));
     if (was == 3) target_ = std::max(0.0, target_ - std::max(1.0, once / again));
     move(index_[id].key().lo, was >= 2 ? 1 : 0, id);
   }

@@ -1,5 +1,5 @@
-// Known policies, for comparison in replay: ARC, 2Q, GDSF and aged frequency, each restricted to the
-// leaves of the prefix tree.
+// Known policies, for comparison in replay: ARC, 2Q, GDSF and aged frequency, each restricted to
+// the leaves of the prefix tree.
 #ifndef TOKVAULT_CHECKPOINT_EVICTION_PEERS_H_
 #define TOKVAULT_CHECKPOINT_EVICTION_PEERS_H_
 

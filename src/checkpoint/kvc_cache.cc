@@ -112,7 +112,7 @@ Status KvcCache::Impl::scan() {
   while (const dirent* item = ::readdir(dir.get())) {
     const std::string name = item->d_name;
     const std::string full = directory + "/" + name;
-    struct stat st {};
+    struct stat st{};
     if (::stat(full.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
     const auto bytes = static_cast<std::uint64_t>(st.st_size);
     if (is_temporary(name)) {
@@ -193,8 +193,8 @@ Result<std::optional<KvcFile>> KvcCache::Impl::read(const std::string& key, cons
     return std::optional<KvcFile>();
   }
   if (text != nullptr && file->text != *text) {
-    // Another text under this name: the name is no proof. Where the name does not even belong to the
-    // text it holds, the file is bad; else it is a collision and stays.
+    // Another text under this name: the name is no proof. Where the name does not even belong to
+    // the text it holds, the file is bad; else it is a collision and stays.
     if (kvc_key(file->text) != key) set_aside(key);
     return std::optional<KvcFile>();
   }
@@ -245,8 +245,7 @@ Status KvcCache::save(std::string_view key, const KvcHeader& header, ByteView te
     return Error(Errc::invalid, "kvc: a key has 40 lower-case hexadecimal digits");
   }
   if (text.size() > 0xffffffffu) return Error(Errc::invalid, "kvc: the text has over 4 GiB");
-  const std::uint64_t bytes =
-      kKvcHeaderBytes + 4 + text.size() + payload.size() + trailer.size();
+  const std::uint64_t bytes = kKvcHeaderBytes + 4 + text.size() + payload.size() + trailer.size();
   if (bytes > impl_->budget) return Error(Errc::exhausted, "kvc: the file is above the budget");
   const std::lock_guard lock(impl_->mutex);
   const std::string name(key);
@@ -286,9 +285,9 @@ Result<std::optional<KvcFile>> KvcCache::load_longest(ByteView prompt) {
   const std::lock_guard lock(impl_->mutex);
   // One pass of SHA-1 over the prompt, with a tap at every text size that the directory holds.
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> running(EVP_MD_CTX_new(),
-                                                                         EVP_MD_CTX_free);
+                                                                        EVP_MD_CTX_free);
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> tap(EVP_MD_CTX_new(),
-                                                                     EVP_MD_CTX_free);
+                                                                    EVP_MD_CTX_free);
   if (!running || !tap || EVP_DigestInit_ex(running.get(), EVP_sha1(), nullptr) != 1) {
     return Error(Errc::exhausted, "kvc: no memory for a hash");
   }

@@ -61,29 +61,28 @@ Result<KvcTransfer> export_kvc(CheckpointStore& store, const Namespace& name_spa
     return errno_error(errno, "create " + directory);
   }
   KvcTransfer done;
-  const auto write_file =
-      [&](const CheckpointState& state, ByteView payload) -> Status {
-        auto header = kvc_decode_header(state.meta);
-        if (!header || state.text.empty()) {
-          ++done.skipped;
-          return {};
-        }
-        KvcFile file;
-        file.header = *header;
-        file.text = state.text;
-        file.payload = payload;
-        file.trailer = state.meta.substr(kKvcHeaderBytes);
-        TOKVAULT_ASSIGN(const Buffer bytes, kvc_encode(file));
-        const std::string path = directory + "/" + kvc_key(state.text) + ".kv";
-        TOKVAULT_ASSIGN(const auto out,
-                        checkpoint::disk_open(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC));
-        const ByteView parts[] = {bytes};
-        TOKVAULT_TRY(checkpoint::disk_write(*out, 0, parts));
-        TOKVAULT_TRY(checkpoint::disk_sync(*out));
-        TOKVAULT_TRY(checkpoint::disk_rename(path + ".tmp", path));
-        ++done.files;
-        return {};
-      };
+  const auto write_file = [&](const CheckpointState& state, ByteView payload) -> Status {
+    auto header = kvc_decode_header(state.meta);
+    if (!header || state.text.empty()) {
+      ++done.skipped;
+      return {};
+    }
+    KvcFile file;
+    file.header = *header;
+    file.text = state.text;
+    file.payload = payload;
+    file.trailer = state.meta.substr(kKvcHeaderBytes);
+    TOKVAULT_ASSIGN(const Buffer bytes, kvc_encode(file));
+    const std::string path = directory + "/" + kvc_key(state.text) + ".kv";
+    TOKVAULT_ASSIGN(const auto out,
+                    checkpoint::disk_open(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC));
+    const ByteView parts[] = {bytes};
+    TOKVAULT_TRY(checkpoint::disk_write(*out, 0, parts));
+    TOKVAULT_TRY(checkpoint::disk_sync(*out));
+    TOKVAULT_TRY(checkpoint::disk_rename(path + ".tmp", path));
+    ++done.files;
+    return {};
+  };
   TOKVAULT_TRY(store.visit_states(name_space, write_file));
   TOKVAULT_TRY(sync_folder(directory));
   return done;

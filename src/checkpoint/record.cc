@@ -69,8 +69,8 @@ Buffer encode_namespace(const Namespace& n) {
 
 Result<Namespace> decode_namespace(ByteView bytes) {
   Namespace n;
-  std::string* const fields[] = {&n.model, &n.tokenizer, &n.chat_template, &n.dtype,
-                                 &n.layout, &n.lora, &n.tenant, &n.extra};
+  std::string* const fields[] = {&n.model,  &n.tokenizer, &n.chat_template, &n.dtype,
+                                 &n.layout, &n.lora,      &n.tenant,        &n.extra};
   ByteReader r(bytes.size() <= kNamespaceBytesMax ? bytes : ByteView());
   unsigned last = 0;
   while (r.left() > 0) {

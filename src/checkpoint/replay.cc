@@ -1,5 +1,5 @@
-// Replays a request trace. The cache is the store's own index and policy over blocks of one size; no
-// bytes are stored.
+// Replays a request trace. The cache is the store's own index and policy over blocks of one size;
+// no bytes are stored.
 #include "tokvault/checkpoint_replay.h"
 
 #include <simdjson.h>
@@ -82,8 +82,8 @@ Result<Trace> parse_trace(ByteView text, std::uint32_t block_tokens) {
   return trace;
 }
 
-// The offline optimum: the leaf whose next use is farthest goes, and a block that is used later than
-// every cached leaf is not stored.
+// The offline optimum: the leaf whose next use is farthest goes, and a block that is used later
+// than every cached leaf is not stored.
 class Belady final : public PriorityPolicy {
  public:
   Belady(BlockIndex& index, const Trace& trace) : PriorityPolicy(index) {
@@ -123,8 +123,8 @@ std::unique_ptr<EvictionPolicy> policy_for(std::string_view name, BlockIndex& in
   PolicyOptions p;
   p.block_tokens = options.block_tokens;
   p.attention_tokens = options.attention_tokens;
-  p.half_life_requests = static_cast<double>(trace.requests.size()) *
-                         (6 * 3.6e6 / std::max(trace.span_ms, 1.0));
+  p.half_life_requests =
+      static_cast<double>(trace.requests.size()) * (6 * 3.6e6 / std::max(trace.span_ms, 1.0));
   if (name == "value") return make_policy(Eviction::value, index, p);
   if (name == "lru") return make_policy(Eviction::lru, index, p);
   if (name == "decayed_hits") return make_policy(Eviction::decayed_hits, index, p);
@@ -237,8 +237,7 @@ Result<ReplayReport> replay_trace(ByteView trace_jsonl, const ReplayOptions& opt
   report.requests = trace.requests.size();
   report.blocks = trace.blocks;
   report.unique_blocks = trace.keys.size();
-  report.unbounded_hit_percent =
-      run(trace, "lru", trace.keys.size() + 1, options).hit_percent;
+  report.unbounded_hit_percent = run(trace, "lru", trace.keys.size() + 1, options).hit_percent;
   for (const double percent : options.budgets_percent) {
     const auto capacity = std::max<std::uint64_t>(
         1, static_cast<std::uint64_t>(static_cast<double>(trace.keys.size()) * percent / 100));

@@ -157,8 +157,7 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
     lock.lock();
     impl_->release(found);
     const bool good = prefix && tail;
-    if (!good && !impl_->reading.contains(found) &&
-        impl_->index[found].key() == at.record.key()) {
+    if (!good && !impl_->reading.contains(found) && impl_->index[found].key() == at.record.key()) {
       static_cast<void>(impl_->quarantine(found).has_value());
     }
     if (!good || text.substr(out.bytes, tail->size()) != *tail) return out;
@@ -301,8 +300,7 @@ Status CheckpointStore::put_state(const Namespace& name_space, const CheckpointS
   record.text = state.text;
   record.meta = state.meta;
   record.name_space = number;
-  const std::size_t worth =
-      state.tokens.empty() ? state.text.size() / 4 : state.tokens.size();
+  const std::size_t worth = state.tokens.empty() ? state.text.size() / 4 : state.tokens.size();
   record.worth_tokens = static_cast<std::uint16_t>(std::clamp<std::size_t>(worth, 1, 65535));
   record.extra.state_tokens = state.tokens.size();
   record.extra.text_bytes = record.header.text_bytes;
@@ -332,8 +330,7 @@ Result<CheckpointState> CheckpointStore::find_state(const Namespace& name_space,
   }
   for (std::size_t i = candidates.size(); i-- > 0;) {
     if (impl_->index[candidates[i]].kind != Kind::state) continue;
-    auto state =
-        impl_->read_state(lock, candidates[i], &prompt, nullptr, payload);
+    auto state = impl_->read_state(lock, candidates[i], &prompt, nullptr, payload);
     if (state) return state;
   }
   return Error(Errc::not_found, "no state of a prefix of this prompt is stored");
@@ -436,8 +433,8 @@ Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, Token
   std::vector<std::uint8_t> fate(index.limit(), kUnknown);
   fate[chain.records[first]] = kGoes;
   // Partial blocks of several sizes may stand at the boundary.
-  const Hash128 boundary = first == 0 ? impl_->namespaces[*number].hash
-                                      : index[chain.records[first - 1]].key();
+  const Hash128 boundary =
+      first == 0 ? impl_->namespaces[*number].hash : index[chain.records[first - 1]].key();
   const TokenView rest = tokens.subspan(first * impl_->block_tokens);
   for (std::size_t size = 1; size <= std::min<std::size_t>(impl_->block_tokens - 1, rest.size());
        ++size) {
@@ -523,14 +520,13 @@ Result<std::uint64_t> CheckpointStore::evict(std::uint64_t bytes) {
   const std::lock_guard lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
   std::uint32_t evicted = 0;
-  static_cast<void>(impl_->make_room(std::min(bytes, impl_->options.budget_bytes), nullptr,
-                                     kNoRecord, evicted));
+  static_cast<void>(
+      impl_->make_room(std::min(bytes, impl_->options.budget_bytes), nullptr, kNoRecord, evicted));
   return std::uint64_t{evicted};
 }
 
 Result<CheckpointExplanation> CheckpointStore::explain(const Namespace& name_space,
-                                                       TokenView tokens,
-                                                       std::string_view sidecar) {
+                                                       TokenView tokens, std::string_view sidecar) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->closed) return closed_error();
   TOKVAULT_TRY(impl_->refresh());
@@ -540,8 +536,7 @@ Result<CheckpointExplanation> CheckpointStore::explain(const Namespace& name_spa
   Chain chain;
   if (number) {
     chain = impl_->walk(*number, tokens);
-    out.match = {chain.tokens, static_cast<std::uint32_t>(chain.records.size()),
-                 chain.tail_tokens};
+    out.match = {chain.tokens, static_cast<std::uint32_t>(chain.records.size()), chain.tail_tokens};
   }
   std::uint64_t elsewhere = 0;
   const Namespace* other = nullptr;
@@ -559,14 +554,14 @@ Result<CheckpointExplanation> CheckpointStore::explain(const Namespace& name_spa
   } else {
     const auto it = number ? impl_->gone.find(chain.next.lo) : impl_->gone.end();
     const RecordId bad = number ? impl_->index.find(chain.next) : kNoRecord;
-    out.reason = bad != kNoRecord             ? "quarantined"
-                 : it != impl_->gone.end()    ? gone_name(it->second)
-                 : other != nullptr           ? "other_namespace"
-                 : number                     ? "never_stored"
-                                              : "unknown_namespace";
+    out.reason = bad != kNoRecord          ? "quarantined"
+                 : it != impl_->gone.end() ? gone_name(it->second)
+                 : other != nullptr        ? "other_namespace"
+                 : number                  ? "never_stored"
+                                           : "unknown_namespace";
     if (out.reason == "other_namespace") {
-      out.detail = std::to_string(elsewhere) + " tokens are stored under another namespace (model '" +
-                   other->model + "')";
+      out.detail = std::to_string(elsewhere) +
+                   " tokens are stored under another namespace (model '" + other->model + "')";
     } else if (out.reason == "unknown_namespace") {
       out.detail = "nothing was ever stored under this namespace";
     } else if (out.reason == "never_stored") {
@@ -661,8 +656,7 @@ Result<CheckpointCheck> CheckpointStore::check() {
       const std::uint64_t bytes = prefix.header.payload_bytes;
       for (std::uint64_t offset = 0; offset < bytes; offset += kChunkBytes) {
         const std::uint64_t size = std::min<std::uint64_t>(kChunkBytes, bytes - offset);
-        TOKVAULT_TRY(impl_->read_payload(at, prefix, offset,
-                                         std::span<char>(chunk.data(), size)));
+        TOKVAULT_TRY(impl_->read_payload(at, prefix, offset, std::span<char>(chunk.data(), size)));
       }
       return {};
     };
@@ -672,9 +666,8 @@ Result<CheckpointCheck> CheckpointStore::check() {
     ++out.checked;
     if (status) continue;
     ++out.bad;
-    out.findings.push_back(hex(at.record.key()) + " in log " +
-                           std::to_string(at.record.segment) + " at " +
-                           std::to_string(at.record.offset()) + ": " +
+    out.findings.push_back(hex(at.record.key()) + " in log " + std::to_string(at.record.segment) +
+                           " at " + std::to_string(at.record.offset()) + ": " +
                            std::string(status.error().message()));
     if (!impl_->reading.contains(id) && impl_->index[id].key() == at.record.key()) {
       static_cast<void>(impl_->quarantine(id).has_value());

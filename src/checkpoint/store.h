@@ -1,6 +1,6 @@
-// The state of an open checkpoint store, shared by the files that implement it: store_open.cc (files,
-// index, journal), store_write.cc (put, eviction, removal), store_read.cc (match, get, explain),
-// store.cc (the public class, upkeep, asynchronous calls).
+// The state of an open checkpoint store, shared by the files that implement it: store_open.cc
+// (files, index, journal), store_write.cc (put, eviction, removal), store_read.cc (match, get,
+// explain), store.cc (the public class, upkeep, asynchronous calls).
 //
 // Locks, in this order:
 //   write_mutex  one change at a time: put, evict, remove, flush. Held over the writes.
@@ -32,7 +32,8 @@ namespace tokvault {
 
 namespace checkpoint {
 
-inline constexpr std::uint8_t kBad = 8;  // BlockRecord::flags: quarantined; a hole under its children
+inline constexpr std::uint8_t kBad =
+    8;  // BlockRecord::flags: quarantined; a hole under its children
 
 struct Segment {
   std::uint64_t size = 0;       // where the next record would start
@@ -106,9 +107,9 @@ struct CheckpointStore::Impl {
   std::unordered_map<std::uint64_t, checkpoint::Gone> gone;
   std::deque<std::uint64_t> gone_order;
   std::map<std::uint32_t, checkpoint::Segment> segments;
-  std::uint32_t active = 0;        // 0: none
+  std::uint32_t active = 0;  // 0: none
   std::uint32_t next_segment = 1;
-  std::uint64_t allocated = 0;     // of all segments
+  std::uint64_t allocated = 0;                                  // of all segments
   std::unordered_map<std::uint64_t, std::uint32_t> dead_edges;  // page -> dead bytes of a live page
   bool punching = true;
   std::map<std::uint32_t, bool> unsynced;
@@ -216,8 +217,7 @@ struct CheckpointStore::Impl {
   Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
   Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
   Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,
-                                     const TokenView* prompt_tokens,
-                                     const ByteView* prompt_text,
+                                     const TokenView* prompt_tokens, const ByteView* prompt_text,
                                      Buffer* payload);
 };
 

@@ -36,7 +36,8 @@ std::string numbered(const std::string& directory, const char* kind, std::uint64
 
 // The number in "KIND-xxxxxxxx"; 0 if the name is not of that kind.
 std::uint64_t number_of(std::string_view name, std::string_view kind) {
-  if (!name.starts_with(kind) || name.size() < kind.size() + 9 || name[kind.size()] != '-') return 0;
+  if (!name.starts_with(kind) || name.size() < kind.size() + 9 || name[kind.size()] != '-')
+    return 0;
   std::uint64_t n = 0;
   for (const char c : name.substr(kind.size() + 1)) {
     const auto digit = std::string_view("0123456789abcdef").find(c);
@@ -222,7 +223,10 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
         r.tokens = e.record.tokens;
         r.depth = e.record.depth;
         r.last_use = clock;
-        if (!e.extra.empty()) extras[id] = e.extra;
+        if (!e.extra.empty()) {
+          extras[id] = e.extra;
+          r.flags |= kHasText;
+        }
         link_record(id);
       }
       BlockRecord& r = index[id];
@@ -312,8 +316,8 @@ Status CheckpointStore::Impl::rotate() {
     return ByteView(reinterpret_cast<const char*>(std::as_const(index).chunk(chunk)),
                     count * sizeof(BlockRecord));
   };
-  const std::uint32_t chunks = (index.limit() + (1u << BlockIndex::kChunkBits) - 1) >>
-                               BlockIndex::kChunkBits;
+  const std::uint32_t chunks =
+      (index.limit() + (1u << BlockIndex::kChunkBits) - 1) >> BlockIndex::kChunkBits;
   const ByteView slots(reinterpret_cast<const char*>(index.slots().data()),
                        index.slots().size() * sizeof(RecordId));
   Buffer sums;
@@ -412,9 +416,8 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
   const auto free_head = r.le<RecordId>();
   const auto first_segment = r.le<std::uint32_t>();
   const auto slot_count = r.le<std::uint64_t>();
-  const std::uint32_t chunks =
-      static_cast<std::uint32_t>((std::uint64_t{limit} + (1u << BlockIndex::kChunkBits) - 1) >>
-                                 BlockIndex::kChunkBits);
+  const std::uint32_t chunks = static_cast<std::uint32_t>(
+      (std::uint64_t{limit} + (1u << BlockIndex::kChunkBits) - 1) >> BlockIndex::kChunkBits);
   const std::uint64_t sums_bytes = (std::uint64_t{chunks} + 2) * 8;
   // Sizes are checked against the file before anything is allocated.
   if (small_bytes > kSmallTablesMax || slot_count > std::uint64_t{1} << 33 ||
@@ -491,17 +494,34 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
     gone_order.push_back(key);
   }
   if (!t.ok() || !t.at_end()) return damaged("the small tables are cut short");
-  // Only records with something beside them need their side tables linked.
+  // Only records with something beside them need their side tables linked. The checksums held, so
+  // what is wrong here was written so; still nothing out of range is followed.
+  std::uint32_t in_use = 0;
+  const auto in_range = [limit](RecordId id) { return id < limit || id == kNoRecord; };
+  if (!in_range(free_head)) return damaged("the first free record is out of range");
   for (RecordId id = 0; id < limit; ++id) {
     const BlockRecord& record = std::as_const(index)[id];
+    if (!in_range(record.parent)) return damaged("a parent is out of range");
     if (record.kind == Kind::free) continue;
+    ++in_use;
+    if (record.name_space >= namespaces.size() || record.kind > Kind::state) {
+      return damaged("a record of no namespace or kind");
+    }
     if (record.kind == Kind::block && (record.flags & kHasText) == 0) {
       ++blocks;
       continue;
     }
-    if (record.name_space >= namespaces.size()) return damaged("a record of no namespace");
+    if (record.kind == Kind::sidecar && record.parent == kNoRecord) {
+      return damaged("a sidecar without a boundary");
+    }
     link_record(id);
   }
+  std::uint64_t filled = 0;
+  for (const RecordId id : std::as_const(index).slots()) {
+    if (!in_range(id)) return damaged("a slot is out of range");
+    filled += id != kNoRecord ? 1 : 0;
+  }
+  if (in_use != size || filled != size) return damaged("the counts are wrong");
   generation = from_generation;
   index_file_bytes = file_bytes;
   return {};
@@ -693,8 +713,8 @@ Status CheckpointStore::Impl::open_files() {
   if (options.read_only) return {};
   TOKVAULT_TRY(sweep());
   if (!journal) {
-    TOKVAULT_ASSIGN(journal, disk_open(numbered(directory, "journal", generation),
-                                       O_RDWR | O_CREAT));
+    TOKVAULT_ASSIGN(journal,
+                    disk_open(numbered(directory, "journal", generation), O_RDWR | O_CREAT));
   }
   TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
   if (size > journal_bytes) TOKVAULT_TRY(disk_truncate(*journal, journal_bytes));

@@ -1,9 +1,9 @@
 // Matching and reading.
 //
-// A block is read in one go where its shape can be told from the caller's buffer: the prefix (ids and
-// checksums) to a scratch buffer and the payload to where the caller wants it. Ids and checksums are
-// then compared; a read that fails any of it is zeroed. Everything else takes the slow path: prefix
-// first, then the chunks that the range touches.
+// A block is read in one go where its shape can be told from the caller's buffer: the prefix (ids
+// and checksums) to a scratch buffer and the payload to where the caller wants it. Ids and
+// checksums are then compared; a read that fails any of it is zeroed. Everything else takes the
+// slow path: prefix first, then the chunks that the range touches.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -29,11 +29,10 @@ Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const 
     chain.records.push_back(id);
     chain.tokens += block_tokens;
   }
-  const TokenView rest =
-      tokens.subspan(chain.tokens, std::min<std::size_t>(block_tokens - 1,
-                                                         tokens.size() - chain.tokens));
-  const bool any = parent == kNoRecord ? namespaces[number].has_tails
-                                       : (index[parent].flags & kHasTails) != 0;
+  const TokenView rest = tokens.subspan(
+      chain.tokens, std::min<std::size_t>(block_tokens - 1, tokens.size() - chain.tokens));
+  const bool any =
+      parent == kNoRecord ? namespaces[number].has_tails : (index[parent].flags & kHasTails) != 0;
   if (any) {
     for (std::size_t size = rest.size(); size > 0; --size) {
       const Hash128 key = block_hash(hash, rest.first(size));
@@ -103,8 +102,8 @@ Result<RecordPrefix> CheckpointStore::Impl::read_prefix(const Located& at) {
   if (prefix_bytes > head.size()) {
     const std::size_t have = head.size();
     head.resize(prefix_bytes);
-    TOKVAULT_TRY(file->file.pread(at.record.offset() + have, prefix_bytes - have,
-                                  head.data() + have));
+    TOKVAULT_TRY(
+        file->file.pread(at.record.offset() + have, prefix_bytes - have, head.data() + have));
   }
   TOKVAULT_ASSIGN(RecordPrefix prefix, decode_prefix(head));
   const RecordHeader& h = prefix.header;
@@ -147,11 +146,12 @@ Status CheckpointStore::Impl::read_payload(const Located& at, const RecordPrefix
 Result<Buffer> CheckpointStore::Impl::read_tail(const Located& at, const RecordPrefix& prefix) {
   const RecordHeader& h = prefix.header;
   const std::uint64_t bytes = std::uint64_t{h.text_bytes} + h.meta_bytes;
-  if (h.record_bytes() != at.record.bytes()) return Error(Errc::corrupt, "a record's size is wrong");
+  if (h.record_bytes() != at.record.bytes())
+    return Error(Errc::corrupt, "a record's size is wrong");
   Buffer out(bytes, '\0');
   TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
-  TOKVAULT_TRY(file->file.pread(at.record.offset() + h.prefix_bytes() + h.payload_bytes, bytes,
-                                out.data()));
+  TOKVAULT_TRY(
+      file->file.pread(at.record.offset() + h.prefix_bytes() + h.payload_bytes, bytes, out.data()));
   if (checksum64(out) != h.tail_checksum) {
     return Error(Errc::corrupt, "the checksum of a record's text is wrong");
   }
@@ -241,8 +241,8 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       return;
     }
     for (std::uint64_t c = 0; c < h.chunks(); ++c) {
-      const ByteView chunk = ByteView(r.out.data(), r.out.size()).substr(c * kChunkBytes,
-                                                                        kChunkBytes);
+      const ByteView chunk =
+          ByteView(r.out.data(), r.out.size()).substr(c * kChunkBytes, kChunkBytes);
       if (!chunk_matches(*prefix, c, chunk)) return;
     }
     item.done = true;
@@ -304,7 +304,8 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
 }
 
 Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::mutex>& lock,
-                                                          RecordId id, const TokenView* prompt_tokens,
+                                                          RecordId id,
+                                                          const TokenView* prompt_tokens,
                                                           const ByteView* prompt_text,
                                                           Buffer* payload) {
   const Located at = locate(id);
@@ -319,10 +320,9 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
     state.meta = tail.substr(prefix.header.text_bytes);
     state.payload_bytes = prefix.header.payload_bytes;
     // The hash found it; the bytes decide.
-    const bool same =
-        (prompt_text == nullptr || prompt_text->starts_with(state.text)) &&
-        (prompt_tokens == nullptr ||
-         token_bytes(*prompt_tokens).starts_with(token_bytes(state.tokens)));
+    const bool same = (prompt_text == nullptr || prompt_text->starts_with(state.text)) &&
+                      (prompt_tokens == nullptr ||
+                       token_bytes(*prompt_tokens).starts_with(token_bytes(state.tokens)));
     if (!same) return Error(Errc::not_found, "another state has the same hash");
     if (payload != nullptr) {
       payload->resize(state.payload_bytes);

@@ -12,133 +12,17 @@
 #include <thread>
 
 #include "checkpoint/disk.h"
+#include "checkpoint/test_states.h"
 #include "tokvault/checkpoint.h"
 
 namespace tokvault {
 namespace {
 
-namespace fs = std::filesystem;
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "tokvault-kv-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-std::uint64_t disk_use(const std::string& directory) {
-  std::uint64_t bytes = 4096;
-  for (const auto& item : fs::directory_iterator(directory)) {
-    struct stat st {};
-    if (::stat(item.path().c_str(), &st) == 0) {
-      bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
-    }
-  }
-  return bytes;
-}
-
-std::vector<Token> prompt(std::uint32_t family, std::size_t size, std::uint32_t branch_at = ~0u,
-                          std::uint32_t branch = 0) {
-  std::vector<Token> tokens(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    tokens[i] = static_cast<Token>(family * 100003 + i * 7 + (i >= branch_at ? branch * 999331 : 0));
-  }
-  return tokens;
-}
-
-// A payload that tells which tokens it is of.
-Buffer payload_of(TokenView tokens, std::size_t first, std::size_t count, std::size_t bytes) {
-  std::uint64_t seed = 17;
-  for (std::size_t i = 0; i < first + count; ++i) seed = seed * 0x9e3779b97f4a7c15u + tokens[i];
-  std::mt19937_64 random(seed);
-  Buffer out(bytes, '\0');
-  for (std::size_t i = 0; i < bytes; i += 8) {
-    const std::uint64_t word = random();
-    std::memcpy(out.data() + i, &word, std::min<std::size_t>(8, bytes - i));
-  }
-  return out;
-}
-
-struct Blocks {
-  std::vector<Buffer> payloads;
-  std::vector<Buffer> texts;
-  std::vector<CheckpointBlock> blocks;
-};
-
-Blocks blocks_of(const std::vector<Token>& tokens, std::uint32_t block_tokens, std::size_t bytes,
-                 bool text = false) {
-  Blocks b;
-  for (std::size_t at = 0; at < tokens.size(); at += block_tokens) {
-    const std::size_t count = std::min<std::size_t>(block_tokens, tokens.size() - at);
-    b.payloads.push_back(payload_of(tokens, at, count, bytes));
-    Buffer t;
-    for (std::size_t i = at; text && i < at + count; ++i) t += std::to_string(tokens[i]) + " ";
-    b.texts.push_back(t);
-  }
-  for (std::size_t i = 0; i < b.payloads.size(); ++i) {
-    b.blocks.push_back({b.payloads[i], b.texts[i]});
-  }
-  return b;
-}
-
-const Namespace kModel{.model = "toy", .dtype = "bf16"};
-
-std::unique_ptr<CheckpointStore> open_store(const std::string& path, CheckpointOptions o = {}) {
-  auto store = CheckpointStore::open(path, o);
-  EXPECT_TRUE(store) << (store ? "" : store.error().message());
-  return store ? std::move(*store) : nullptr;
-}
-
-CheckpointOptions small_options(std::uint64_t budget = 64 << 20) {
-  CheckpointOptions o;
-  o.budget_bytes = budget;
-  o.block_tokens = 16;
-  return o;
-}
-
-void put_all(CheckpointStore& store, const std::vector<Token>& tokens, std::size_t bytes,
-             bool text = false) {
-  const Blocks b = blocks_of(tokens, store.block_tokens(), bytes, text);
-  auto put = store.put(kModel, tokens, {.blocks = b.blocks});
-  ASSERT_TRUE(put) << put.error().message();
-}
-
-// Reads every matched block and compares it; returns the tokens that came back.
-std::uint64_t read_all(CheckpointStore& store, const std::vector<Token>& tokens,
-                       std::size_t bytes) {
-  const auto match = store.match(kModel, tokens);
-  EXPECT_TRUE(match);
-  std::vector<Buffer> outs(match->blocks, Buffer(bytes, 'x'));
-  std::vector<CheckpointRead> reads(match->blocks);
-  for (std::uint32_t i = 0; i < match->blocks; ++i) {
-    reads[i].block = i;
-    reads[i].out = outs[i];
-  }
-  const auto got = store.get(kModel, tokens, reads);
-  EXPECT_TRUE(got);
-  for (std::uint32_t i = 0; i < match->blocks; ++i) {
-    if (reads[i].status != Errc::ok) {
-      EXPECT_EQ(outs[i], Buffer(bytes, '\0'));
-      continue;
-    }
-    const std::size_t at = std::size_t{i} * store.block_tokens();
-    const std::size_t count = std::min<std::size_t>(store.block_tokens(), tokens.size() - at);
-    const bool tail = i + 1 == match->blocks && match->tail_tokens > 0;
-    EXPECT_EQ(outs[i], payload_of(tokens, at, tail ? match->tail_tokens : count, bytes));
-  }
-  return *got;
-}
-
+using namespace checkpoint_test;
 TEST(CheckpointStore, StoresEachBlockOnceAndFindsTheLongestPrefix) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());
-  const auto a = prompt(1, 100);       // six blocks and a tail of 4
+  const auto a = prompt(1, 100);         // six blocks and a tail of 4
   const auto b = prompt(1, 120, 64, 5);  // shares four blocks
   const Blocks pa = blocks_of(a, 16, 5000);
   auto first = store->put(kModel, a, {.blocks = pa.blocks});
@@ -227,8 +111,8 @@ TEST(CheckpointStore, SidecarsAndStates) {
   EXPECT_EQ(why->sidecar_tokens, 32u);
 
   for (const std::size_t size : {10u, 30u, 35u}) {
-    CheckpointState s{.tokens = prompt(6, size), .text = "text " + std::to_string(size),
-                      .meta = "m"};
+    CheckpointState s{
+        .tokens = prompt(6, size), .text = "text " + std::to_string(size), .meta = "m"};
     ASSERT_TRUE(store->put_state(kModel, s, Buffer(size * 1000, 's')));
   }
   Buffer payload;
@@ -426,51 +310,6 @@ TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   EXPECT_EQ(store->check()->bad, 0u);
   EXPECT_GT(store->stats().live_bytes, o.budget_bytes / 4);
   checkpoint::set_fault_hook(nullptr);
-}
-
-int fail_at = -1;
-int calls = 0;
-int fault_kind = 0;
-
-TEST(CheckpointStore, EveryWriteMayFail) {
-  // A short script, with each of its file operations failed in turn.
-  for (const int kind : {ENOSPC, EIO, checkpoint::kShortWrite}) {
-    fault_kind = kind;
-    for (fail_at = 0;; ++fail_at) {
-      const Folder folder;
-      calls = 0;
-      checkpoint::set_fault_hook([](const char* call, const std::string&) {
-        if (fault_kind == checkpoint::kShortWrite && std::string_view(call) != "write") return 0;
-        return calls++ == fail_at ? fault_kind : 0;
-      });
-      std::vector<std::vector<Token>> stored;
-      {
-        auto store = CheckpointStore::open(folder / "s", small_options(4 << 20));
-        if (store) {
-          for (std::uint32_t i = 0; i < 4; ++i) {
-            const auto tokens = prompt(i, 40);
-            const Blocks b = blocks_of(tokens, 16, 20000);
-            if ((*store)->put(kModel, tokens, {.blocks = b.blocks})) stored.push_back(tokens);
-            if (i == 2) static_cast<void>((*store)->flush().has_value());
-          }
-          static_cast<void>((*store)->evict(3 << 20).has_value());
-          const auto tokens = prompt(9, 40);
-          const Blocks b = blocks_of(tokens, 16, 20000);
-          static_cast<void>((*store)->put(kModel, tokens, {.blocks = b.blocks}).has_value());
-          for (const auto& t : stored) read_all(**store, t, 20000);
-        }
-      }
-      checkpoint::set_fault_hook(nullptr);
-      const auto again = open_store(folder / "s", small_options(4 << 20));
-      ASSERT_NE(again, nullptr);
-      for (const auto& t : stored) read_all(*again, t, 20000);
-      put_all(*again, prompt(50, 40), 20000);
-      EXPECT_EQ(read_all(*again, prompt(50, 40), 20000), 40u);
-      ASSERT_LE(disk_use(folder / "s"), 4u << 20);
-      if (calls <= fail_at) break;
-    }
-    EXPECT_GT(fail_at, 10);
-  }
 }
 
 TEST(CheckpointStore, RandomOperationsAgainstAModel) {

@@ -15,8 +15,8 @@ using namespace checkpoint;
 namespace {
 
 constexpr std::size_t kGoneMax = 65536;
-constexpr std::uint64_t kJournalSlack = 2 * kPage;   // an event, rounded up, twice
-constexpr std::uint64_t kSegmentSlack = 4 * kPage;   // rounding and the file system's extents
+constexpr std::uint64_t kJournalSlack = 2 * kPage;  // an event, rounded up, twice
+constexpr std::uint64_t kSegmentSlack = 4 * kPage;  // rounding and the file system's extents
 constexpr std::uint64_t kJournalBytesMin = 1 << 20;
 constexpr std::uint64_t kJournalBytesMax = 64 << 20;
 constexpr std::uint64_t kSmallIndexBytes = 16 << 20;
@@ -59,7 +59,8 @@ void CheckpointStore::Impl::note_gone(Hash128 key, Gone reason) {
   gone_order.pop_front();
 }
 
-// Gives a record's bytes back. Pages that it shares with a neighbour go when the neighbour went too.
+// Gives a record's bytes back. Pages that it shares with a neighbour go when the neighbour went
+// too.
 void CheckpointStore::Impl::free_bytes(std::uint32_t number, std::uint64_t offset,
                                        std::uint64_t bytes) {
   const auto it = segments.find(number);
@@ -167,9 +168,7 @@ Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* cand
   // The index is rewritten while the old one is still there, and so is a segment that is cleaned.
   const std::uint64_t reserve =
       index_estimate() + kJournalSlack + (punching ? 0 : segment_bytes + kSegmentSlack);
-  const auto fits = [&] {
-    return disk_bytes() + reserve + bytes <= options.budget_bytes;
-  };
+  const auto fits = [&] { return disk_bytes() + reserve + bytes <= options.budget_bytes; };
   while (!fits()) {
     if (!punching) {
       if (const std::uint32_t segment = segment_to_clean(); segment != 0 && clean(segment)) {
@@ -248,13 +247,11 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
 
 Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& lock,
                                                   const RecordHeader& header, TokenView tokens,
-                                                  ByteView payload, ByteView text,
-                                                  ByteView meta) {
+                                                  ByteView payload, ByteView text, ByteView meta) {
   const std::uint64_t bytes = header.record_bytes();
   if (active == 0 || (segments[active].size > 0 && segments[active].size + bytes > segment_bytes)) {
     const std::uint32_t number = next_segment;
-    TOKVAULT_ASSIGN(const auto created,
-                    disk_open(segment_path(number), O_RDWR | O_CREAT | O_EXCL));
+    TOKVAULT_ASSIGN(const auto created, disk_open(segment_path(number), O_RDWR | O_CREAT | O_EXCL));
     ++next_segment;
     active = number;
     segments[active] = {};
@@ -269,14 +266,12 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
   }
   lock.unlock();  // readers go on while the bytes are summed and written
   const Buffer prefix = encode_prefix(header, tokens, payload);
-  const std::uint64_t pad =
-      bytes - prefix.size() - payload.size() - text.size() - meta.size();
+  const std::uint64_t pad = bytes - prefix.size() - payload.size() - text.size() - meta.size();
   auto write = [&]() -> Status {
     if (direct != buffered) {
       // O_DIRECT wants aligned memory: the parts that are not are copied, a payload that is is not.
-      const bool in_place =
-          reinterpret_cast<std::uintptr_t>(payload.data()) % kPage == 0 &&
-          payload.size() % kPage == 0;
+      const bool in_place = reinterpret_cast<std::uintptr_t>(payload.data()) % kPage == 0 &&
+                            payload.size() % kPage == 0;
       const std::uint64_t copied = in_place ? bytes - payload.size() : bytes;
       AlignedBuffer staging = aligned_buffer(copied);
       char* out = staging.get();
@@ -339,8 +334,8 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
       options.budget_bytes) {
     note_gone(n.header.key, Gone::no_room);
     ++counters.refused;
-    return Error(Errc::exhausted, "a record of " + std::to_string(bytes) +
-                                      " bytes does not fit the budget");
+    return Error(Errc::exhausted,
+                 "a record of " + std::to_string(bytes) + " bytes does not fit the budget");
   }
   Candidate candidate;
   candidate.key = n.header.key;
@@ -352,8 +347,8 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   auto place = Result<Place>(Error(Errc::exhausted, "the budget is full"));
   Room room = Room::none;
   for (int attempt = 0; attempt < 3; ++attempt) {
-    room = make_room(bytes + kSegmentSlack, optional ? &candidate : nullptr, n.parent,
-                     report.evicted);
+    room =
+        make_room(bytes + kSegmentSlack, optional ? &candidate : nullptr, n.parent, report.evicted);
     if (room != Room::made) break;
     place = write_record(lock, n.header, n.tokens, n.payload, n.text, n.meta);
     if (place || place.code() != Errc::exhausted) break;
@@ -405,7 +400,6 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   const RecordId id = index.find(e.key);
   BlockRecord& r = index[id];
   r.last_use = clock;
-  if (n.extra.text_bytes > 0 || n.extra.expires_ms > 0) r.flags |= kHasText;
   if (!was_there) {
     if (n.parent != kNoRecord) policy->ceased_leaf(n.parent);
     policy->inserted(id);
@@ -471,9 +465,8 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   bool refused = false;
   std::optional<Error> failure;
   for (std::size_t i = 0; i < block_count && !failure; ++i) {
-    const TokenView ids =
-        tokens.subspan(i * block_tokens, std::min<std::size_t>(block_tokens,
-                                                               tokens.size() - i * block_tokens));
+    const TokenView ids = tokens.subspan(
+        i * block_tokens, std::min<std::size_t>(block_tokens, tokens.size() - i * block_tokens));
     const bool partial = ids.size() < block_tokens;
     const Hash128 key = block_hash(hash, ids);
     RecordId id = index.find(key);
@@ -523,8 +516,8 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
       }
       auto added = add(lock, record, report, true);
       if (!added) {
-        if (added.code() == Errc::exhausted) report.blocks_refused += static_cast<std::uint32_t>(
-                                                 block_count - i);
+        if (added.code() == Errc::exhausted)
+          report.blocks_refused += static_cast<std::uint32_t>(block_count - i);
         failure = std::move(added).error();
         break;
       }

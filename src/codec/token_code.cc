@@ -70,8 +70,9 @@ Result<TokenMap> TokenMap::parse(ByteView bytes) {
   Token top = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::int64_t step = in.svarint();
-    if (step > kListedTokenMax || step < -static_cast<std::int64_t>(kListedTokenMax)) in.fail();
-    const std::int64_t t = previous + 1 + step;
+    constexpr std::int64_t kStepMax = kListedTokenMax;
+    const bool fits = step <= kStepMax && step >= -kStepMax;
+    const std::int64_t t = fits ? previous + 1 + step : -1;
     if (!in.ok() || t < 0 || t >= kListedTokenMax) {
       return Error(Errc::corrupt, "token map: bad token");
     }

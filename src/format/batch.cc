@@ -186,7 +186,7 @@ Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& vi
         row.text_bytes = in.varint();
         if (!in.ok() || !leaf_ok || row.model >= counts.models ||
             row.application >= counts.applications || row.form >= counts.forms ||
-            back > counts.next_sequence || !take_refs(row.form)) {
+            (back != 0 && back >= counts.next_sequence) || !take_refs(row.form)) {
           return corrupt_batch("conversation");
         }
         row.sequence = counts.next_sequence++;

@@ -119,7 +119,7 @@ Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_
       zero16 != 0 || zero32 != 0) {
     return BatchState::torn;
   }
-  if (h.cipher != 0 || (h.flags & ~(kNewSection | kNewFrame)) != 0) {
+  if (h.cipher != 0 || (h.flags & ~(kNewSection | kNewFrame | kSameSync)) != 0) {
     return Error(Errc::unsupported, "a batch of the log needs a newer program");
   }
   return BatchState::whole;
@@ -134,7 +134,8 @@ bool has_batch_after(ByteView file, std::uint64_t number, std::uint64_t offset) 
     BatchHeader header;
     ByteView payload;
     auto state = read_batch(file, number, 0, at, header, payload);
-    if (!state || *state == BatchState::whole) return true;
+    if (!state) return true;
+    if (*state == BatchState::whole && (header.flags & kSameSync) == 0) return true;
   }
 }
 

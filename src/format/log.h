@@ -34,6 +34,7 @@ Result<LogHeader> decode_log_header(ByteView file, std::uint64_t& size);
 enum BatchFlags : std::uint8_t {
   kNewSection = 1,  // the first batch of its section
   kNewFrame = 2,    // a compressed stream begins here, with the section's text so far as prefix
+  kSameSync = 4,    // written under one sync with the batch before it, which may be torn without it
 };
 
 struct BatchHeader {
@@ -61,8 +62,8 @@ enum class BatchState {
 // whole but needs a cipher that this version does not have.
 Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
                               std::uint64_t offset, BatchHeader& header, ByteView& payload);
-// True if a whole batch begins anywhere after `offset`: then what is torn there is damage and not the
-// end of an interrupted write.
+// True if a whole batch begins anywhere after `offset` that was written when what is there had been
+// synced: then it is damage and not the end of an interrupted write.
 bool has_batch_after(ByteView file, std::uint64_t number, std::uint64_t offset);
 
 }  // namespace tokvault

@@ -55,6 +55,7 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     }
     if (source->is_pack()) {
       const auto& pack = static_cast<const PackFile&>(*source);
+      if (auto records = pack.records(); !records) finding(records.error());
       for (const Stream s : {kTokenStream, kByteStream}) {
         TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
         for (const auto& f : prints) {
@@ -143,13 +144,12 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
       done += source->is_pack() ? state.packs().at(source->file())->size_bytes() : 0;
     }
   }
-  std::set<std::uint64_t> live;
-  for (const CatalogFile& f : catalog.files) live.insert(f.number);
+  const Leftovers leftovers(*backend_, state);
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
       // What a rewrite is about to commit, or left when it was killed, is no damage.
-      if (!live.contains(number_of(blob.name)) && !is_uncommitted(*backend_, blob.name, live)) {
+      if (!leftovers.is_live(blob.name) && !leftovers.contains(blob.name)) {
         report.findings.push_back({blob.name, Errc::conflict, "the catalog does not know it"});
       }
     }

@@ -69,13 +69,14 @@ Status LogWriter::add(ByteView piece) {
   return current_->encoder->write(piece, false, payload_);
 }
 
-Result<Buffer> LogWriter::finish(std::uint64_t offset, BatchHeader& header) {
+Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, BatchHeader& header) {
   TOKVAULT_TRY(current_->encoder->write("", true, payload_));
   if (body_size_ > 0xffffffffu || payload_.size() > 0xffffffffu) {
     return Error(Errc::exhausted, "a batch of the log is larger than 4 GB");
   }
   current_->text_bytes += body_size_;
   header_.body_size = static_cast<std::uint32_t>(body_size_);
+  if (same_sync) header_.flags |= kSameSync;
   header = header_;
   current_ = nullptr;
   return encode_batch(header, payload_, log_.number(), offset);

@@ -23,7 +23,8 @@ class LogWriter {
   // Compresses the next piece of its body.
   Status add(ByteView piece);
   // Ends it. The bytes belong at `offset` of the log's file; `header` is what they begin with.
-  Result<Buffer> finish(std::uint64_t offset, BatchHeader& header);
+  // `same_sync`: the batch before it is not synced yet.
+  Result<Buffer> finish(std::uint64_t offset, bool same_sync, BatchHeader& header);
   // Gives up the batch that was begun: the next one begins a new section.
   void abandon();
 

@@ -51,6 +51,8 @@ bool is_kind(const Record& r, RecordKind kind) {
   return !r.key.empty() && r.key[0] == static_cast<char>(kind);
 }
 
+bool is_tag_removal(const Record& r) { return is_kind(r, RecordKind::tag) && !r.value; }
+
 // The last record of each key, in order.
 std::vector<Record> last_of_each(const std::vector<Record>& records) {
   std::map<Buffer, const Record*> last;
@@ -91,18 +93,24 @@ std::vector<Record> VaultImpl::kept_records(const std::vector<Record>& records) 
   return kept;
 }
 
+// The key of a removal holds the words of the tag that was taken away, too.
+bool VaultImpl::has_erased_tags(const std::vector<Record>& records) const {
+  return std::any_of(records.begin(), records.end(), [&](const Record& r) {
+    if (!is_kind(r, RecordKind::tag)) return false;
+    const auto now = state_.find_record(r.key);
+    return !r.value || !now || now->sequence != r.sequence;
+  });
+}
+
 Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source,
                                  const Needed& needed) const {
   TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, source));
   if (!dead.empty()) return true;
   if (source.is_pack()) {
     TOKVAULT_ASSIGN(const auto records, static_cast<const PackFile&>(source).records());
-    for (const Record& r : records) {
-      // The words of a tag that was taken away.
-      if (!is_kind(r, RecordKind::tag) || !r.value) continue;
-      const auto now = state_.find_record(r.key);
-      if (!now || now->sequence != r.sequence) return true;
-    }
+    if (has_erased_tags(records)) return true;
+  } else if (has_erased_tags(state_.logs().at(source.file())->records())) {
+    return true;
   }
   TOKVAULT_ASSIGN(auto tables, source.tables());
   const Reach r = reach(*tables, dead);
@@ -238,6 +246,7 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
       const bool of_tenant = (parse_id_key(r.key, RecordKind::deletion, key) ||
                               parse_id_key(r.key, RecordKind::tag, key)) &&
                              key.tenant == number;
+      if (drop_dead && is_tag_removal(r)) continue;
       if (of_tenant || (first && is_kind(r, RecordKind::progress))) mine.push_back(r);
     }
     TOKVAULT_ASSIGN(auto builder,
@@ -375,25 +384,42 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
     }
     return {};
   };
-  for (const auto& log : logs) {
-    TOKVAULT_TRY(go_on());
-    const std::uint64_t before = log->size_bytes();
-    TOKVAULT_TRY(seal_log(log, true, level));
-    done += before;
-  }
+  // In the order in which they were written: a removal goes when nothing older is left of what it
+  // removed.
+  std::map<std::uint64_t, std::uint64_t> last_sequence;
+  for (const CatalogFile& f : state_.files()) last_sequence[f.number] = f.sequence_last;
+  std::sort(logs.begin(), logs.end(),
+            [](const auto& a, const auto& b) { return a->number() < b->number(); });
+  std::sort(packs.begin(), packs.end(), [&](const auto& a, const auto& b) {
+    return last_sequence[a->file()] < last_sequence[b->file()];
+  });
+  auto seal_until = [&](std::uint64_t sequence) -> Status {
+    while (!logs.empty() && logs.front()->next_sequence() <= sequence) {
+      TOKVAULT_TRY(go_on());
+      const std::uint64_t before = logs.front()->size_bytes();
+      TOKVAULT_TRY(seal_log(logs.front(), true, level));
+      logs.erase(logs.begin());
+      done += before;
+    }
+    return {};
+  };
   for (const auto& pack : packs) {
+    TOKVAULT_TRY(seal_until(last_sequence[pack->file()]));
     TOKVAULT_TRY(go_on());
     const TenantState* tenant = state_.tenant(pack->tenant());
     if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
     TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
     TOKVAULT_ASSIGN(const auto all, pack->records());
-    TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, kept_records(all)));
+    std::vector<Record> records = kept_records(all);
+    std::erase_if(records, is_tag_removal);
+    TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
     std::vector<std::unique_ptr<PackBuilder>> builders;
     builders.push_back(std::move(builder));
     TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {pack->file()}, level));
     TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}, next_file_));
     done += pack->size_bytes();
   }
+  TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
   for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
   std::uint64_t kept = 0;
   for (const auto& [number, pack] : state_.packs()) {
@@ -426,20 +452,12 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
 }
 
 Status VaultImpl::remove_leftovers() {
-  std::set<std::uint64_t> live;
-  std::set<std::uint64_t> superseded;
-  for (const CatalogFile& f : state_.files()) live.insert(f.number);
-  for (const auto& [number, pack] : state_.packs()) {
-    superseded.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
-  }
+  const Leftovers leftovers(*backend_, state_);
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
-      const std::uint64_t number = number_of(blob.name);
-      next_file_ = std::max(next_file_, number + 1);
-      if (live.contains(number)) continue;
-      // Anything else that the catalog does not know stays for `check` to report.
-      if (superseded.contains(number) || is_uncommitted(*backend_, blob.name, live)) {
+      next_file_ = std::max(next_file_, number_of(blob.name) + 1);
+      if (!leftovers.is_live(blob.name) && leftovers.contains(blob.name)) {
         TOKVAULT_TRY(backend_->remove(blob.name));
       }
     }
@@ -447,19 +465,40 @@ Status VaultImpl::remove_leftovers() {
   return {};
 }
 
-bool is_uncommitted(const Backend& backend, std::string_view name,
-                    const std::set<std::uint64_t>& live) {
+Leftovers::Leftovers(const Backend& backend, const State& state)
+    : backend_(backend), state_(state) {
+  for (const CatalogFile& f : state.files()) live_.insert(f.number);
+  for (const auto& [number, pack] : state.packs()) {
+    superseded_.insert(pack->footer().set_supersedes.begin(),
+                       pack->footer().set_supersedes.end());
+  }
+}
+
+bool Leftovers::contains(std::string_view name) const {
   const std::uint64_t number = number_of(name);
+  if (superseded_.contains(number)) return true;
   if (name.starts_with("log/")) {
-    auto log = LogFile::open(backend, number, 0);
-    return log && (*log)->parts().empty();  // of a rotation
+    // Of a rotation: empty.
+    auto log = LogFile::open(backend_, number, 0);
+    return log && (*log)->vault().id == state_.vault().id &&
+           std::all_of((*log)->parts().begin(), (*log)->parts().end(),
+                       [&](const auto& part) { return is_dead(*part.second); });
   }
   Cache cache(0);
-  auto pack = PackFile::open(backend, cache, number);
-  if (!pack) return false;
+  auto pack = PackFile::open(backend_, cache, number);
+  if (!pack || (*pack)->footer().vault.id != state_.vault().id) return false;
   const auto& replaces = (*pack)->footer().set_supersedes;
   return std::all_of(replaces.begin(), replaces.end(),
-                     [&](std::uint64_t n) { return live.contains(n); });
+                     [&](std::uint64_t n) { return live_.contains(n); }) ||
+         is_dead(**pack);
+}
+
+bool Leftovers::is_dead(const Source& source) const {
+  const TenantState* tenant = state_.tenant(source.tenant());
+  if (tenant == nullptr) return false;
+  auto dead = state_.dead_rows(*tenant, source);
+  return dead && static_cast<std::uint64_t>(std::count(dead->begin(), dead->end(), true)) ==
+                     source.range().rows;
 }
 
 }  // namespace tokvault

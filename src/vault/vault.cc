@@ -400,7 +400,7 @@ Status VaultImpl::finish_batch(Pending& pending, std::uint32_t tenant,
   std::uint64_t offset = log_->size_bytes();
   for (const Written& w : written) offset += kBatchHeaderBytes + w.payload_size;
   Written w;
-  auto bytes = writer_->finish(offset, w.header);
+  auto bytes = writer_->finish(offset, !written.empty(), w.header);
   if (!bytes) return fail(std::move(bytes).error());
   auto appended = backend_->append(log_->name(), *bytes);
   if (!appended) return fail(std::move(appended).error());

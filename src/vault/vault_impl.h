@@ -133,6 +133,7 @@ class VaultImpl final : public Vault {
   // Digests of segments that live conversations of other files need, by stream.
   using Needed = std::array<std::set<ShortDigest>, kStreams>;
   Result<Needed> needed_externals(const TenantState& tenant) const;
+  bool has_erased_tags(const std::vector<Record>& records) const;
   Result<bool> is_dirty(const TenantState& tenant, const Source& source, const Needed& needed) const;
   // A builder with what is kept of a source; it may be empty.
   Result<std::unique_ptr<PackBuilder>> gather(const TenantState& tenant,

@@ -1,4 +1,5 @@
-// What the golden files say of a conversation: one JSON object a line, as decode.py --all prints it.
+// What the golden files say of a conversation: one JSON object a line, as decode.py --all prints
+// it.
 #ifndef TOKVAULT_TESTS_GOLDEN_GOLDEN_H_
 #define TOKVAULT_TESTS_GOLDEN_GOLDEN_H_
 
@@ -15,8 +16,9 @@ inline Result<std::string> golden_line(const std::string& tenant, const Summary&
   TOKVAULT_TRY(append_json_string(tenant, out));
   out += ",\"id\":";
   TOKVAULT_TRY(append_json_string(s.id, out));
-  out += ",\"time_ms\":" + std::to_string(s.time_ms) + ",\"sequence\":" +
-         std::to_string(s.sequence) + ",\"first_sequence\":" + std::to_string(s.first_sequence) +
+  out += ",\"time_ms\":" + std::to_string(s.time_ms) +
+         ",\"sequence\":" + std::to_string(s.sequence) +
+         ",\"first_sequence\":" + std::to_string(s.first_sequence) +
          ",\"tokens\":" + std::to_string(s.tokens) +
          ",\"text_bytes\":" + std::to_string(s.text_bytes) + ",\"tags\":[";
   for (std::size_t i = 0; i < s.tags.size(); ++i) {

@@ -1,10 +1,10 @@
-// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it, NAME.jsonl
-// with what must be read from it, for ever.
+// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it,
+// NAME.jsonl with what must be read from it, for ever.
 //
 // The files under tests/golden/vN are released bytes: they are committed once, when version N of a
-// format is released, and never made again. This program stays as the record of how they came to be,
-// and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults are
-// random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
+// format is released, and never made again. This program stays as the record of how they came to
+// be, and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults
+// are random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
 // damages copies, and examples_test.py --update brings the documents' hex up to date.
 #include <cstdio>
 #include <cstdlib>
@@ -52,7 +52,8 @@ std::string long_text(const std::string& subject) {
 
 std::string chat(const std::string& id, std::int64_t created, const std::string& user,
                  const std::string& reply) {
-  return "{\"id\":\"" + id + "\",\"model\":\"aster-large\",\"application\":\"golden\",\"created\":" +
+  return "{\"id\":\"" + id +
+         "\",\"model\":\"aster-large\",\"application\":\"golden\",\"created\":" +
          std::to_string(created) + ",\"messages\":[{\"role\":\"user\",\"content\":\"" + user +
          "\"},{\"role\":\"assistant\",\"content\":\"" + reply + "\"}]}";
 }
@@ -97,6 +98,15 @@ class Golden {
     // (sequences) are added when all is written.
     auto& mine = content_[tenant.empty() ? "default" : tenant];
     mine[c.id] = c;
+  }
+  // As one commit of several tenants.
+  void put_together(const std::vector<std::pair<std::string, std::string>>& lines) {
+    for (const auto& [line, tenant] : lines) {
+      const Conversation c = parse(line);
+      must(vault_->put_async(c, {.tenant = tenant, .replace = true}));
+      content_[tenant.empty() ? "default" : tenant][c.id] = c;
+    }
+    must(vault_->flush());
   }
   void forget(const std::string& id, const std::string& tenant = "") {
     const std::string ids[] = {id};
@@ -144,18 +154,22 @@ void make_log(const std::string& folder) {
   g.reopen();
   g.put(chat("plain", 1760000010, "What is the depth of the harbour?", "Ten metres, I was wrong."));
   g.put(chat("gone", 1760000011, "Please forget this.", "As soon as you say so."));
-  g.put(chat("plain", 1760000012, "Another tenant's id may be the same.", "It is apart."), "second");
+  g.put(chat("plain", 1760000012, "Another tenant's id may be the same.", "It is apart."),
+        "second");
   g.tag("tools", {"good", "reviewed", "x"});
   g.reopen();
   g.tag("tools", {}, {"x"});
   g.forget("gone");
   g.put(chat("tide", 1760000013, long_text("the tide"), "Noted."), "second");
+  g.put_together({{chat("both-1", 1760000015, "Two tenants,", "one sync."), ""},
+                  {chat("both-2", 1760000016, "Two tenants,", "one sync."), "second"}});
   ImportProgress progress;
   progress.source = std::string(32, 's');
   progress.lines = 12;
   progress.bytes = 3456;
   progress.state_hash = std::string(16, 'h');
-  const Conversation c = parse(chat("imported", 1760000014, "From a file.", "Kept with its place."));
+  const Conversation c =
+      parse(chat("imported", 1760000014, "From a file.", "Kept with its place."));
   must(g.vault().put_batch({&c, 1}, {}, &progress));
   must(g.vault().forget(std::vector<std::string>{"imported"}, ""));
   g.finish();
@@ -169,8 +183,8 @@ void make_bytes(const std::string& folder) {
   g.finish();
 }
 
-// Packs, with a log behind them: segments of other packs in a pack and in the log, records in packs,
-// a deletion and a version in the log that end ones in packs.
+// Packs, with a log behind them: segments of other packs in a pack and in the log, records in
+// packs, a deletion and a version in the log that end ones in packs.
 void make_packs(const std::string& folder) {
   Golden g(folder, "packs", {.tokenizer = "o200k_base"});
   for (const std::string& line : every_shape()) g.put(line);
@@ -182,7 +196,8 @@ void make_packs(const std::string& folder) {
   g.put(chat("notes-2", 1760000103, long_text("currents"), "The same notes, once more."));
   for (int i = 0; i < 40; ++i) {
     g.put(chat("run" + std::to_string(i / 10) + "_" + std::to_string(i % 10), 1760000200 + i * 60,
-               "Reading number " + std::to_string(i) + "?", "It was " + std::to_string(i * i) + "."));
+               "Reading number " + std::to_string(i) + "?",
+               "It was " + std::to_string(i * i) + "."));
   }
   g.put(R"({"id":"json","created":1760000104,"messages":[{"role":"user","content":"q","scores":)"
         R"([0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0,1.1,1.2,1.3,1.4,1.5,1.6]}]})");

@@ -1,0 +1,263 @@
+// The C functions over the C++ class: conversions and the last error, nothing else.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+
+#include "tokvault/checkpoint.h"
+#include "tokvault/tokvault_checkpoint_c.h"
+
+using tokvault::CheckpointBlock;
+using tokvault::CheckpointCompletion;
+using tokvault::CheckpointOptions;
+using tokvault::CheckpointRead;
+using tokvault::CheckpointStore;
+using tokvault::Errc;
+using tokvault::Error;
+using tokvault::Namespace;
+using tokvault::TokenView;
+
+// A submitted call's arrays, kept until its completion is taken.
+struct Submitted {
+  std::vector<CheckpointRead> reads;
+  std::vector<CheckpointBlock> blocks;
+  tokvault_kv_read* out = nullptr;
+};
+
+struct tokvault_kv {
+  std::unique_ptr<CheckpointStore> store;
+  std::mutex mutex;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Submitted>> submitted;  // guarded by mutex
+};
+
+namespace {
+
+thread_local std::string last_error;
+
+int fail(const Error& error) {
+  last_error = error.message();
+  return static_cast<int>(error.code());
+}
+int fail(Errc code, const char* what) {
+  last_error = what;
+  return static_cast<int>(code);
+}
+
+Namespace from_c(const tokvault_kv_namespace* n) {
+  Namespace out;
+  if (n == nullptr) return out;
+  const std::pair<const char*, std::string*> fields[] = {{n->model, &out.model},
+                                                         {n->tokenizer, &out.tokenizer},
+                                                         {n->chat_template, &out.chat_template},
+                                                         {n->dtype, &out.dtype},
+                                                         {n->layout, &out.layout},
+                                                         {n->lora, &out.lora},
+                                                         {n->tenant, &out.tenant},
+                                                         {n->extra, &out.extra}};
+  for (const auto& [from, to] : fields) {
+    if (from != nullptr) *to = from;
+  }
+  return out;
+}
+
+std::vector<CheckpointRead> reads_of(const tokvault_kv_read* reads, std::size_t count) {
+  std::vector<CheckpointRead> out(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    out[i].block = reads[i].block;
+    out[i].offset = reads[i].offset;
+    out[i].out = {static_cast<char*>(reads[i].data), reads[i].size};
+  }
+  return out;
+}
+void give_back(const std::vector<CheckpointRead>& from, tokvault_kv_read* reads) {
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    reads[i].status = static_cast<std::uint32_t>(from[i].status);
+    reads[i].bytes = from[i].bytes;
+    reads[i].payload_bytes = from[i].payload_bytes;
+  }
+}
+std::vector<CheckpointBlock> blocks_of(const tokvault_kv_block* blocks, std::size_t count) {
+  std::vector<CheckpointBlock> out(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    out[i].payload = {static_cast<const char*>(blocks[i].data), blocks[i].size};
+  }
+  return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
+                     tokvault_kv** store) {
+  if (directory == nullptr || store == nullptr) return fail(Errc::invalid, "a null argument");
+  CheckpointOptions o;
+  if (options != nullptr) {
+    if (options->budget_bytes != 0) o.budget_bytes = options->budget_bytes;
+    o.block_tokens = options->block_tokens;
+    if (options->eviction > 2) return fail(Errc::invalid, "eviction is 0, 1 or 2");
+    o.eviction = static_cast<tokvault::Eviction>(options->eviction);
+    o.direct_io = options->direct_io != 0;
+    o.read_only = options->read_only != 0;
+    if (options->sync_every_put != 0) o.sync = tokvault::CheckpointSync::every_put;
+    if (options->threads != 0) o.threads = options->threads;
+  }
+  auto opened = CheckpointStore::open(directory, o);
+  if (!opened) return fail(opened.error());
+  *store = new (std::nothrow) tokvault_kv;
+  if (*store == nullptr) return fail(Errc::exhausted, "no memory");
+  (*store)->store = std::move(*opened);
+  return 0;
+}
+
+int tokvault_kv_close(tokvault_kv* store) {
+  if (store == nullptr) return 0;
+  auto status = store->store->close();
+  delete store;
+  return status ? 0 : fail(status.error());
+}
+
+uint32_t tokvault_kv_block_tokens(const tokvault_kv* store) { return store->store->block_tokens(); }
+const char* tokvault_kv_last_error(void) { return last_error.c_str(); }
+
+int tokvault_kv_match_prefix(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                             const uint32_t* tokens, size_t token_count, tokvault_kv_match* match) {
+  auto found = store->store->match(from_c(ns), TokenView(tokens, token_count));
+  if (!found) return fail(found.error());
+  *match = {found->tokens, found->blocks, found->tail_tokens};
+  return 0;
+}
+
+int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
+                    size_t token_count, tokvault_kv_read* reads, size_t read_count,
+                    uint64_t* good_tokens) {
+  std::vector<CheckpointRead> list = reads_of(reads, read_count);
+  auto got = store->store->get(from_c(ns), TokenView(tokens, token_count), list);
+  if (!got) return fail(got.error());
+  give_back(list, reads);
+  if (good_tokens != nullptr) *good_tokens = *got;
+  return 0;
+}
+
+int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
+                    size_t token_count, size_t first_block, const tokvault_kv_block* blocks,
+                    size_t block_count, uint32_t* blocks_written) {
+  const std::vector<CheckpointBlock> list = blocks_of(blocks, block_count);
+  auto put = store->store->put(from_c(ns), TokenView(tokens, token_count),
+                               {.first_block = first_block, .blocks = list});
+  if (!put) return fail(put.error());
+  if (blocks_written != nullptr) *blocks_written = put->blocks_written;
+  return 0;
+}
+
+int tokvault_kv_put_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                            const uint32_t* tokens, size_t token_count, const char* name,
+                            const void* data, size_t size) {
+  if (name == nullptr) return fail(Errc::invalid, "a null argument");
+  auto status = store->store->put_sidecar(from_c(ns), TokenView(tokens, token_count), name,
+                                          {static_cast<const char*>(data), size});
+  return status ? 0 : fail(status.error());
+}
+
+int tokvault_kv_get_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                            const uint32_t* tokens, size_t token_count, const char* name,
+                            void* data, size_t* size) {
+  if (name == nullptr || size == nullptr) return fail(Errc::invalid, "a null argument");
+  auto got = store->store->get_sidecar(from_c(ns), TokenView(tokens, token_count), name);
+  if (!got) return fail(got.error());
+  const std::size_t room = *size;
+  *size = got->size();
+  if (got->size() > room) return fail(Errc::exhausted, "the room for the sidecar is too small");
+  std::memcpy(data, got->data(), got->size());
+  return 0;
+}
+
+int tokvault_kv_pin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
+                    size_t token_count, uint64_t* pinned) {
+  auto done = store->store->pin(from_c(ns), TokenView(tokens, token_count));
+  if (!done) return fail(done.error());
+  *pinned = *done;
+  return 0;
+}
+
+int tokvault_kv_unpin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
+                      size_t token_count) {
+  auto done = store->store->unpin(from_c(ns), TokenView(tokens, token_count));
+  return done ? 0 : fail(done.error());
+}
+
+int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
+                       size_t token_count, uint64_t from_token, uint64_t* removed) {
+  auto done = store->store->remove(from_c(ns), TokenView(tokens, token_count), from_token);
+  if (!done) return fail(done.error());
+  if (removed != nullptr) *removed = *done;
+  return 0;
+}
+
+int tokvault_kv_flush(tokvault_kv* store) {
+  auto status = store->store->flush();
+  return status ? 0 : fail(status.error());
+}
+
+int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats) {
+  const auto s = store->store->stats();
+  *stats = {s.blocks,       s.sidecars,      s.states,     s.disk_bytes,
+            s.budget_bytes, s.lookup_tokens, s.hit_tokens, s.bytes_written,
+            s.bytes_read,   s.evicted,       s.refused,    s.quarantined};
+  return 0;
+}
+
+int tokvault_kv_submit_get(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                           const uint32_t* tokens, size_t token_count, tokvault_kv_read* reads,
+                           size_t read_count, uint64_t* id) {
+  auto kept = std::make_unique<Submitted>();
+  kept->reads = reads_of(reads, read_count);
+  kept->out = reads;
+  // Held while submitting: the completion cannot be taken before the arrays are on record.
+  const std::lock_guard lock(store->mutex);
+  auto submitted =
+      store->store->submit_get(from_c(ns), TokenView(tokens, token_count), kept->reads);
+  if (!submitted) return fail(submitted.error());
+  *id = *submitted;
+  store->submitted[*id] = std::move(kept);
+  return 0;
+}
+
+int tokvault_kv_submit_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                           const uint32_t* tokens, size_t token_count, size_t first_block,
+                           const tokvault_kv_block* blocks, size_t block_count, uint64_t* id) {
+  auto kept = std::make_unique<Submitted>();
+  kept->blocks = blocks_of(blocks, block_count);
+  const std::lock_guard lock(store->mutex);
+  auto submitted = store->store->submit_put(from_c(ns), TokenView(tokens, token_count),
+                                            {.first_block = first_block, .blocks = kept->blocks});
+  if (!submitted) return fail(submitted.error());
+  *id = *submitted;
+  store->submitted[*id] = std::move(kept);
+  return 0;
+}
+
+int tokvault_kv_cancel(tokvault_kv* store, uint64_t id) {
+  return store->store->cancel(id) ? 0 : fail(Errc::busy, "the call runs or is done");
+}
+
+size_t tokvault_kv_take_completions(tokvault_kv* store, tokvault_kv_completion* out, size_t room,
+                                    uint64_t timeout_ms) {
+  std::vector<CheckpointCompletion> taken(std::min<std::size_t>(room, 256));
+  const std::size_t count = store->store->take_completions(taken, timeout_ms);
+  const std::lock_guard lock(store->mutex);
+  for (std::size_t i = 0; i < count; ++i) {
+    const CheckpointCompletion& c = taken[i];
+    out[i] = {c.id, static_cast<std::uint32_t>(c.status), c.put.blocks_written, c.tokens};
+    const auto it = store->submitted.find(c.id);
+    if (it == store->submitted.end()) continue;
+    if (it->second->out != nullptr) give_back(it->second->reads, it->second->out);
+    store->submitted.erase(it);
+  }
+  return count;
+}
+
+int tokvault_kv_completion_fd(const tokvault_kv* store) { return store->store->completion_fd(); }
+
+}  // extern "C"

@@ -1,0 +1,160 @@
+// KVC v1: the exact bytes, every damage, and a directory shared with others.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/file.h"
+#include "checkpoint/test_states.h"
+#include "tokvault/kvc.h"
+
+namespace tokvault {
+namespace {
+
+using namespace checkpoint_test;
+namespace fs = std::filesystem;
+
+KvcFile sample() {
+  KvcFile f;
+  f.header = {.quant_bits = 2,
+              .reason = KvcReason::agent_session,
+              .ext_flags = 0x81,
+              .reserved7 = 9,
+              .token_count = 17,
+              .hit_count = 3,
+              .ctx_size = 8192,
+              .reserved20 = 77,
+              .created_unix = 1700000000,
+              .last_used_unix = 1700000001};
+  f.text = "<|user|>hi<|assistant|>";
+  f.payload = "binary session payload bytes";
+  f.trailer = kvc_encode_tools({{"call_1", "<tool>ls</tool>"}, {"call_2", ""}}) + "later bytes";
+  f.header.payload_bytes = f.payload.size();
+  return f;
+}
+
+TEST(Kvc, KeysAreSha1) {
+  EXPECT_EQ(kvc_key("hello world"), "2aae6c35c94fcfb415dbe95f408b9ce91ee846ed");
+}
+
+TEST(Kvc, GoldenBytes) {
+  const Buffer bytes = *kvc_encode(sample());
+  const std::string path =
+      std::string(std::getenv("TOKVAULT_SOURCE")) + "/tests/checkpoint/golden/kvc_v1.kv";
+  if (std::getenv("TOKVAULT_UPDATE") != nullptr) std::ofstream(path, std::ios::binary) << bytes;
+  EXPECT_EQ(*read_file(path, 1 << 20), bytes);
+  EXPECT_EQ(*kvc_decode(bytes), sample());
+  // 48 bytes of header, the text's size, text, payload, trailer.
+  EXPECT_EQ(bytes.substr(0, 8), Buffer("KVC\x01\x02\x06\x81\x09", 8));
+  EXPECT_EQ(bytes.size(),
+            52 + sample().text.size() + sample().payload.size() + sample().trailer.size());
+}
+
+TEST(Kvc, EveryTruncationIsRefused) {
+  KvcFile f = sample();
+  f.trailer = kvc_encode_tools({{"call_1", "<tool>ls</tool>"}});
+  const Buffer bytes = *kvc_encode(f);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(kvc_decode(ByteView(bytes).substr(0, size))) << size;
+  }
+  Buffer other = bytes;
+  other[3] = 2;
+  EXPECT_EQ(kvc_decode(other).code(), Errc::unsupported);
+  other = bytes;
+  other[0] = 'X';
+  EXPECT_EQ(kvc_decode(other).code(), Errc::corrupt);
+  for (std::size_t at = 40; at < 52; ++at) {  // payload and text sizes beyond the file
+    other = bytes;
+    other[at] = '\x7f';
+    EXPECT_FALSE(kvc_decode(other)) << at;
+  }
+}
+
+TEST(KvcCache, SavesAndLoads) {
+  const Folder folder;
+  auto cache = *KvcCache::open(folder / "kvc", 1);
+  EXPECT_EQ(cache->budget_bytes(), kKvcBudgetBytesMin);
+  const KvcFile f = sample();
+  const std::string key = kvc_key(f.text);
+  ASSERT_TRUE(cache->save(key, f.header, f.text, f.payload, f.trailer));
+  const auto hit = cache->load(key);
+  ASSERT_TRUE(hit && hit->has_value());
+  EXPECT_EQ((*hit)->header.hit_count, 4u);
+  EXPECT_GT((*hit)->header.last_used_unix, f.header.last_used_unix);
+  KvcFile same = **hit;
+  same.header.hit_count = 3;
+  same.header.last_used_unix = f.header.last_used_unix;
+  EXPECT_EQ(same, f);  // reserved bytes, unknown bits and the trailer survived the touch
+  EXPECT_FALSE((*cache->load(kvc_key("missing"))).has_value());
+  for (const char* bad : {"../x", "", "2AAE6C35C94FCFB415DBE95F408B9CE91EE846ED"}) {
+    EXPECT_EQ(cache->load(bad).code(), Errc::invalid);
+    EXPECT_EQ(cache->save(bad, f.header, f.text, f.payload).code(), Errc::invalid);
+  }
+  // Saved again without a trailer, the old tool map stays.
+  ASSERT_TRUE(cache->save(key, f.header, f.text, "new payload"));
+  EXPECT_EQ((*cache->load(key))->trailer, f.trailer);
+}
+
+TEST(KvcCache, LongestPrefixFallsBackPastABadFile) {
+  const Folder folder;
+  auto cache = *KvcCache::open(folder / "kvc", 64);
+  for (const char* text : {"a", "abc", "abcdef", "xyz"}) {
+    ASSERT_TRUE(cache->save(kvc_key(text), KvcHeader::make(4, KvcReason::cold, 1, 1), text, text));
+  }
+  EXPECT_EQ((*cache->load_longest("abcdefgh"))->text, "abcdef");
+  fs::resize_file(*cache->path_for(kvc_key("abcdef")), 55);
+  EXPECT_EQ((*cache->load_longest("abcdefgh"))->text, "abc");
+  EXPECT_EQ(cache->stats().bad_files, 1u);
+  EXPECT_TRUE(fs::exists(*cache->path_for(kvc_key("abcdef")) + ".bad"));
+  EXPECT_FALSE((*cache->load_longest("b")).has_value());
+  // A file under another text's name is no hit for that name's text.
+  fs::copy(*cache->path_for(kvc_key("xyz")), *cache->path_for(kvc_key("abc")),
+           fs::copy_options::overwrite_existing);
+  EXPECT_EQ((*cache->load_longest("abcdefgh"))->text, "a");
+  cache = *KvcCache::open(folder / "kvc", 64);
+  EXPECT_EQ((*cache->load_longest("xyz!"))->payload, "xyz");
+}
+
+TEST(KvcCache, EvictsOldestAndSweepsLeftovers) {
+  const Folder folder;
+  fs::create_directory(folder / "kvc");
+  std::ofstream((folder / "kvc") + "/" + kvc_key("x") + ".999999999-0.kv.tmp") << "left over";
+  auto cache = *KvcCache::open(folder / "kvc", 64);
+  EXPECT_EQ(cache->stats().leftovers_swept, 1u);
+  const Buffer big(8 << 20, 'p');
+  for (std::uint32_t i = 0; i < 10; ++i) {
+    KvcHeader h = KvcHeader::make(4, KvcReason::cold, i + 1, 1);
+    h.last_used_unix = 1000 + i;
+    ASSERT_TRUE(cache->save(kvc_key("t" + std::to_string(i)), h, "t" + std::to_string(i), big));
+  }
+  EXPECT_EQ(*cache->evict_to_budget(), 3u);
+  EXPECT_EQ(cache->keys_by_recency().size(), 7u);
+  EXPECT_EQ(cache->keys_by_recency()[0], kvc_key("t9"));
+  EXPECT_LE(disk_use(folder / "kvc"), 64u << 20);
+}
+
+TEST(KvcTransfer, ImportAndExportAreByteForByte) {
+  const Folder folder;
+  fs::create_directory(folder / "in");
+  const KvcFile f = sample();
+  const Buffer bytes = *kvc_encode(f);
+  std::ofstream((folder / "in") + "/" + kvc_key(f.text) + ".kv", std::ios::binary) << bytes;
+  std::ofstream((folder / "in") + "/" + kvc_key("bad") + ".kv", std::ios::binary) << "KVC";
+  const Namespace n{.model = "kvc"};
+  const auto store = open_store(folder / "s", small_options());
+  auto done = import_kvc(*store, n, folder / "in");
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->files, 1u);
+  EXPECT_EQ(done->bad, 1u);
+  EXPECT_EQ(import_kvc(*store, n, folder / "in")->skipped, 1u);
+  Buffer payload;
+  EXPECT_EQ(store->find_state_text(n, f.text + " more", &payload)->text, f.text);
+  EXPECT_EQ(payload, f.payload);
+  ASSERT_TRUE(export_kvc(*store, n, folder / "out"));
+  EXPECT_EQ(*read_file((folder / "out") + "/" + kvc_key(f.text) + ".kv", 1 << 20), bytes);
+}
+
+}  // namespace
+}  // namespace tokvault

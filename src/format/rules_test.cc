@@ -1,0 +1,254 @@
+// The rules of docs/format that no round trip shows: bytes written by hand, right and wrong. If one
+// of these fails, either files of released versions are no longer read, or damage passes for data.
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+#include "format/batch.h"
+#include "format/column.h"
+#include "format/log.h"
+#include "format/pack.h"
+#include "format/tables.h"
+
+namespace tokvault {
+namespace {
+
+Buffer bytes(std::initializer_list<int> values) {
+  Buffer out;
+  for (const int v : values) out.push_back(static_cast<char>(v));
+  return out;
+}
+
+TEST(FormatRules, VarintsAreCanonical) {
+  const std::pair<Buffer, std::uint64_t> good[] = {
+      {bytes({0}), 0},
+      {bytes({0x7f}), 127},
+      {bytes({0x80, 1}), 128},
+      {bytes({0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}), ~std::uint64_t{0}}};
+  for (const auto& [text, value] : good) {
+    ByteReader in(text);
+    EXPECT_EQ(in.varint(), value);
+    EXPECT_TRUE(in.ok() && in.at_end());
+  }
+  const Buffer bad[] = {bytes({0x80}), bytes({0x80, 0}), bytes({0xff, 0x80, 0}),
+                        bytes({0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2}),
+                        bytes({0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x80, 1})};
+  for (const Buffer& text : bad) {
+    ByteReader in(text);
+    (void)in.varint();
+    EXPECT_FALSE(in.ok()) << to_hex(text);
+  }
+  EXPECT_EQ(zigzag(-1), 1u);
+  EXPECT_EQ(zigzag(1), 2u);
+  EXPECT_EQ(unzigzag(3), -2);
+}
+
+std::vector<std::uint64_t> integers(const Buffer& column, std::uint64_t count) {
+  std::vector<std::uint64_t> out;
+  const Status status = decode_integers(column, count, out);
+  return status ? out : std::vector<std::uint64_t>{999};
+}
+
+std::vector<std::string> strings(const Buffer& column, std::uint64_t count) {
+  StringTable table;
+  if (!decode_strings(column, count, table)) return {"refused"};
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < table.size(); ++i) out.emplace_back(table[i]);
+  return out;
+}
+
+Buffer fields(const Buffer& ops, const Buffer& numbers, const Buffer& texts) {
+  Buffer out(1, '\1');
+  for (const Buffer* part : {&ops, &numbers, &texts}) {
+    append_varint(out, part->size());
+    append_sized(out, Buffer(1, '\0') + *part);
+  }
+  return out;
+}
+
+TEST(FormatRules, ColumnsByHand) {
+  using Numbers = std::vector<std::uint64_t>;
+  using Strings = std::vector<std::string>;
+  const Numbers refused = {999};
+  EXPECT_EQ(integers(bytes({0, 7}), 3), (Numbers{7, 7, 7}));
+  EXPECT_EQ(integers(bytes({0, 7, 7}), 3), refused);  // a byte after the end
+  EXPECT_EQ(integers(bytes({1, 3, 0, 5, 0x80, 1}), 2), (Numbers{5, 128}));
+  EXPECT_EQ(integers(bytes({1, 3, 0, 5, 0x80, 1}), 3), refused);  // one value is missing
+  EXPECT_EQ(integers(bytes({1, 3, 0, 5, 0x80, 1}), 1), refused);  // one is too many
+  EXPECT_EQ(integers(bytes({1, 2, 0, 5, 0x80, 1}), 2), refused);  // another size than stands there
+  EXPECT_EQ(integers(bytes({2, 3, 0, 20, 1, 4}), 3), (Numbers{10, 9, 11}));
+  EXPECT_EQ(integers(bytes({2, 2, 0, 1, 2}), 2), (Numbers{~std::uint64_t{0}, 0}));  // modulo 2^64
+  EXPECT_EQ(integers(bytes({3, 2, 0, 255, 0}), 2), (Numbers{255, 0}));
+  EXPECT_EQ(integers(bytes({4, 2, 0, 1, 2}), 2), refused);  // an unknown encoding
+  EXPECT_EQ(integers(bytes({1, 2, 2, 1, 2}), 2), refused);  // neither plain nor a frame
+
+  EXPECT_EQ(strings(bytes({0, 6, 3, 2, 0, 2, 1, 0, 0, 'a', 'b', 'c'}), 2), (Strings{"refused"}));
+  EXPECT_EQ(strings(bytes({0, 5, 3, 2, 0, 2, 1, 0, 'a', 'b', 'c'}), 2), (Strings{"ab", "c"}));
+  // Every operation: "run9" as text and number, then its neighbours.
+  const Buffer ops = bytes({5, 4, 5, 6, 0, 1, 2, 1, 1, 0, 1, 3, 0});
+  const Buffer numbers = bytes({3, 9, 1, 2, 5});
+  EXPECT_EQ(strings(fields(ops, numbers, bytes({'r', 'u', 'n', '-', 0xab, 0x01})), 3),
+            (Strings{"run9-ab01", "run10-ab01", "run7"}));
+  const Strings none = {"refused"};
+  EXPECT_EQ(strings(fields(bytes({1, 0}), "", ""), 1), none);  // nothing stands before it
+  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({1}), "a"), 2), none);   // not a number
+  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({2}), "07"), 2), none);  // a leading zero
+  EXPECT_EQ(strings(fields(bytes({7, 0}), "", ""), 1), none);                  // no operation
+  EXPECT_EQ(strings(fields(bytes({0}), bytes({1}), ""), 1), none);   // a number that nobody reads
+  EXPECT_EQ(strings(fields(bytes({0}), "", "x"), 1), none);          // a text that nobody reads
+  EXPECT_EQ(strings(fields(bytes({0, 0}), "", ""), 1), none);        // more strings than there are
+  EXPECT_EQ(strings(fields(bytes({5}), bytes({1}), "a"), 1), none);  // a string without an end
+}
+
+// Keeps what parse_batch found in words.
+class Words final : public BatchVisitor {
+ public:
+  void on_model(std::string_view name) override { add("model " + std::string(name)); }
+  void on_application(std::string_view name) override { add("application " + std::string(name)); }
+  void on_form(std::string_view form) override {
+    forms_.push_back(analyse_form(form));
+    add("form");
+  }
+  void on_segment(Stream stream, std::uint64_t, ByteView code) override {
+    add((stream == kTokenStream ? "tokens " : "bytes ") + std::string(code));
+  }
+  void on_external(const External& e) override { add("external " + std::to_string(e.file_hint)); }
+  void on_node(std::uint32_t parent, std::uint32_t form,
+               std::span<const SegmentRef> refs) override {
+    add("node " + std::to_string(static_cast<std::int32_t>(parent)) + " " + std::to_string(form) +
+        words(refs));
+  }
+  void on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) override {
+    add(std::string(id) + " " + std::to_string(row.sequence) + " " +
+        std::to_string(row.first_sequence) + " " +
+        std::to_string(static_cast<std::int32_t>(row.leaf)) + words(refs));
+  }
+  void on_record(Record r) override {
+    add(r.key + (r.value ? "=" + *r.value : " removed") + " " + std::to_string(r.sequence));
+  }
+  const FormInfo& form_info(std::uint32_t form) const override { return forms_[form]; }
+
+  std::string out;
+
+ private:
+  void add(const std::string& text) { out += text + ";"; }
+  static std::string words(std::span<const SegmentRef> refs) {
+    std::string text;
+    for (const SegmentRef r : refs) {
+      text += (r.is_external() ? " e" : " ") + std::to_string(r.number());
+    }
+    return text;
+  }
+  std::vector<FormInfo> forms_;
+};
+
+std::string parse(const Buffer& body) {
+  BatchBuilder::Counts counts;
+  counts.next_sequence = 10;
+  Words words;
+  return parse_batch(body, counts, words) ? words.out : "refused";
+}
+
+TEST(FormatRules, BatchesByHand) {
+  const Buffer form = bytes({3, 1, 1});  // one text
+  const Buffer segments = bytes({4, 1, 'a', 4, 1, 'b'});
+  const Buffer external = bytes({6, 0}) + Buffer(16, 'd') + bytes({9});
+  const Buffer node = form + segments + bytes({7, 0, 0, 0});
+  EXPECT_EQ(parse(node), "form;tokens a;tokens b;node -1 0 1;");
+  EXPECT_EQ(parse(form + segments + external + bytes({7, 0, 0, 2, 7, 1, 0, 1})),
+            "form;tokens a;tokens b;external 9;node -1 0 0;node 0 0 e0;");
+  EXPECT_EQ(parse(form + segments + bytes({7, 0, 0, 4})), "refused");  // two back of two
+  EXPECT_EQ(parse(form + segments + bytes({7, 0, 0, 1})), "refused");  // no external is there
+  EXPECT_EQ(parse(form + segments + bytes({7, 1, 0, 0})), "refused");  // no parent is there
+  EXPECT_EQ(parse(segments + bytes({7, 0, 0, 0})), "refused");         // no form is there
+  EXPECT_EQ(parse(bytes({6, 2}) + Buffer(16, 'd') + bytes({9})), "refused");  // a third stream
+  EXPECT_EQ(parse(bytes({5, 1, 'x', 9, 1, 'k', 1, 'v', 10, 1, 'k'})),
+            "bytes x;k=v 10;k removed 11;");
+
+  // id, model, application, time, back, form, leaf, tokens, text bytes, references
+  auto conversation = [&](int model, int application, int back, int use, int leaf) {
+    return node + bytes({8, 1, 'c', model, application, 0, back, use, leaf, 0, 0, 0});
+  };
+  const std::string before = "form;tokens a;tokens b;node -1 0 1;";
+  EXPECT_EQ(parse(conversation(0, 0, 0, 0, 1)), before + "c 10 10 0 1;");
+  EXPECT_EQ(parse(conversation(0, 0, 9, 0, 0)), before + "c 10 1 -1 1;");
+  EXPECT_EQ(parse(conversation(0, 0, 10, 0, 1)), "refused");  // a first version of number 0
+  EXPECT_EQ(parse(conversation(1, 0, 0, 0, 1)), "refused");   // no model 1
+  EXPECT_EQ(parse(conversation(0, 1, 0, 0, 1)), "refused");   // no application 1
+  EXPECT_EQ(parse(conversation(0, 0, 0, 1, 1)), "refused");   // no form 1
+  EXPECT_EQ(parse(conversation(0, 0, 0, 0, 2)), "refused");   // no second node
+  EXPECT_EQ(parse(bytes({1, 1, 'm', 2, 1, 'n'}) + conversation(1, 1, 0, 0, 1)),
+            "model m;application n;" + before + "c 10 10 0 1;");
+  EXPECT_EQ(parse(bytes({0})), "refused");
+  EXPECT_EQ(parse(bytes({11})), "refused");
+  for (std::size_t n = 1; n < node.size(); ++n) {
+    const std::string cut = parse(node.substr(0, n));
+    EXPECT_TRUE(cut == "refused" || before.starts_with(cut)) << n;
+  }
+}
+
+TEST(FormatRules, WhatIsTornBeforeABatchOfTheSameSyncIsNoDamage) {
+  for (const bool same_sync : {true, false}) {
+    Buffer file = encode_batch({.flags = kNewSection | kNewFrame}, "first", 1, 0);
+    const std::uint64_t second = file.size();
+    const auto flags = static_cast<std::uint8_t>(same_sync ? kSameSync : 0);
+    file += encode_batch({.flags = flags, .sequence = 1}, "second", 1, second);
+    file[second - 1] ^= 1;
+    BatchHeader header;
+    ByteView payload;
+    EXPECT_EQ(*read_batch(file, 1, 0, 0, header, payload), BatchState::torn);
+    EXPECT_EQ(*read_batch(file, 1, 0, second, header, payload), BatchState::whole);
+    EXPECT_EQ(has_batch_after(file, 1, 0), !same_sync);
+  }
+}
+
+TEST(FormatRules, FormsAskForTheirSegments) {
+  const FormInfo info =
+      analyse_form("{\"a\":\x03,\"b\":\x01,\"c\":\x04,\"d\":\x06,\"e\":\x02}\x10\x15");
+  ASSERT_EQ(info.ref_count(), 4u);
+  EXPECT_EQ(info.stream_of(0), kByteStream);   // the inline values
+  EXPECT_EQ(info.stream_of(1), kTokenStream);  // text
+  EXPECT_EQ(info.stream_of(2), kByteStream);   // binary
+  EXPECT_EQ(info.stream_of(3), kTokenStream);  // tokens
+  EXPECT_EQ(analyse_form("{\"messages\":\x10,\"id\":\x11}").ref_count(), 0u);
+  EXPECT_EQ(analyse_form("\x05").stream_of(0), kByteStream);
+}
+
+TEST(FormatRules, UsageIsSummedByModelApplicationAndDay) {
+  Tables t;
+  t.models.add("m");
+  constexpr std::int64_t kDay = 86'400'000;
+  for (const std::int64_t time : {std::int64_t{-1}, std::int64_t{0}, kDay - 1, kDay}) {
+    Row row;
+    row.model = 1;
+    row.time_ms = time;
+    row.tokens = 5;
+    t.rows.push_back(row);
+  }
+  t.rows.back().model = 0;
+  const auto usage = usage_of(t);
+  ASSERT_EQ(usage.size(), 3u);
+  EXPECT_TRUE(usage[0].model == 0 && usage[0].day == 1 && usage[0].conversations == 1);
+  EXPECT_TRUE(usage[1].model == 1 && usage[1].day == -1 && usage[1].tokens == 5);
+  EXPECT_TRUE(usage[2].model == 1 && usage[2].day == 0 && usage[2].conversations == 2 &&
+              usage[2].tokens == 10);
+  auto encoded = encode_usage(usage, 3);
+  ASSERT_TRUE(encoded);
+  auto back = decode_usage(*encoded, usage.size());
+  ASSERT_TRUE(back);
+  EXPECT_EQ((*back)[1].day, -1);
+  EXPECT_FALSE(decode_usage(*encoded, usage.size() + 1));
+  EXPECT_FALSE(decode_usage(*encoded + "x", usage.size()));
+  // One day too many: then there is none.
+  t.rows.clear();
+  for (std::int64_t day = 0; day <= static_cast<std::int64_t>(kUsageEntriesMax); ++day) {
+    Row row;
+    row.time_ms = day * kDay;
+    t.rows.push_back(row);
+  }
+  EXPECT_TRUE(usage_of(t).empty());
+  t.rows.pop_back();
+  EXPECT_EQ(usage_of(t).size(), kUsageEntriesMax);
+}
+
+}  // namespace
+}  // namespace tokvault

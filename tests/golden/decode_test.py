@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""docs/format/decode.py against the golden files: decode_test.py --ranks FOLDER.
+
+It must print, as JSON values, what the library was given (v1/NAME.jsonl), with and without checksums,
+and fail on every file of bad/ as list.txt says.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+DECODE = HERE.parent.parent / "docs" / "format" / "decode.py"
+STATUS = {"corrupt": 5, "unsupported": 6}
+failures = []
+
+
+def expect(condition, what):
+    if not condition:
+        failures.append(what)
+        print(f"failed: {what}")
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-B", DECODE, *arguments], capture_output=True, text=True)
+
+
+def vectors():
+    sys.path.insert(0, str(DECODE.parent))
+    import xxh3
+    for line in (HERE / "xxh3_vectors.txt").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        size, seed, *hashes = line.split()
+        n, seed, hashes = int(size), int(seed, 16), [int(h, 16) for h in hashes]
+        data = bytes((7 * i * i + 13 * i + n >> 1) & 255 for i in range(n))
+        expect(xxh3.xxh3_64(data, seed) == hashes[0], f"XXH3-64 of {n} bytes")
+        if hashes[1:]:
+            expect(xxh3.xxh3_128(data, seed) == tuple(hashes[1:]), f"XXH3-128 of {n} bytes")
+
+
+def main():
+    sys.dont_write_bytecode = True
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ranks", required=True)
+    ranks = ["--ranks", parser.parse_args().ranks]
+    vectors()
+    for expected in sorted((HERE / "v1").glob("*.jsonl")):
+        vault = expected.with_suffix("")
+        wanted = [json.loads(line) for line in expected.read_text().splitlines()]
+        for more in ([], ["--no-checksums"]):
+            done = run(vault, "--all", *ranks, *more)
+            expect(done.returncode == 0, f"{vault.name}: {done.stderr}")
+            got = [json.loads(line) for line in done.stdout.splitlines()]
+            expect(got == wanted, f"{vault.name} {more}: other conversations than were written")
+        tenant = [w["conversation"] for w in wanted if w["tenant"] == "default"]
+        got = [json.loads(line) for line in run(vault, *ranks).stdout.splitlines()]
+        expect(got == tenant, f"{vault.name}: the default tenant")
+    count = 0
+    for line in (HERE / "bad" / "list.txt").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        name, vault, target, code, why = line.split(" ", 4)
+        # It reads no catalog: to it, a log whose end is not whole is an interrupted write.
+        if name in ("log_cut_batch", "log_swapped_batches"):
+            continue
+        count += 1
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / "vault"
+            shutil.copytree(HERE / "v1" / vault, copy)
+            shutil.copyfile(HERE / "bad" / name, copy / target)
+            done = run(copy, "--all", *ranks)
+            expect(done.returncode == STATUS[code],
+                   f"bad/{name} ({why}): {done.returncode} {done.stderr.strip()[-200:]}")
+    expect(count >= 20, "bad/list.txt is short")
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Damages copies of the golden files: tests/golden/make_bad.py writes tests/golden/bad.
+
+Each variant changes one thing and puts the checksums over it right again, where it says so: then only
+the rule that it breaks can find it. list.txt says in which vault a variant takes the place of which
+file, and with which code reading must fail. Like the golden files it is run once for a version.
+"""
+
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent.parent / "docs" / "format"))
+import decode  # noqa: E402
+from xxh3 import xxh3_64  # noqa: E402
+
+LOG = "log/00000001.log"
+
+
+def put(data, at, value, size):
+    data[at:at + size] = value.to_bytes(size, "little")
+
+
+def get(data, at, size):
+    return int.from_bytes(data[at:at + size], "little")
+
+
+# Logs.
+
+
+def log_header(data):
+    """The header's checksum put right."""
+    n = get(data, 8, 4)
+    put(data, 20 + n, xxh3_64(bytes(data[:20 + n])), 8)
+
+
+def batches(data):
+    at, out = 28 + get(data, 8, 4), []
+    while at < len(data):
+        out.append(at)
+        at += 48 + get(data, at + 28, 4)
+    return out
+
+
+def batch(data, at, number=1):
+    size = get(data, at + 28, 4)
+    inner = xxh3_64(bytes(data[at:at + 40]), number << 40 ^ at)
+    put(data, at + 40, xxh3_64(bytes(data[at + 48:at + 48 + size]), inner), 8)
+
+
+def swap_batches(data):
+    first, second = batches(data)[-2:]
+    data[first:] = data[second:] + data[first:second]
+
+
+def with_body(data, change):
+    """The last batch with another body, as one block of raw zstd content in a frame of its own."""
+    log = decode.Log(bytes(data), 1)
+    at = batches(data)[-1]
+    body = bytearray(log.bodies[-1])
+    change(body)
+    # Window descriptor of 16 MB, and one last block of raw content.
+    payload = b"\x00\x70" + (len(body) << 3 | 1).to_bytes(3, "little") + bytes(body)
+    del data[at + 48:]
+    data += payload
+    data[at + 4] |= 2  # a new frame
+    put(data, at + 28, len(payload), 4)
+    put(data, at + 32, len(body), 4)
+    batch(data, at)
+
+
+# Packs.
+
+
+def pack_header(data):
+    put(data, 56, xxh3_64(bytes(data[:56])), 8)
+
+
+def trailer(data):
+    put(data, len(data) - 8, xxh3_64(bytes(data[-32:-8])), 8)
+
+
+def footer_of(data):
+    offset, size, raw = (get(data, len(data) - 32 + a, n) for a, n in ((0, 8), (8, 4), (12, 4)))
+    return offset, decode.packed(bytes(data[offset:offset + size]), raw)
+
+
+def with_footer(data, raw):
+    """The pack with another footer, not compressed."""
+    offset, _ = footer_of(data)
+    packed = b"\0" + bytes(raw)
+    end = offset.to_bytes(8, "little") + len(packed).to_bytes(4, "little") + \
+        len(raw).to_bytes(4, "little") + (xxh3_64(packed) & 0xFFFFFFFF).to_bytes(4, "little") + \
+        b"\xe5\xf3\xa7\xd1"
+    data[offset:] = packed + end + xxh3_64(end).to_bytes(8, "little")
+
+
+def varint(v):
+    return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
+
+
+def change_part(data, extent, change):
+    """A part changed in place, and its checksum in the footer with it."""
+    at, size, raw_size, before = extent
+    part = bytearray(data[at:at + size])
+    change(part)
+    assert len(part) == size
+    data[at:at + size] = part
+    _, raw = footer_of(data)
+    head = b"".join(varint(v) for v in (at, size, raw_size))
+    old, new = before.to_bytes(4, "little"), xxh3_64(bytes(part)) & 0xFFFFFFFF
+    assert raw.count(head + old) == 1
+    with_footer(data, raw.replace(head + old, head + new.to_bytes(4, "little")))
+
+
+def variants():
+    """(name, vault, target, code, why, function over the bytes)."""
+    def set_byte(at, value, fix=None):
+        def change(data):
+            data[at] = value
+            if fix:
+                fix(data)
+        return change
+
+    def flip(at, fix=None):
+        def change(data):
+            data[at] ^= 0x40
+            if fix:
+                fix(data)
+        return change
+
+    def cut(size):
+        def change(data):
+            del data[-size:]
+        return change
+
+    def last(change):
+        def run(data):
+            at = batches(data)[-1]
+            change(data, at)
+            batch(data, at)
+        return run
+
+    log = [
+        ("log_magic", "corrupt", "the first byte is another", flip(0)),
+        ("log_header_bit", "corrupt", "a bit of the vault record is another", flip(40)),
+        ("log_version_2", "unsupported", "version 2, checksum right", set_byte(4, 2, log_header)),
+        ("log_feature", "unsupported", "an unknown required feature", set_byte(6, 1, log_header)),
+        ("log_number", "corrupt", "the header names another log", set_byte(12, 9, log_header)),
+        ("log_vault_record", "corrupt", "a vault id of 15 bytes", set_byte(20, 15, log_header)),
+        ("log_cut_header", "corrupt", "the file ends in its header",
+         lambda d: d.__delitem__(slice(50, None))),
+        ("log_cut_batch", "corrupt", "the last batch is cut, and the catalog knows it was whole", cut(1)),
+        ("log_first_batch_bit", "corrupt", "a bit of a batch that others follow",
+         lambda d: flip(batches(d)[0] + 60)(d)),
+        ("log_swapped_batches", "corrupt", "two batches in the other order", swap_batches),
+        ("batch_cipher", "unsupported", "a batch with a cipher, checksum right",
+         last(lambda d, at: put(d, at + 5, 1, 1))),
+        ("batch_flag", "unsupported", "an unknown flag", last(lambda d, at: put(d, at + 4, 128, 1))),
+        ("batch_no_section", "corrupt", "a batch of a section that never began",
+         last(lambda d, at: put(d, at + 16, 7, 4))),
+        ("batch_other_tenant", "corrupt", "a batch of another tenant than its section",
+         last(lambda d, at: put(d, at + 12, 5, 4))),
+        ("batch_body_size", "corrupt", "a body larger than its payload gives",
+         last(lambda d, at: put(d, at + 32, get(d, at + 32, 4) + 1, 4))),
+        ("body_tag", "corrupt", "an unknown tag in a body",
+         lambda d: with_body(d, lambda b: b.extend(b"\x0b"))),
+        ("body_varint", "corrupt", "an overlong varint in a body",
+         lambda d: with_body(d, lambda b: b.extend(b"\x01\x80\x00"))),
+        ("body_cut", "corrupt", "a body that ends in a string",
+         lambda d: with_body(d, lambda b: b.extend(b"\x01\x05abc"))),
+        ("body_reference", "corrupt", "a reference to before the first segment",
+         lambda d: with_body(d, lambda b: b.extend(b"\x07\x00\x00\xfe\x7f"))),
+        ("body_token", "corrupt", "a segment whose code ends in the middle, and a node that needs it",
+         lambda d: with_body(d, lambda b: b.extend(
+             b"\x04\x02a\xff" + b"\x07\x00\x00\x00" + b"\x08\x03bad\x00\x00\x02\x00\x01\x01\x00\x00"))),
+    ]
+    for name, code, why, change in log:
+        yield name, "bytes", LOG, code, why, change
+    target = "packs/00000003.pack"
+
+    def pack(data):
+        return decode.Pack(bytes(data), 3)
+
+    packs = [
+        ("pack_magic", "corrupt", "the first byte is another", flip(0)),
+        ("pack_version_2", "unsupported", "version 2, checksum right", set_byte(4, 2, pack_header)),
+        ("pack_feature", "unsupported", "an unknown required feature", set_byte(7, 1, pack_header)),
+        ("pack_cipher", "unsupported", "a cipher", set_byte(20, 1, pack_header)),
+        ("pack_reserved", "corrupt", "a reserved byte is not zero", set_byte(50, 1, pack_header)),
+        ("pack_number", "corrupt", "the header names another pack", set_byte(8, 9, pack_header)),
+        ("pack_tenant", "corrupt", "header and footer name two tenants", set_byte(16, 9, pack_header)),
+        ("pack_empty", "corrupt", "the file ends in its header", lambda d: d.__delitem__(slice(63, None))),
+        ("pack_cut", "corrupt", "the last byte is missing", cut(1)),
+        ("pack_longer", "corrupt", "a byte stands between footer and trailer",
+         lambda d: d.insert(len(d) - 32, 0)),
+        ("pack_trailer_bit", "corrupt", "a bit of the trailer", lambda d: flip(len(d) - 20)(d)),
+        ("pack_footer_bit", "corrupt", "a bit of the footer", lambda d: flip(len(d) - 50)(d)),
+        ("pack_footer_long", "corrupt", "a byte after the footer's last field",
+         lambda d: with_footer(d, footer_of(d)[1] + b"\0")),
+        ("pack_dictionary_bit", "corrupt", "a bit of a dictionary", flip(70)),
+        ("pack_dictionary_frame", "corrupt", "a reserved bit in a frame, checksum right",
+         lambda d: change_part(d, pack(d).streams[0]["dictionary"],
+                               lambda p: p.__setitem__(0, p[0] | 8))),
+        ("pack_segment_sum", "corrupt", "sizes of segments that do not add up, checksum right",
+         lambda d: change_part(d, pack(d).streams[0]["table"],
+                               lambda p: p.__setitem__(4, p[4] + 1))),
+        ("pack_model", "corrupt", "a row with a model that is not there, checksum right",
+         lambda d: change_part(d, pack(d).tables[2], lambda p: p.__setitem__(2, 9))),
+        ("pack_trie", "corrupt", "a row with more nodes than there are, checksum right",
+         lambda d: change_part(d, pack(d).tables[8], lambda p: p.__setitem__(8, 9))),
+        ("pack_token_map", "corrupt", "a list that names more tokens than it holds, checksum right",
+         lambda d: change_part(d, pack(d).map, lambda p: p.__setitem__(1, 9))),
+    ]
+    for name, code, why, change in packs:
+        yield name, "artifact", target, code, why, change
+    vocabulary = next((HERE / "v1" / "artifact" / "artifacts").iterdir()).name
+    yield ("vocabulary", "artifact", f"artifacts/{vocabulary}", "corrupt", "another vocabulary",
+           flip(3))
+
+
+def main():
+    folder = HERE / "bad"
+    folder.mkdir(exist_ok=True)
+    lines = ["# FILE VAULT TARGET CODE WHY: v1/VAULT with bad/FILE in the place of TARGET must fail so.",
+             "# Written by make_bad.py."]
+    for name, vault, target, code, why, change in variants():
+        data = bytearray((HERE / "v1" / vault / target).read_bytes())
+        before = bytes(data)
+        change(data)
+        assert bytes(data) != before, name
+        (folder / name).write_bytes(data)
+        lines.append(f"{name} {vault} {target} {code} {why}")
+    (folder / "list.txt").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Seeds for the fuzz programs of the formats, from the golden files: writes fuzz/corpus/NAME."""
+
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent.parent / "docs" / "format"))
+import decode  # noqa: E402
+
+
+def varint(v):
+    return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
+
+
+def sized(data):
+    return varint(len(data)) + data
+
+
+def seeds():
+    """(fuzz program, name, bytes)."""
+    for path in sorted((HERE / "v1").glob("*/log/*.log")):
+        vault = path.parts[-3]
+        data = path.read_bytes()
+        yield "log", vault, data
+        for i, body in enumerate(decode.Log(data, int(path.stem)).bodies):
+            yield "batch", f"{vault}_{i}", body
+    for path in sorted((HERE / "v1").glob("*/packs/*.pack")):
+        name = f"{path.parts[-3]}_{int(path.stem)}"
+        data = path.read_bytes()
+        yield "pack", name, data
+        p = decode.Pack(data, int(path.stem))
+        counts = [p.row_count, p.node_count, p.external_count] + p.segment_counts
+        yield "table", f"{name}_tables", b"\2" + b"".join(varint(n) for n in counts) + b"".join(
+            sized(p.part(t)) for t in p.tables)
+        for s in (0, 1):
+            stream = p.streams[s]
+            fields = (p.segment_counts[s], stream["block_count"], stream["text_bytes"],
+                      stream["blocks"][1], stream["dictionary"][2])
+            yield "table", f"{name}_segments_{s}", b"\3" + b"".join(
+                varint(n) for n in fields) + p.part(stream["table"])
+        times = decode.In(p.part(p.tables[3])).sized()
+        yield "table", f"{name}_integers", b"\0" + varint(p.row_count) + times
+        yield "table", f"{name}_strings", b"\1" + varint(p.row_count) + p.part(p.tables[1])
+        if p.record_count:
+            yield "table", f"{name}_records", b"\4" + varint(p.record_count) + p.part(
+                p.record_extent)
+        if p.map[2]:
+            tokens = decode.packed(p.part(p.map), p.map[2])
+            code = b"".join(p.code(0, i) for i in range(min(8, p.segment_counts[0])))
+            yield "token_map", name, sized(tokens) + code
+
+
+def main():
+    corpus = HERE.parent.parent / "fuzz" / "corpus"
+    for program, name, data in seeds():
+        folder = corpus / program
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+// Damage: every file of a small vault cut at every length, and every byte of it flipped. Whatever is
+// asked then is answered rightly or with an error, never with other content, and never by a crash;
+// and check() finds it.
+#include "tests/vault/harness.h"
+
+namespace tokvault {
+namespace {
+
+// A closed vault of a few conversations, and what it holds.
+struct Sample {
+  MemoryPlace place;
+  Contents contents;
+};
+
+Sample make_sample(bool packs) {
+  Sample s;
+  EXPECT_OK(s.place.create());
+  Rng rng(5);
+  auto vault = s.place.open({.level = Level::fast});
+  EXPECT_OK(vault);
+  const std::vector<std::string> tagged{"id-0"}, red{"red"}, none;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_OK((*vault)->put(random_conversation(rng, "id-" + std::to_string(i)), {}));
+    if (packs && i == 1) {
+      EXPECT_OK((*vault)->seal());
+    }
+  }
+  EXPECT_OK((*vault)->put(conversation("long", {shared_text(3), shared_text(4)}), {}));
+  EXPECT_OK((*vault)->put(conversation("other", {shared_text(3)}), {.tenant = "b"}));
+  EXPECT_OK((*vault)->tag(tagged, red, none));
+  EXPECT_OK((*vault)->forget(std::vector<std::string>{"id-3"}));
+  if (packs) {
+    EXPECT_OK((*vault)->seal());
+    // Refers to a segment of the packs before.
+    EXPECT_OK((*vault)->put(conversation("last", {shared_text(4), "x"}), {}));
+    EXPECT_OK((*vault)->seal());
+    EXPECT_GT(count_externals(s.place.disk), 0u);
+  }
+  auto seen = contents(**vault);
+  EXPECT_OK(seen);
+  s.contents = std::move(*seen);
+  return s;
+}
+
+// What became of one question.
+enum class Outcome { right, error, wrong };
+
+struct Probe {
+  Outcome outcome = Outcome::right;
+  bool checked = false;  // check() found something, or could not be made
+  std::string message;
+};
+
+// Asks a damaged vault everything.
+Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth) {
+  Probe p;
+  auto error = [&] { p.outcome = std::max(p.outcome, Outcome::error); };
+  auto wrong = [&](const std::string& what) {
+    p.outcome = Outcome::wrong;
+    p.message = what;
+  };
+  if (!opened) {
+    error();
+    p.checked = true;
+    return p;
+  }
+  const Vault& vault = **opened;
+  for (const auto& [key, c] : truth) {
+    const auto got = vault.get(key.second, key.first);
+    if (!got) {
+      if (got.code() == Errc::not_found) wrong(key.second + " is said not to be there");
+      error();
+    } else if (!(*got == c)) {
+      wrong("another content of " + key.second);
+    }
+    const auto summary = vault.summary(key.second, key.first);
+    if (!summary) {
+      error();
+    } else {
+      const auto [tokens, bytes] = Model::tokens_and_bytes(c);
+      if (summary->time_ms != c.time_ms || summary->model != c.model ||
+          summary->application != c.application || summary->messages != c.messages.size() ||
+          summary->tokens != tokens || summary->text_bytes != bytes) {
+        wrong("another summary of " + key.second);
+      }
+      if (key.second == "id-0" && summary->tags != std::vector<std::string>{"red"}) {
+        wrong("another tag");
+      }
+    }
+  }
+  if (vault.get("id-3")) wrong("what was forgotten is there");
+  std::size_t count = 0;
+  bool all = true;
+  for (const std::string tenant : {"default", "b"}) {
+    Filter filter;
+    filter.tenant = tenant;
+    const auto scanned = vault.scan(filter, [&](const Summary& s, Result<Conversation> c) {
+      const auto it = truth.find({tenant, s.id});
+      if (!c) {
+        error();
+      } else if (it == truth.end() || !(*c == it->second)) {
+        wrong("scan gives another " + s.id);
+      }
+      ++count;
+      return true;
+    });
+    if (!scanned) {
+      error();
+      all = false;
+    }
+    const auto page = vault.list(filter, 100);
+    if (!page) error();
+  }
+  if (all && count != truth.size()) wrong("scan gives " + std::to_string(count));
+  if (!vault.stats()) error();
+  const auto report = vault.check({.read_data = true});
+  p.checked = !report || !report->findings.empty();
+  return p;
+}
+
+void damage_all(const Sample& sample) {
+  const auto blobs = [&] {
+    std::vector<BlobInfo> all;
+    for (const char* folder : {"log", "packs"}) {
+      auto list = sample.place.disk.list(folder);
+      EXPECT_OK(list);
+      all.insert(all.end(), list->begin(), list->end());
+    }
+    return all;
+  }();
+  std::uint64_t tried = 0;
+  std::uint64_t harmless = 0;
+  for (const BlobInfo& blob : blobs) {
+    Buffer bytes;
+    ASSERT_OK(sample.place.disk.get(blob.name, 0, blob.size_bytes, bytes));
+    auto attempt = [&](Buffer damaged, const std::string& what) {
+      MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
+      place.disk.overwrite(blob.name, std::move(damaged));
+      const Probe p = probe(place.open({.read_only = true, .cache_bytes = 8u << 20}),
+                            sample.contents);
+      ++tried;
+      if (p.outcome == Outcome::right && !p.checked) ++harmless;
+      EXPECT_FALSE(p.outcome == Outcome::wrong) << blob.name << ", " << what << ": " << p.message;
+      if (p.outcome == Outcome::error) {
+        EXPECT_TRUE(p.checked) << blob.name << ", " << what << ": check finds nothing";
+      }
+    };
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+      attempt(bytes.substr(0, at), "cut at " + std::to_string(at));
+      Buffer flipped = bytes;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << (at % 8)));
+      attempt(std::move(flipped), "flipped at " + std::to_string(at));
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  EXPECT_EQ(harmless, 0u) << "damage that check does not find";
+  std::cout << tried << " damaged files\n";
+}
+
+TEST(VaultDamage, EveryByteOfALog) { damage_all(make_sample(false)); }
+
+TEST(VaultDamage, EveryByteOfPacks) { damage_all(make_sample(true)); }
+
+// The catalog is no truth: damaged, it is an error, or harmless, and can be rebuilt.
+TEST(VaultDamage, EveryByteOfTheCatalog) {
+  TempDir dir;
+  const std::string path = dir / "v";
+  ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+  Contents truth;
+  {
+    auto vault = open_vault(path);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("long", {shared_text(3)}), {}));
+    ASSERT_OK((*vault)->put(conversation("id-0", {"short"}), {}));
+    ASSERT_OK((*vault)->put(conversation("id-3", {"forgotten"}), {}));
+    ASSERT_OK((*vault)->tag(std::vector<std::string>{"id-0"}, std::vector<std::string>{"red"},
+                            std::vector<std::string>{}));
+    ASSERT_OK((*vault)->forget(std::vector<std::string>{"id-3"}));
+    ASSERT_OK((*vault)->seal());
+    ASSERT_OK((*vault)->put(conversation("other", {shared_text(3)}), {.tenant = "b"}));
+    auto seen = contents(**vault);
+    ASSERT_OK(seen);
+    truth = std::move(*seen);
+  }
+  const std::string file = path + "/catalog.db";
+  const std::string bytes = slurp(file);
+  std::uint64_t tried = 0;
+  auto attempt = [&](const std::string& damaged, const std::string& what) {
+    spill(file, damaged);
+    const Probe p = probe(open_vault(path, {.read_only = true, .cache_bytes = 8u << 20}), truth);
+    EXPECT_FALSE(p.outcome == Outcome::wrong) << what << ": " << p.message;
+    ++tried;
+  };
+  Rng rng(9);
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::string flipped = bytes;
+    flipped[at] = static_cast<char>(flipped[at] ^ (1 << below(rng, 8)));
+    attempt(flipped, "flipped at " + std::to_string(at));
+    if (HasFailure()) return;
+  }
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    attempt(bytes.substr(0, size), "cut at " + std::to_string(size));
+    if (HasFailure()) return;
+  }
+  std::cout << tried << " damaged catalogs of " << bytes.size() << " bytes\n";
+  spill(file, "garbage");
+  ASSERT_OK(repair_vault(path));
+  EXPECT_EQ(probe(open_vault(path), truth).outcome, Outcome::right);
+}
+
+// A file under another's name is another file, whatever its checksums say.
+TEST(VaultDamage, FilesThatChangedPlaces) {
+  const Sample sample = make_sample(true);
+  const auto packs = sample.place.disk.list("packs");
+  ASSERT_OK(packs);
+  ASSERT_GE(packs->size(), 2u);
+  Buffer first;
+  ASSERT_OK(sample.place.disk.get((*packs)[0].name, 0, (*packs)[0].size_bytes, first));
+  MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
+  place.disk.overwrite((*packs)[1].name, first);
+  const Probe p = probe(place.open({.read_only = true}), sample.contents);
+  EXPECT_EQ(p.outcome, Outcome::error);
+  EXPECT_TRUE(p.checked);
+}
+
+}  // namespace
+}  // namespace tokvault

@@ -1,0 +1,288 @@
+// Deleted means gone. Random strings are put wherever a conversation has room for them; after forget
+// and gc no file of the vault may hold one of them: not in its raw bytes, the catalog's free pages
+// included, and not in anything that can be decoded from a log or a pack.
+#include "tests/vault/harness.h"
+#include "tokvault/interchange.h"
+
+namespace tokvault {
+namespace {
+
+namespace fs = std::filesystem;
+
+// 40 letters and digits that stand nowhere else.
+std::string canary(Rng& rng) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) {
+    text += "abcdefghijklmnopqrstuvwxyz0123456789"[below(rng, 36)];
+  }
+  return text;
+}
+
+// Every byte string of a vault's files, raw and decoded, one by one.
+class Scanner {
+ public:
+  Scanner(std::string path, std::shared_ptr<const Tokenizer> tokenizer)
+      : path_(std::move(path)), tokenizer_(std::move(tokenizer)) {}
+
+  // Where any run of 32 bytes of the canaries is found.
+  std::vector<std::string> find(const std::vector<std::string>& canaries) {
+    canaries_ = canaries;
+    found_.clear();
+    looked_at_ = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+      if (entry.is_regular_file()) look(slurp(entry.path()), entry.path());
+    }
+    auto backend = make_directory_backend(path_, {.read_only = true});
+    EXPECT_OK(backend);
+    Cache cache(64u << 20);
+    for (const char* folder : {"packs", "log"}) {
+      auto blobs = (*backend)->list(folder);
+      EXPECT_OK(blobs);
+      for (const BlobInfo& blob : *blobs) {
+        if (folder[0] == 'p') {
+          auto pack = PackFile::open(**backend, cache, number_of(blob.name));
+          EXPECT_OK(pack);
+          look_at(**pack);
+          auto records = (*pack)->records();
+          EXPECT_OK(records);
+          look_at(*records, blob.name);
+          look((*pack)->footer().tenant.name, blob.name);
+        } else {
+          auto log = LogFile::open(**backend, number_of(blob.name), 0);
+          EXPECT_OK(log);
+          for (const auto& [tenant, part] : (*log)->parts()) look_at(*part);
+          look_at((*log)->records(), blob.name);
+          for (const auto& section : (*log)->sections()) {
+            for (const auto& body : section.bodies) look(*body, blob.name + ", body");
+          }
+        }
+      }
+    }
+    auto catalog = make_sqlite_catalog(path_ + "/catalog.db", {.read_only = true});
+    EXPECT_OK(catalog);
+    const auto state = (*catalog)->load();
+    EXPECT_OK(state);
+    for (const CatalogRecord& r : state->records) {
+      look(r.key, "catalog");
+      look(r.value, "catalog");
+    }
+    return found_;
+  }
+  std::uint64_t looked_at() const { return looked_at_; }
+
+ private:
+  void look(const std::string& bytes, const std::string& where) {
+    looked_at_ += bytes.size();
+    for (const std::string& c : canaries_) {
+      for (std::size_t at = 0; at + 32 <= c.size(); ++at) {
+        if (bytes.find(c.substr(at, 32)) == std::string::npos) continue;
+        found_.push_back(where + ": " + c);
+        break;
+      }
+    }
+  }
+
+  void look_at(const std::vector<Record>& records, const std::string& where) {
+    for (const Record& r : records) {
+      look(r.key, where + ", record");
+      if (r.value) look(*r.value, where + ", record");
+    }
+  }
+
+  void look_at(const Source& source) {
+    auto tables = source.tables();
+    EXPECT_OK(tables);
+    const Tables& t = **tables;
+    for (const StringTable* strings : {&t.ids, &t.models, &t.applications, &t.forms}) {
+      for (std::uint32_t i = 0; i < strings->size(); ++i) {
+        look(std::string((*strings)[i]), source.name() + ", table");
+      }
+    }
+    Scratch scratch;
+    for (const Stream stream : {kTokenStream, kByteStream}) {
+      for (std::uint32_t i = 0; i < t.segment_counts[stream]; ++i) {
+        const auto code = source.code(stream, i, scratch);
+        EXPECT_OK(code);
+        std::string text(*code);
+        if (stream == kTokenStream) {
+          std::vector<Token> tokens;
+          EXPECT_OK(source.decode_tokens(*code, tokens));
+          text.clear();
+          for (Token token : tokens) text += tokenizer_->token_bytes(token);
+        }
+        look(text, source.name() + ", segment " + std::to_string(i));
+      }
+    }
+  }
+
+  const std::string path_;
+  const std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<std::string> canaries_;
+  std::vector<std::string> found_;
+  std::uint64_t looked_at_ = 0;
+};
+
+class VaultErase : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    auto tokenizer = open_tokenizer(GetParam());
+    if (!tokenizer) GTEST_SKIP() << tokenizer.error().message();
+    tokenizer_ = *tokenizer;
+    ASSERT_OK(create_vault(path_, {.tokenizer = GetParam()}));
+    open();
+  }
+  void open() {
+    vault_.reset();
+    auto vault = open_vault(path_);
+    ASSERT_OK(vault);
+    vault_ = std::move(*vault);
+  }
+  std::string fresh() {
+    canaries_.push_back(canary(rng_));
+    return canaries_.back();
+  }
+  // A conversation that is full of canaries.
+  Conversation marked(const std::string& id) {
+    std::string long_text;
+    EXPECT_OK(append_json_string(shared_text(1) + fresh() + shared_text(2), long_text));
+    const std::string line =
+        "{\"id\":\"" + id + "\",\"model\":\"" + fresh() + "\",\"application\":\"" + fresh() +
+        "\",\"created\":1700000000,\"messages\":[{\"role\":\"user\",\"content\":\"" + fresh() +
+        "\",\"name\":\"" + fresh() +
+        "\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call\",\"function\":{"
+        "\"name\":\"f\",\"arguments\":\"{\\\"key\\\":\\\"" + fresh() + "\\\"}\"}}],\"" + fresh() +
+        "\":{\"deep\":[1,\"" + fresh() + "\"]}},{\"role\":\"tool\",\"content\":" + long_text +
+        "}],\"metadata\":{\"user\":\"" + fresh() + "\"},\"" + fresh() + "\":[\"" + fresh() +
+        "\",1.50]}";
+    JsonReader reader;
+    auto c = reader.conversation(line);
+    EXPECT_OK(c);
+    return c ? std::move(*c) : Conversation();
+  }
+  std::vector<std::string> find() {
+    Scanner scanner(path_, tokenizer_);
+    auto found = scanner.find(canaries_);
+    EXPECT_GT(scanner.looked_at(), 1000u);
+    return found;
+  }
+  void expect_gone() {
+    for (const std::string& where : find()) ADD_FAILURE() << where;
+  }
+
+  Rng rng_{17};
+  TempDir dir_;
+  const std::string path_ = dir_ / "v";
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<std::string> canaries_;
+  std::unique_ptr<Vault> vault_;
+};
+
+// In a log, in a pack whose dictionary holds all, and in a log beside it.
+TEST_P(VaultErase, NothingOfAForgottenConversationStays) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    const std::string id = i % 2 == 0 ? fresh() : "plain" + std::to_string(i);
+    ids.push_back(id);
+    ASSERT_OK(vault_->put(marked(id), {}));
+    ASSERT_OK(vault_->tag(std::vector<std::string>{id}, std::vector<std::string>{fresh()}, {}));
+    ASSERT_OK(vault_->put(conversation("live" + std::to_string(i), {shared_text(30 + i)}), {}));
+    if (i == 1 || i == 3) {
+      ASSERT_OK(vault_->seal());
+    }
+  }
+  ASSERT_FALSE(find().empty()) << "the scan finds nothing even before";
+  const auto count = vault_->forget(ids);
+  ASSERT_OK(count);
+  EXPECT_EQ(*count, ids.size());
+  const auto report = vault_->gc(false);
+  ASSERT_OK(report);
+  EXPECT_EQ(report->conversations, ids.size());
+  expect_gone();
+  open();
+  expect_gone();
+  for (int i = 0; i < 6; ++i) {
+    const auto got = vault_->get("live" + std::to_string(i));
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == conversation("live" + std::to_string(i), {shared_text(30 + i)}));
+  }
+}
+
+TEST_P(VaultErase, NothingOfAReplacedVersionStays) {
+  for (const bool sealed : {false, true}) {
+    ASSERT_OK(vault_->put(marked("c"), {.replace = true}));
+    ASSERT_OK(vault_->tag(std::vector<std::string>{"c"}, std::vector<std::string>{fresh()}, {}));
+    if (sealed) {
+      ASSERT_OK(vault_->seal());
+    }
+    const std::string tag = canaries_.back();
+    ASSERT_OK(vault_->tag(std::vector<std::string>{"c"}, {}, std::vector<std::string>{tag}));
+    const Conversation now = conversation("c", {"now this", shared_text(1)});
+    ASSERT_OK(vault_->put(now, {.replace = true}));
+    ASSERT_FALSE(find().empty());
+    ASSERT_OK(vault_->gc(false));
+    expect_gone();
+    const auto got = vault_->get("c");
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == now);
+  }
+}
+
+// A text that a live conversation shares with a forgotten one stays, in the same file or another.
+TEST_P(VaultErase, WhatIsSharedWithTheLivingStays) {
+  const std::string text = shared_text(50);
+  const Conversation gone = conversation("gone", {text, "x " + fresh()});
+  const Conversation here = conversation("here", {text, "y"});
+  const Conversation there = conversation("there", {text, "z"});
+  ASSERT_OK(vault_->put(gone, {}));
+  ASSERT_OK(vault_->put(here, {}));
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->put(there, {}));
+  ASSERT_OK(vault_->seal());
+  {
+    auto backend = make_directory_backend(path_, {.read_only = true});
+    ASSERT_OK(backend);
+    ASSERT_EQ(count_externals(**backend), 1u);
+  }
+  ASSERT_OK(vault_->forget(std::vector<std::string>{"gone", "here"}));
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_OK(round == 1 ? vault_->compact(Level::fast) : vault_->gc(false));
+    expect_gone();
+    open();
+    const auto got = vault_->get("there");
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == there);
+    EXPECT_EQ(vault_->get("here").code(), Errc::not_found);
+  }
+  // Nobody needs it any more: now it goes, out of both packs.
+  ASSERT_OK(vault_->forget(std::vector<std::string>{"there"}));
+  ASSERT_OK(vault_->gc(false));
+  canaries_.push_back(text.substr(0, 60));
+  expect_gone();
+}
+
+// An id that came back and went again, a tenant of its own, and a catalog that was rebuilt between.
+TEST_P(VaultErase, NothingComesBack) {
+  const std::string id = fresh();
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_OK(vault_->put(marked(id), {.tenant = "acme"}));
+    if (round == 1) {
+      ASSERT_OK(vault_->seal());
+    }
+    const auto count = vault_->forget(std::vector<std::string>{id}, "acme");
+    ASSERT_OK(count);
+    EXPECT_EQ(*count, 1u);
+    ASSERT_OK(vault_->gc(false));
+    expect_gone();
+    vault_.reset();
+    fs::remove(path_ + "/catalog.db");
+    ASSERT_OK(repair_vault(path_));
+    open();
+    EXPECT_EQ(vault_->get(id, "acme").code(), Errc::not_found);
+    expect_gone();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizers, VaultErase, ::testing::Values("bytes", "o200k_base"));
+
+}  // namespace
+}  // namespace tokvault
