@@ -15,8 +15,9 @@ using namespace tokvault;
 
 namespace {
 
+// Outlives the exit handler that removes it.
 const std::string& directory() {
-  static const std::string path = [] {
+  static const auto* const path = new std::string([] {
     std::string name = (std::filesystem::temp_directory_path() / "tokvault-fuzz-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     Buffer store;
@@ -28,8 +29,8 @@ const std::string& directory() {
     std::ofstream(name + "/store", std::ios::binary) << store;
     std::atexit([] { std::filesystem::remove_all(directory()); });
     return name;
-  }();
-  return path;
+  }());
+  return *path;
 }
 
 void mend(Buffer& b) {

@@ -18,9 +18,9 @@ namespace tokvault {
 
 // What a backend can do beyond the minimum.
 struct Capabilities {
-  bool append = false;        // append() and truncate() work
-  bool range_read = true;     // get() of a part costs about that part
-  bool strong_list = true;    // list() sees every finished put
+  bool append = false;      // append() and truncate() work
+  bool range_read = true;   // get() of a part costs about that part
+  bool strong_list = true;  // list() sees every finished put
   std::uint64_t blob_bytes_max = ~std::uint64_t{0};
 };
 

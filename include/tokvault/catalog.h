@@ -20,9 +20,9 @@ namespace tokvault {
 struct CatalogFile {
   enum class Kind : std::uint8_t { log = 1, pack = 2 };
   Kind kind = Kind::log;
-  std::uint64_t number = 0;        // unique over both kinds, never reused
-  std::uint32_t tenant = 0;        // a log may hold several: 0
-  std::uint64_t size_bytes = 0;    // as published; a log grows after it
+  std::uint64_t number = 0;      // unique over both kinds, never reused
+  std::uint32_t tenant = 0;      // a log may hold several: 0
+  std::uint64_t size_bytes = 0;  // as published; a log grows after it
   std::uint64_t conversations = 0;
   std::uint64_t sequence_first = 0;
   std::uint64_t sequence_last = 0;

@@ -39,8 +39,9 @@ enum class Hole : std::uint8_t {
   time_ms = 0x15,      // the time as an integer of milliseconds
 };
 
-// The value of one hole. `tokens` for Hole::tokens, `bytes` for the others that take a value. A text
-// may hold any bytes; JSON's lone surrogates are in it as three bytes each (ED A0 80 to ED BF BF).
+// The value of one hole. `tokens` for Hole::tokens, `bytes` for the others that take a value. A
+// text may hold any bytes; JSON's lone surrogates are in it as three bytes each (ED A0 80 to ED BF
+// BF).
 struct Value {
   std::string bytes{};
   std::vector<Token> tokens{};
@@ -63,8 +64,8 @@ struct Message {
 
   // {"role": role, "content": text}
   static Message of_text(std::string_view role, std::string_view text);
-  // {"role": role, "content": [ids]}, optionally with "token_arrays"; `invalid` if an array's length
-  // differs from the number of tokens or a name repeats.
+  // {"role": role, "content": [ids]}, optionally with "token_arrays"; `invalid` if an array's
+  // length differs from the number of tokens or a name repeats.
   static Result<Message> of_tokens(std::string_view role, TokenView tokens,
                                    const std::vector<TokenArray>& arrays = {});
 
@@ -80,10 +81,10 @@ struct Message {
 };
 
 struct Conversation {
-  std::string id{};  // empty: the vault makes one, ordered by time
-  std::string model{};  // empty: none
+  std::string id{};           // empty: the vault makes one, ordered by time
+  std::string model{};        // empty: none
   std::string application{};  // empty: none
-  std::int64_t time_ms = 0;  // milliseconds since 1970; 0: the time of storing
+  std::int64_t time_ms = 0;   // milliseconds since 1970; 0: the time of storing
   std::vector<Message> messages{};
   // The whole JSON object with holes; empty means {"id","model","application","messages"} in this
   // order, without those that are empty.

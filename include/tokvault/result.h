@@ -114,17 +114,17 @@ using Status = Result<void>;
 #define TOKVAULT_CONCAT_(a, b) a##b
 #define TOKVAULT_CONCAT(a, b) TOKVAULT_CONCAT_(a, b)
 // Evaluates a Result or Status; returns its error from the enclosing function if it failed.
-#define TOKVAULT_TRY(expr)                                          \
-  do {                                                              \
-    auto&& tokvault_try_ = (expr);                                  \
-    if (!tokvault_try_) return std::move(tokvault_try_).error();    \
+#define TOKVAULT_TRY(expr)                                       \
+  do {                                                           \
+    auto&& tokvault_try_ = (expr);                               \
+    if (!tokvault_try_) return std::move(tokvault_try_).error(); \
   } while (false)
 // `TOKVAULT_ASSIGN(auto x, f())`: x becomes the value of f(), or the error is returned.
 #define TOKVAULT_ASSIGN(lhs, expr) \
   TOKVAULT_ASSIGN_(TOKVAULT_CONCAT(tokvault_result_, __LINE__), lhs, expr)
-#define TOKVAULT_ASSIGN_(tmp, lhs, expr)      \
-  auto tmp = (expr);                          \
-  if (!tmp) return std::move(tmp).error();    \
+#define TOKVAULT_ASSIGN_(tmp, lhs, expr)   \
+  auto tmp = (expr);                       \
+  if (!tmp) return std::move(tmp).error(); \
   lhs = std::move(tmp).value()
 
 #endif  // TOKVAULT_RESULT_H_

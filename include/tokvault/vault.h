@@ -29,12 +29,12 @@ struct CreateOptions {
 };
 
 struct VaultOptions {
-  bool read_only = false;         // any number of readers beside the one writer
-  Level level = Level::balanced;  // effort for what this process writes and seals
-  std::uint64_t log_bytes_max = 16u << 20;         // a log is sealed into a pack at this size
+  bool read_only = false;                   // any number of readers beside the one writer
+  Level level = Level::balanced;            // effort for what this process writes and seals
+  std::uint64_t log_bytes_max = 16u << 20;  // a log is sealed into a pack at this size
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
-  std::uint64_t cache_bytes = 128u << 20;          // decoded tables, dictionaries and blocks
-  unsigned threads = 0;                            // for sealing and import; 0: as many as cores
+  std::uint64_t cache_bytes = 256u << 20;            // decoded tables, dictionaries and blocks
+  unsigned threads = 0;                              // for sealing and import; 0: as many as cores
   // Resolves the vault's tokenizer when it is not kept in the vault.
   TokenizerOptions tokenizer_options{};
 };
@@ -56,7 +56,7 @@ struct Filter {
   std::string tenant{};  // empty: the default tenant
   std::string model{};
   std::string application{};
-  std::vector<std::string> tags{};  // all of them
+  std::vector<std::string> tags{};         // all of them
   std::int64_t time_from_ms = INT64_MIN;   // inclusive
   std::int64_t time_until_ms = INT64_MAX;  // exclusive
 };
@@ -68,9 +68,9 @@ struct Summary {
   std::string application;
   std::int64_t time_ms = 0;
   std::uint64_t messages = 0;
-  std::uint64_t tokens = 0;      // of all texts and token arrays, logical
-  std::uint64_t text_bytes = 0;  // of all texts
-  std::uint64_t sequence = 0;    // order of writing; grows with every version
+  std::uint64_t tokens = 0;          // of all texts and token arrays, logical
+  std::uint64_t text_bytes = 0;      // of all texts
+  std::uint64_t sequence = 0;        // order of writing; grows with every version
   std::uint64_t first_sequence = 0;  // of its first version; the order of list and export
   std::vector<std::string> tags;
 };
@@ -82,16 +82,16 @@ struct Page {
 
 // Where an import stands, kept with the data that it has stored.
 struct ImportProgress {
-  Buffer source;               // identifies the input
-  std::uint64_t lines = 0;     // handled so far
-  std::uint64_t bytes = 0;     // uncompressed, handled so far
-  Buffer state_hash;           // of those bytes, to see that the input is still the same
-  bool finished = false;       // forget the record
+  Buffer source;            // identifies the input
+  std::uint64_t lines = 0;  // handled so far
+  std::uint64_t bytes = 0;  // uncompressed, handled so far
+  Buffer state_hash;        // of those bytes, to see that the input is still the same
+  bool finished = false;    // forget the record
 };
 
 struct SavingBytes {
-  std::uint64_t exact = 0;       // text bytes not stored again because the segment was there
-  std::uint64_t prefix = 0;      // of these, by sharing a prefix of messages
+  std::uint64_t exact = 0;        // text bytes not stored again because the segment was there
+  std::uint64_t prefix = 0;       // of these, by sharing a prefix of messages
   std::uint64_t compression = 0;  // text bytes of stored segments less their bytes on disk
 };
 
@@ -155,7 +155,7 @@ struct CheckReport {
 };
 
 struct GcReport {
-  std::uint64_t files = 0;         // rewritten or removed (or that would be)
+  std::uint64_t files = 0;          // rewritten or removed (or that would be)
   std::uint64_t conversations = 0;  // versions erased
   std::uint64_t bytes_before = 0;
   std::uint64_t bytes_after = 0;
@@ -186,11 +186,11 @@ class Vault {
   static Result<CheckReport> repair(Backend& backend, Catalog& catalog);
   virtual ~Vault() = default;
 
-  // Stores a conversation; durable when it returns. Concurrent calls share a sync. `exists` if its id
-  // is there with other content and replace is false; the same content is `unchanged`.
+  // Stores a conversation; durable when it returns. Concurrent calls share a sync. `exists` if its
+  // id is there with other content and replace is false; the same content is `unchanged`.
   virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
-  // The same for many, as one commit, in order. One outcome each; a refused one (`exists`, `invalid`,
-  // `exhausted`) does not stop the others. `progress`, if given, is committed with them.
+  // The same for many, as one commit, in order. One outcome each; a refused one (`exists`,
+  // `invalid`, `exhausted`) does not stop the others. `progress`, if given, is committed with them.
   virtual Result<std::vector<Result<PutResult>>> put_batch(
       std::span<const Conversation> conversations, const PutOptions& options,
       const ImportProgress* progress = nullptr) = 0;
@@ -218,9 +218,9 @@ class Vault {
                             std::string_view cursor = {}) const = 0;
   // Calls `visit` with every matching conversation in the order of list(), decoding each block once
   // where neighbours share it; `visit` returns false to stop.
-  virtual Status scan(const Filter& filter,
-                      const std::function<bool(const Summary&, Result<Conversation>)>& visit)
-      const = 0;
+  virtual Status scan(
+      const Filter& filter,
+      const std::function<bool(const Summary&, Result<Conversation>)>& visit) const = 0;
   virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
   virtual Result<std::vector<std::string>> tenants() const = 0;
 

@@ -70,8 +70,8 @@ Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOp
 Result<CheckReport> repair_vault(const std::string& path) {
   auto backend = make_directory_backend(path, {});
   if (!backend) {
-    return Error(Errc::not_found, "no vault at " + path + ": " +
-                                      std::string(backend.error().message()));
+    return Error(Errc::not_found,
+                 "no vault at " + path + ": " + std::string(backend.error().message()));
   }
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
   auto report = Vault::repair(**backend, *catalog);

@@ -10,9 +10,9 @@ namespace tokvault {
 namespace {
 
 TEST(Varint, RoundTripsAndIsCanonical) {
-  for (std::uint64_t v : {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128},
-                          std::uint64_t{16383}, std::uint64_t{1} << 32,
-                          std::numeric_limits<std::uint64_t>::max()}) {
+  for (std::uint64_t v :
+       {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, std::uint64_t{16383},
+        std::uint64_t{1} << 32, std::numeric_limits<std::uint64_t>::max()}) {
     Buffer b;
     append_varint(b, v);
     ByteReader r(b);
@@ -29,15 +29,17 @@ TEST(Varint, RoundTripsAndIsCanonical) {
 }
 
 TEST(Varint, SignedRoundTrips) {
-  for (std::int64_t v : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1},
-                         std::numeric_limits<std::int64_t>::min(),
-                         std::numeric_limits<std::int64_t>::max()}) {
+  for (std::int64_t v :
+       {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1},
+        std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()}) {
     EXPECT_EQ(unzigzag(zigzag(v)), v);
   }
 }
 
 TEST(ByteReader, StaysFailedAndNeverReadsPastTheEnd) {
-  ByteReader r("\x05" "ab");
+  ByteReader r(
+      "\x05"
+      "ab");
   EXPECT_TRUE(r.sized().empty());
   EXPECT_FALSE(r.ok());
   EXPECT_EQ(r.le<std::uint32_t>(), 0u);

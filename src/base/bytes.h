@@ -17,8 +17,8 @@ template <class T>
 T load_le(const char* p) {
   T v = 0;
   for (std::size_t i = 0; i < sizeof(T); ++i) {
-    v = static_cast<T>(v | static_cast<T>(static_cast<T>(static_cast<std::uint8_t>(p[i]))
-                                          << (8 * i)));
+    v = static_cast<T>(v |
+                       static_cast<T>(static_cast<T>(static_cast<std::uint8_t>(p[i])) << (8 * i)));
   }
   return v;
 }
@@ -48,8 +48,8 @@ void append_sized(Buffer& out, ByteView bytes);
 
 std::string to_hex(ByteView bytes);
 
-// Reads fields from the front of a byte string; once a read fails, every later one does, and ok() is
-// false: check once at the end, and before any size that was read is trusted for an allocation.
+// Reads fields from the front of a byte string; once a read fails, every later one does, and ok()
+// is false: check once at the end, and before any size that was read is trusted for an allocation.
 // Lifetime: views that it returns live as long as the bytes that it was given.
 class ByteReader {
  public:

@@ -67,7 +67,7 @@ Result<File> File::open(const std::string& path, int flags, unsigned mode) {
 }
 
 Result<std::uint64_t> File::size() const {
-  struct stat st {};
+  struct stat st{};
   if (::fstat(fd_, &st) != 0) return errno_error(errno, "fstat");
   return static_cast<std::uint64_t>(st.st_size);
 }

@@ -57,8 +57,7 @@ Status configure(ZSTD_CCtx* c, int level) {
 Result<Dctx> make_dctx() {
   Dctx d(ZSTD_createDCtx());
   if (!d) return no_memory();
-  const std::size_t a =
-      ZSTD_DCtx_setParameter(d.get(), ZSTD_d_format, ZSTD_f_zstd1_magicless);
+  const std::size_t a = ZSTD_DCtx_setParameter(d.get(), ZSTD_d_format, ZSTD_f_zstd1_magicless);
   const std::size_t b = ZSTD_DCtx_setParameter(d.get(), ZSTD_d_windowLogMax, kWindowLogMax);
   if (ZSTD_isError(a) || ZSTD_isError(b)) return no_memory();
   return d;
@@ -89,7 +88,8 @@ Result<Buffer> compress_with(ZSTD_CCtx* c, ByteView text) {
 
 class BlockEncoderImpl final : public BlockEncoder {
  public:
-  BlockEncoderImpl(Cctx c, Cdict dictionary) : c_(std::move(c)), dictionary_(std::move(dictionary)) {}
+  BlockEncoderImpl(Cctx c, Cdict dictionary)
+      : c_(std::move(c)), dictionary_(std::move(dictionary)) {}
   Result<Buffer> encode(ByteView text) override { return compress_with(c_.get(), text); }
 
  private:

@@ -40,8 +40,8 @@ class BlockDecoder {
 };
 
 // One frame written in pieces, each of which can be decoded as soon as it is there: the text of a
-// section of the log. What was written before the frame began may be given as `prefix` to copy from.
-// Threads: one at a time.
+// section of the log. What was written before the frame began may be given as `prefix` to copy
+// from. Threads: one at a time.
 class StreamEncoder {
  public:
   static Result<std::unique_ptr<StreamEncoder>> make(int level, ByteView prefix);

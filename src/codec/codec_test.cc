@@ -2,8 +2,8 @@
 
 #include <random>
 
-#include "codec/token_code.h"
 #include "base/zstd.h"
+#include "codec/token_code.h"
 
 namespace tokvault {
 namespace {
@@ -79,7 +79,9 @@ TEST(Zstd, StreamPiecesDecodeOneByOneAndContinueFromAPrefix) {
   ASSERT_TRUE(encoder && decoder);
   Buffer text, decoded;
   for (int i = 0; i < 200; ++i) {
-    const Buffer piece = i % 7 == 6 ? Buffer() : Buffer("piece " + std::to_string(random() % 100)) + text.substr(text.size() / 2, 50);
+    const Buffer piece = i % 7 == 6 ? Buffer()
+                                    : Buffer("piece " + std::to_string(random() % 100)) +
+                                          text.substr(text.size() / 2, 50);
     Buffer out;
     ASSERT_TRUE((*encoder)->write(piece, true, out));
     ASSERT_TRUE((*decoder)->read(out, piece.size(), decoded));

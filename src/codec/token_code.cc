@@ -17,8 +17,7 @@ constexpr std::uint64_t kListedCountMin = 3;
 std::uint32_t frequency_class(std::uint64_t count) {
   if (count < 8) return static_cast<std::uint32_t>(count);
   const int top = std::bit_width(count) - 1;
-  return static_cast<std::uint32_t>(top) * 4 +
-         static_cast<std::uint32_t>((count >> (top - 2)) & 3);
+  return static_cast<std::uint32_t>(top) * 4 + static_cast<std::uint32_t>((count >> (top - 2)) & 3);
 }
 
 }  // namespace

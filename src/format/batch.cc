@@ -61,13 +61,13 @@ void BatchBuilder::append_refs(const FormInfo& info, std::span<const SegmentRef>
   for (std::size_t i = 0; i < refs.size(); ++i) {
     const std::uint32_t count =
         refs[i].is_external() ? counts_.externals : counts_.segments[info.stream_of(i)];
-    append_varint(body_, 2 * (std::uint64_t{count} - 1 - refs[i].number()) +
-                             (refs[i].is_external() ? 1 : 0));
+    append_varint(
+        body_, 2 * (std::uint64_t{count} - 1 - refs[i].number()) + (refs[i].is_external() ? 1 : 0));
   }
 }
 
-std::uint32_t BatchBuilder::add_node(std::uint32_t parent, std::uint32_t form,
-                                     const FormInfo& info, std::span<const SegmentRef> refs) {
+std::uint32_t BatchBuilder::add_node(std::uint32_t parent, std::uint32_t form, const FormInfo& info,
+                                     std::span<const SegmentRef> refs) {
   tag(BatchTag::node);
   append_varint(body_, encode_node(parent, counts_.nodes));
   append_varint(body_, form);

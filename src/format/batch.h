@@ -1,7 +1,7 @@
 // The body of a batch of log: what it adds to the tables of its tenant in this log, in order.
 //
-// Numbers are those of the tables: the first node that a batch adds has the number of nodes that were
-// there. Bodies of one section are compressed as one stream, so repetition costs little.
+// Numbers are those of the tables: the first node that a batch adds has the number of nodes that
+// were there. Bodies of one section are compressed as one stream, so repetition costs little.
 // Format: docs/format/log.md
 #ifndef TOKVAULT_FORMAT_BATCH_H_
 #define TOKVAULT_FORMAT_BATCH_H_
@@ -88,8 +88,8 @@ class BatchVisitor {
   virtual const FormInfo& form_info(std::uint32_t form) const = 0;
 };
 
-// Reads a body; `counts` are those before it and become those after it. Every number that the visitor
-// sees is in range.
+// Reads a body; `counts` are those before it and become those after it. Every number that the
+// visitor sees is in range.
 Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& visitor);
 
 }  // namespace tokvault

@@ -20,13 +20,13 @@ enum StringEncoding : std::uint8_t {
   kFields = 1,   // differences of fields from the string before
 };
 enum FieldOp : char {
-  kEnd = 0,      // the string ends
-  kSame = 1,     // as in the string before
-  kNext = 2,     // number one larger than before
-  kStep = 3,     // number differs by a zigzag varint
-  kNumber = 4,   // number, varint
-  kText = 5,     // sized bytes
-  kHex = 6,      // lower-case hex of even length: varint of the byte count, bytes
+  kEnd = 0,     // the string ends
+  kSame = 1,    // as in the string before
+  kNext = 2,    // number one larger than before
+  kStep = 3,    // number differs by a zigzag varint
+  kNumber = 4,  // number, varint
+  kText = 5,    // sized bytes
+  kHex = 6,     // lower-case hex of even length: varint of the byte count, bytes
 };
 constexpr std::uint64_t kColumnBytesMax = std::uint64_t{1} << 30;
 
@@ -60,8 +60,8 @@ bool is_even_hex(std::string_view s) {
          });
 }
 
-// Runs of letters and digits, with the digits at the end of a word apart (unless the word is hex), and
-// everything between.
+// Runs of letters and digits, with the digits at the end of a word apart (unless the word is hex),
+// and everything between.
 void split_fields(std::string_view s, std::vector<Field>& out) {
   out.clear();
   std::size_t i = 0;
@@ -170,7 +170,8 @@ Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
         case kStep: {
           const Field f = make_field(old);
           if (!f.is_number) return corrupt_column();
-          const std::uint64_t step = op[0] == kNext ? 1 : static_cast<std::uint64_t>(numbers.svarint());
+          const std::uint64_t step =
+              op[0] == kNext ? 1 : static_cast<std::uint64_t>(numbers.svarint());
           current.append(std::to_string(f.number + step));
           break;
         }

@@ -51,7 +51,8 @@ TEST(Column, StringsRoundTrip) {
     }
     cases[3].add(uuid);
     std::string any;
-    for (std::uint64_t k = random() % 20; k > 0; --k) any += static_cast<char>(random() % 5 ? '0' + random() % 10 : random());
+    for (std::uint64_t k = random() % 20; k > 0; --k)
+      any += static_cast<char>(random() % 5 ? '0' + random() % 10 : random());
     cases[4].add(any);
   }
   for (const StringTable& c : cases) {
@@ -97,8 +98,9 @@ Tables random_tables(std::mt19937_64& random) {
   const int rows = static_cast<int>(random() % 60);
   for (int i = 0; i < rows; ++i) {
     Row r;
-    r.leaf = t.nodes.empty() || random() % 2 ? kNoNode
-                                             : static_cast<std::uint32_t>(random() % t.nodes.size());
+    r.leaf = t.nodes.empty() || random() % 2
+                 ? kNoNode
+                 : static_cast<std::uint32_t>(random() % t.nodes.size());
     for (std::uint64_t k = random() % 4; k > 0; --k) {
       const std::uint32_t form = random() % 2;
       const std::uint32_t depth = r.leaf == kNoNode ? 1 : t.nodes[r.leaf].depth + 1;
@@ -178,8 +180,8 @@ TEST(Log, HeaderAndBatches) {
     EXPECT_FALSE(decode_log_header(bad, size)) << i;
     EXPECT_FALSE(decode_log_header(ByteView(file).substr(0, i), size)) << i;
   }
-  BatchHeader h{.flags = kNewSection | kNewFrame, .tenant = 3, .section = 1, .sequence = 9,
-                .body_size = 100};
+  BatchHeader h{
+      .flags = kNewSection | kNewFrame, .tenant = 3, .section = 1, .sequence = 9, .body_size = 100};
   const std::uint64_t offset = file.size();
   file += encode_batch(h, "payload", 7, offset);
   BatchHeader got;
@@ -216,7 +218,8 @@ TEST(Pack, FooterTrailerAndSegments) {
   auto bytes = encode_pack_footer(f, offset);
   ASSERT_TRUE(bytes);
   const std::uint64_t file_size = offset + bytes->size();
-  auto extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), file_size);
+  auto extent =
+      decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), file_size);
   ASSERT_TRUE(extent);
   EXPECT_EQ(extent->offset, offset);
   auto back = decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent);
@@ -226,7 +229,8 @@ TEST(Pack, FooterTrailerAndSegments) {
   EXPECT_EQ(back->counts.rows, 12u);
   f.streams[0].blocks.offset = 999;  // leaves the part before the footer
   bytes = encode_pack_footer(f, offset);
-  extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), offset + bytes->size());
+  extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes),
+                               offset + bytes->size());
   EXPECT_FALSE(decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent));
 
   PackSegments s;

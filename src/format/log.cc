@@ -115,7 +115,8 @@ Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_
   h.checksum = in.le<std::uint64_t>();
   if (!in.ok() || magic != kBatchMagic || h.payload_size > in.left()) return BatchState::torn;
   payload = in.bytes(h.payload_size);
-  if (h.checksum != batch_checksum(head.substr(0, 40), payload, place_seed(number, base + offset)) ||
+  if (h.checksum !=
+          batch_checksum(head.substr(0, 40), payload, place_seed(number, base + offset)) ||
       zero16 != 0 || zero32 != 0) {
     return BatchState::torn;
   }

@@ -1,8 +1,9 @@
 // The framing of a log file: its header and the headers of its batches.
 //
-// A log is a header and batches. A batch belongs to one tenant and one section; a section is a run of
-// batches of one tenant that are compressed as one context of about 16 MB of text. Each checksum is
-// seeded with the place of the batch, so that a batch cannot be moved. Format: docs/format/log.md
+// A log is a header and batches. A batch belongs to one tenant and one section; a section is a run
+// of batches of one tenant that are compressed as one context of about 16 MB of text. Each checksum
+// is seeded with the place of the batch, so that a batch cannot be moved. Format:
+// docs/format/log.md
 #ifndef TOKVAULT_FORMAT_LOG_H_
 #define TOKVAULT_FORMAT_LOG_H_
 
@@ -58,8 +59,8 @@ enum class BatchState {
   end,    // nothing begins here: the file ends
   torn,   // something begins here that is not a whole batch
 };
-// Looks at the batch at `offset` of `bytes`, which begin at `base` of the file. `unsupported` if it is
-// whole but needs a cipher that this version does not have.
+// Looks at the batch at `offset` of `bytes`, which begin at `base` of the file. `unsupported` if it
+// is whole but needs a cipher that this version does not have.
 Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
                               std::uint64_t offset, BatchHeader& header, ByteView& payload);
 // True if a whole batch begins anywhere after `offset` that was written when what is there had been

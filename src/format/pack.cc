@@ -268,12 +268,10 @@ Result<std::vector<UsageEntry>> decode_usage(ByteView bytes, std::uint64_t count
     for (std::size_t i = 0; i < count; ++i) set(out[i], values[i]);
     return {};
   };
-  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) {
-    e.model = static_cast<std::uint32_t>(v);
-  }));
-  TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) {
-    e.application = static_cast<std::uint32_t>(v);
-  }));
+  TOKVAULT_TRY(
+      take([](UsageEntry& e, std::uint64_t v) { e.model = static_cast<std::uint32_t>(v); }));
+  TOKVAULT_TRY(
+      take([](UsageEntry& e, std::uint64_t v) { e.application = static_cast<std::uint32_t>(v); }));
   TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.day = unzigzag(v); }));
   TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.conversations = v; }));
   TOKVAULT_TRY(take([](UsageEntry& e, std::uint64_t v) { e.messages = v; }));
@@ -350,9 +348,10 @@ Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_
     return corrupt_pack("segment table does not add up");
   }
   for (std::size_t i = 0; i < prints.size(); i += kFingerprintBytes) {
-    s.fingerprints.push_back(static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i])) << 16 |
-                             static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i + 1])) << 8 |
-                             static_cast<std::uint8_t>(prints[i + 2]));
+    s.fingerprints.push_back(
+        static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i])) << 16 |
+        static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i + 1])) << 8 |
+        static_cast<std::uint8_t>(prints[i + 2]));
   }
   return s;
 }

@@ -1,8 +1,8 @@
 // The framing of a pack file: header, parts, footer, trailer.
 //
-// A pack is immutable and stands alone: everything in it is numbered within it, and what it needs of
-// other packs it names by content. Each stream of segments is a dictionary (segments that lie whole in
-// one frame, from which blocks may copy) and blocks. Format: docs/format/pack.md
+// A pack is immutable and stands alone: everything in it is numbered within it, and what it needs
+// of other packs it names by content. Each stream of segments is a dictionary (segments that lie
+// whole in one frame, from which blocks may copy) and blocks. Format: docs/format/pack.md
 #ifndef TOKVAULT_FORMAT_PACK_H_
 #define TOKVAULT_FORMAT_PACK_H_
 
@@ -24,8 +24,8 @@ inline constexpr std::size_t kPackTrailerBytes = 32;
 inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 // A block takes segments until it holds this much text: about 4 k tokens.
 inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
-// A segment whose code is at least this long has a fingerprint. Only segments of at least as many tokens
-// (or bytes) are referred to from other files: whatever the code, they have one.
+// A segment whose code is at least this long has a fingerprint. Only segments of at least as many
+// tokens (or bytes) are referred to from other files: whatever the code, they have one.
 inline constexpr std::uint64_t kSharedCodeBytes = 96;
 inline constexpr std::size_t kFingerprintBytes = 3;
 
@@ -35,7 +35,7 @@ struct PackHeader {
   std::uint32_t tenant = 0;
   std::uint8_t cipher = 0;  // 0: none
   std::uint32_t key_id = 0;
-  Buffer vault_id;          // 16 bytes
+  Buffer vault_id;  // 16 bytes
 };
 Buffer encode_pack_header(const PackHeader& header);
 Result<PackHeader> decode_pack_header(ByteView bytes);
@@ -53,12 +53,12 @@ struct PackStream {
   Extent blocks;      // all blocks, one after another, each with its checksum in front (4 bytes)
   Extent table;       // PackSegments, encoded
   std::uint64_t block_count = 0;
-  std::uint64_t text_bytes = 0;      // of all segments, decoded
+  std::uint64_t text_bytes = 0;  // of all segments, decoded
 };
 
-// What a pack's conversations of one model, application and day (since 1970, UTC) come to, so that a
-// sum over a vault reads a few hundred bytes of each pack. A pack has these, or none at all where they
-// would be more than kUsageEntriesMax; numbers are those of its tables.
+// What a pack's conversations of one model, application and day (since 1970, UTC) come to, so that
+// a sum over a vault reads a few hundred bytes of each pack. A pack has these, or none at all where
+// they would be more than kUsageEntriesMax; numbers are those of its tables.
 struct UsageEntry {
   std::uint32_t model = 0;
   std::uint32_t application = 0;
@@ -66,6 +66,7 @@ struct UsageEntry {
   std::uint64_t conversations = 0;
   std::uint64_t messages = 0;
   std::uint64_t tokens = 0;
+  bool operator==(const UsageEntry&) const = default;
 };
 inline constexpr std::size_t kUsageEntriesMax = 512;
 std::vector<UsageEntry> usage_of(const Tables& tables);
@@ -76,11 +77,11 @@ struct PackFooter {
   VaultRecord vault;
   TenantRecord tenant;
   // The rewrite that made this pack: packs of one set supersede files only together.
-  Buffer set_id;                               // 16 random bytes
-  std::vector<std::uint64_t> set_members;      // numbers of its packs, this one included
-  std::vector<std::uint64_t> set_supersedes;   // numbers of the files that they replace
+  Buffer set_id;                              // 16 random bytes
+  std::vector<std::uint64_t> set_members;     // numbers of its packs, this one included
+  std::vector<std::uint64_t> set_supersedes;  // numbers of the files that they replace
   TableCounts counts;
-  std::uint64_t tokens_stored = 0;    // of all token segments
+  std::uint64_t tokens_stored = 0;  // of all token segments
   std::uint64_t sequence_first = 0;
   std::uint64_t sequence_last = 0;
   std::int64_t time_first_ms = 0;
@@ -104,9 +105,10 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent);
 
 // Where the segments of a stream lie.
 struct PackSegments {
-  std::vector<std::uint32_t> code_sizes;    // of each segment, in bytes
-  std::vector<bool> in_dictionary;          // whether it lies there or in a block
-  std::vector<std::uint32_t> fingerprints;  // of the segments of at least kSharedCodeBytes, in order
+  std::vector<std::uint32_t> code_sizes;  // of each segment, in bytes
+  std::vector<bool> in_dictionary;        // whether it lies there or in a block
+  std::vector<std::uint32_t>
+      fingerprints;  // of the segments of at least kSharedCodeBytes, in order
   std::vector<std::uint32_t> block_segments;  // how many segments each block holds
   std::vector<std::uint32_t> block_sizes;     // bytes of each block's frame, without its checksum
 };

@@ -25,8 +25,8 @@ Buffer id_key(RecordKind kind, std::uint32_t tenant, const IdHash& id) {
 
 }  // namespace
 
-// XXH3-128 with 64 bits of the key as seed and the rest after the id: without the key nobody can test
-// whether an id was here. It need not resist someone who has the key: he has the vault.
+// XXH3-128 with 64 bits of the key as seed and the rest after the id: without the key nobody can
+// test whether an id was here. It need not resist someone who has the key: he has the vault.
 IdHash hash_id(ByteView key, std::string_view id) {
   Buffer text(id);
   std::uint64_t seed = 0;
@@ -112,8 +112,7 @@ Buffer encode(const VaultRecord& r) {
   Buffer out;
   append_sized(out, r.id);
   append_sized(out, r.tokenizer);
-  out.append(reinterpret_cast<const char*>(r.vocabulary_sha256.data()),
-             r.vocabulary_sha256.size());
+  out.append(reinterpret_cast<const char*>(r.vocabulary_sha256.data()), r.vocabulary_sha256.size());
   append_sized(out, r.pattern);
   append_sized(out, r.vocabulary);
   return out;

@@ -1,4 +1,5 @@
-// Live records: what a log or pack says about conversations that lie elsewhere, and about the vault.
+// Live records: what a log or pack says about conversations that lie elsewhere, and about the
+// vault.
 //
 // A record is a key and a value, or a removal of a key; the one with the highest sequence number
 // holds. Format: docs/format/record.md
@@ -49,8 +50,8 @@ struct VaultRecord {
   Buffer id;  // 16 random bytes
   std::string tokenizer;
   Digest vocabulary_sha256{};
-  std::string pattern;      // of a vocabulary that is kept in the vault
-  std::string vocabulary;   // name of its artifact; empty: it ships with tokvault
+  std::string pattern;     // of a vocabulary that is kept in the vault
+  std::string vocabulary;  // name of its artifact; empty: it ships with tokvault
   bool operator==(const VaultRecord&) const = default;
 };
 

@@ -192,8 +192,8 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
   TOKVAULT_TRY(rows_column(TablePart::application, [](const Row& r) { return r.application; }));
   TOKVAULT_TRY(rows_column(TablePart::time, [](const Row& r) { return zigzag(r.time_ms); }));
   TOKVAULT_TRY(rows_column(TablePart::sequence, [](const Row& r) { return r.sequence; }));
-  TOKVAULT_TRY(rows_column(TablePart::sequence,
-                           [](const Row& r) { return r.sequence - r.first_sequence; }));
+  TOKVAULT_TRY(
+      rows_column(TablePart::sequence, [](const Row& r) { return r.sequence - r.first_sequence; }));
   TOKVAULT_TRY(rows_column(TablePart::tokens, [](const Row& r) { return r.tokens; }));
   // Bytes follow from tokens nearly: what is stored is the distance from the pack's average.
   const std::uint64_t ratio = bytes_per_token(t.rows);
@@ -202,7 +202,8 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
     return zigzag(static_cast<std::int64_t>(r.text_bytes - expected_bytes(r.tokens, ratio)));
   }));
 
-  // The trie. A row brings `added` nodes, a chain that hangs on `base`; with none, its leaf is base.
+  // The trie. A row brings `added` nodes, a chain that hangs on `base`; with none, its leaf is
+  // base.
   TOKVAULT_TRY(rows_column(TablePart::trie, [](const Row& r) { return r.form; }));
   std::vector<std::uint64_t> bases, added, node_forms;
   std::array<std::vector<std::uint64_t>, kStreams> refs;
@@ -309,8 +310,7 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   }
   {
     PartReader in(part(TablePart::time));
-    TOKVAULT_TRY(
-        fill(in, [](Row& r, std::uint64_t v) { return r.time_ms = unzigzag(v), true; }));
+    TOKVAULT_TRY(fill(in, [](Row& r, std::uint64_t v) { return r.time_ms = unzigzag(v), true; }));
   }
   {
     PartReader in(part(TablePart::sequence));
@@ -370,8 +370,7 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
     Row& r = t.rows[i];
     const std::uint64_t first = t.nodes.size();
     if (added[i] > counts.nodes - first || bases[i] > first) return corrupt_tables("trie");
-    std::uint32_t parent =
-        bases[i] == 0 ? kNoNode : static_cast<std::uint32_t>(first - bases[i]);
+    std::uint32_t parent = bases[i] == 0 ? kNoNode : static_cast<std::uint32_t>(first - bases[i]);
     for (std::uint64_t k = 0; k < added[i]; ++k) {
       const std::uint64_t form = node_forms[t.nodes.size()];
       if (form >= t.forms.size()) return corrupt_tables("trie");

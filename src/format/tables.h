@@ -1,11 +1,11 @@
 // Tables: everything that a log (for one tenant) or a pack knows besides its text.
 //
-// Conversations, the trie of their messages, forms, segments, external segments. A log grows them in
-// memory batch by batch; a pack stores them by column. Format: docs/format/table.md
+// Conversations, the trie of their messages, forms, segments, external segments. A log grows them
+// in memory batch by batch; a pack stores them by column. Format: docs/format/table.md
 //
 // The trie: a *node* is a message after a certain sequence of messages: its parent node, its form,
-// and references to the segments that fill the form's holes. A conversation is a leaf. Request N of a
-// chat repeats the nodes of request N-1 by naming its leaf's ancestors, at no cost.
+// and references to the segments that fill the form's holes. A conversation is a leaf. Request N of
+// a chat repeats the nodes of request N-1 by naming its leaf's ancestors, at no cost.
 #ifndef TOKVAULT_FORMAT_TABLES_H_
 #define TOKVAULT_FORMAT_TABLES_H_
 
@@ -49,10 +49,10 @@ struct External {
   std::uint64_t file_hint = 0;  // number of the file where it was last seen; may be stale
 };
 
-// What the holes of a form ask for. References of a node or conversation, in order: first, if the form
-// has holes of kind string or scalar, one byte segment that holds all those values (each a varint
-// size and the bytes); then one for each hole of kind text, tokens (token stream), json, binary (byte
-// stream).
+// What the holes of a form ask for. References of a node or conversation, in order: first, if the
+// form has holes of kind string or scalar, one byte segment that holds all those values (each a
+// varint size and the bytes); then one for each hole of kind text, tokens (token stream), json,
+// binary (byte stream).
 struct FormInfo {
   bool has_inline = false;
   std::vector<Hole> segment_holes;
@@ -71,7 +71,7 @@ struct Node {
 };
 
 struct Row {
-  std::uint32_t model = 0;        // numbers of strings; 0 is ""
+  std::uint32_t model = 0;  // numbers of strings; 0 is ""
   std::uint32_t application = 0;
   std::uint32_t form = 0;
   std::uint32_t leaf = kNoNode;
@@ -87,15 +87,15 @@ struct Row {
 // The parts of Tables that a pack stores as frames of their own, so that a sum over conversations
 // reads three columns and nothing else. Part of the on-disk format, never renumber.
 enum class TablePart : std::uint8_t {
-  strings = 0,      // models, applications, forms
+  strings = 0,  // models, applications, forms
   ids = 1,
   model = 2,
   application = 3,
   time = 4,
-  sequence = 5,     // sequence, and how far first_sequence lies back
+  sequence = 5,  // sequence, and how far first_sequence lies back
   tokens = 6,
   text_bytes = 7,
-  trie = 8,         // form of row, base, added; form of node; references
+  trie = 8,  // form of row, base, added; form of node; references
   externals = 9,
 };
 inline constexpr std::size_t kTableParts = 10;
@@ -116,16 +116,14 @@ struct Tables {
   std::uint32_t add_form(std::string_view form);
   const SegmentRef* node_refs(const Node& n) const { return refs.data() + n.refs_begin; }
   const SegmentRef* row_refs(const Row& r) const { return refs.data() + r.refs_begin; }
-  std::uint32_t messages(const Row& r) const {
-    return r.leaf == kNoNode ? 0 : nodes[r.leaf].depth;
-  }
+  std::uint32_t messages(const Row& r) const { return r.leaf == kNoNode ? 0 : nodes[r.leaf].depth; }
   // Nodes from the first message to the last.
   std::vector<std::uint32_t> path(const Row& r) const;
   std::size_t memory_bytes() const;
 };
 
-// REQUIRES: local segments are numbered in the order of their first reference, nodes are in the order
-// of the rows that brought them.
+// REQUIRES: local segments are numbered in the order of their first reference, nodes are in the
+// order of the rows that brought them.
 Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& tables, int level);
 
 // What must be known to decode parts; stands in the pack's footer.

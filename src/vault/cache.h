@@ -1,4 +1,5 @@
-// What has been decoded and may be needed again: tables and dictionaries of packs, in bounded memory.
+// What has been decoded and may be needed again: tables and dictionaries of packs, in bounded
+// memory.
 #ifndef TOKVAULT_VAULT_CACHE_H_
 #define TOKVAULT_VAULT_CACHE_H_
 
@@ -36,9 +37,9 @@ class Cache {
   };
   std::mutex mutex_;
   const std::uint64_t bytes_max_;
-  std::uint64_t bytes_ = 0;                             // guarded by mutex_
-  std::list<Entry> entries_;                            // newest first; guarded by mutex_
-  std::map<Key, std::list<Entry>::iterator> by_key_;    // guarded by mutex_
+  std::uint64_t bytes_ = 0;                           // guarded by mutex_
+  std::list<Entry> entries_;                          // newest first; guarded by mutex_
+  std::map<Key, std::list<Entry>::iterator> by_key_;  // guarded by mutex_
 };
 
 }  // namespace tokvault

@@ -22,6 +22,16 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
   auto dead = state.dead_rows(tenant, *source);
   if (!dead) return std::move(dead).error();
   for (std::uint32_t n : t.segment_counts) report.segments += n;
+  if (source->is_pack()) {
+    const auto& pack = static_cast<const PackFile&>(*source);
+    if (auto records = pack.records(); !records) finding(records.error());
+    auto usage = pack.usage();
+    if (!usage) {
+      finding(usage.error());
+    } else if (!(*usage)->entries.empty() && (*usage)->entries != usage_of(t)) {
+      finding(Error(Errc::corrupt, "its sums are not those of its conversations"));
+    }
+  }
 
   // External segments: each must be somewhere.
   Scratch scratch;
@@ -55,7 +65,6 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     }
     if (source->is_pack()) {
       const auto& pack = static_cast<const PackFile&>(*source);
-      if (auto records = pack.records(); !records) finding(records.error());
       for (const Stream s : {kTokenStream, kByteStream}) {
         TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
         for (const auto& f : prints) {
@@ -64,8 +73,8 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
           TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));
           if (fingerprint(digest) == f.value) continue;
           broken[s][f.segment] = true;
-          finding(Error(Errc::corrupt, "segment " + std::to_string(f.segment) +
-                                           " does not fit its fingerprint"));
+          finding(Error(Errc::corrupt,
+                        "segment " + std::to_string(f.segment) + " does not fit its fingerprint"));
         }
       }
     }

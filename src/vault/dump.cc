@@ -22,8 +22,8 @@ class Printer {
   explicit Printer(bool json) : json_(json) { out_ = json ? "{" : ""; }
   void field(const std::string& name, const std::string& value, bool quoted = true) {
     if (json_) {
-      out_ += (out_.back() == '{' ? "\"" : ",\"") + name + "\":" +
-              (quoted ? "\"" + value + "\"" : value);
+      out_ += (out_.back() == '{' ? "\"" : ",\"") + name +
+              "\":" + (quoted ? "\"" + value + "\"" : value);
     } else {
       out_ += name + ": " + value + "\n";
     }
@@ -139,8 +139,8 @@ Result<std::string> dump_pack(ByteView file, bool json) {
     part(prefix + " segments", f.streams[s].table);
   }
   part("token map", f.token_map);
-  const char* const tables[kTableParts] = {"strings", "ids",    "model",      "application",
-                                           "time",    "sequence", "tokens",   "text bytes",
+  const char* const tables[kTableParts] = {"strings", "ids",      "model",  "application",
+                                           "time",    "sequence", "tokens", "text bytes",
                                            "trie",    "externals"};
   for (std::size_t i = 0; i < kTableParts; ++i) part(tables[i], f.tables[i]);
   if (f.usage_count > 0) part("usage", f.usage);
@@ -160,8 +160,8 @@ Result<std::string> dump_file(const std::string& path, bool json) {
     if (magic == kPackMagic) return dump_pack(*bytes, json);
     Printer out(json);
     out.field("kind", bytes->starts_with("SQLite format 3") ? "catalog (SQLite)"
-                      : path.ends_with(".tiktoken")          ? "vocabulary"
-                                                             : "unknown");
+                      : path.ends_with(".tiktoken")         ? "vocabulary"
+                                                            : "unknown");
     out.number("bytes", bytes->size());
     const Digest sha = sha256(*bytes);
     out.field("sha256", to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), sha.size())));

@@ -9,9 +9,8 @@
 
 namespace tokvault {
 
-// Open addressing, 8 bytes a slot, at most half full. It answers with every row whose hash agrees in
-// 32 bits and more: the caller compares ids.
-// Threads: const methods from any thread at once.
+// Open addressing, 8 bytes a slot, at most half full. It answers with every row whose hash agrees
+// in 32 bits and more: the caller compares ids. Threads: const methods from any thread at once.
 class IdIndex {
  public:
   void reserve(std::size_t count);

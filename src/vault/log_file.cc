@@ -49,8 +49,7 @@ Status LogPart::decode_tokens(ByteView code, std::vector<Token>& out) const {
   return TokenMap().decode(code, out);
 }
 
-Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream,
-                                                           const ShortDigest& digest,
+Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream, const ShortDigest& digest,
                                                            Scratch& scratch) const {
   std::lock_guard lock(digests_mutex_);
   std::vector<Token> tokens;
@@ -72,8 +71,7 @@ void LogPart::on_segment(Stream stream, std::uint64_t offset, ByteView code) {
   if (stream == kTokenStream) tokens_stored_ += TokenMap::count(code);
 }
 
-void LogPart::on_node(std::uint32_t parent, std::uint32_t form,
-                      std::span<const SegmentRef> refs) {
+void LogPart::on_node(std::uint32_t parent, std::uint32_t form, std::span<const SegmentRef> refs) {
   const std::uint32_t depth = parent == kNoNode ? 1 : tables_.nodes[parent].depth + 1;
   tables_.nodes.push_back({parent, form, static_cast<std::uint32_t>(tables_.refs.size()), depth});
   tables_.refs.insert(tables_.refs.end(), refs.begin(), refs.end());
@@ -153,8 +151,7 @@ Result<bool> LogFile::follow(const Backend& backend) {
   for (std::uint64_t at = 0;;) {
     BatchHeader header;
     ByteView payload;
-    TOKVAULT_ASSIGN(const BatchState state,
-                    read_batch(tail, number_, before, at, header, payload));
+    TOKVAULT_ASSIGN(const BatchState state, read_batch(tail, number_, before, at, header, payload));
     if (state != BatchState::whole) break;  // still being written, or cut off later
     auto status = decode_batch(header, payload);
     if (!status) return std::move(status).error().with(name());
@@ -168,8 +165,7 @@ Status LogFile::read_tail(ByteView file, std::uint64_t known_size, bool salvage)
   while (true) {
     BatchHeader header;
     ByteView payload;
-    TOKVAULT_ASSIGN(const BatchState state,
-                    read_batch(file, number_, 0, size_, header, payload));
+    TOKVAULT_ASSIGN(const BatchState state, read_batch(file, number_, 0, size_, header, payload));
     if (state == BatchState::end) {
       if (size_ < known_size) {
         const std::string what = "it ends at " + std::to_string(size_) + ", but " +
@@ -198,8 +194,8 @@ Status LogFile::read_tail(ByteView file, std::uint64_t known_size, bool salvage)
     if (!status) {
       if (!salvage) return std::move(status).error().with("batch at " + std::to_string(size_));
       damage_.push_back("batch at offset " + std::to_string(size_) + " (sequence " +
-                        std::to_string(header.sequence) + "): " +
-                        std::string(status.error().message()));
+                        std::to_string(header.sequence) +
+                        "): " + std::string(status.error().message()));
       if (header.section < sections_.size()) sections_[header.section].broken = true;
     }
     size_ += kBatchHeaderBytes + payload.size();

@@ -54,13 +54,10 @@ class LogPart final : public Source, private BatchVisitor {
   void on_form(std::string_view form) override { tables_.add_form(form); }
   void on_segment(Stream stream, std::uint64_t offset, ByteView code) override;
   void on_external(const External& external) override { tables_.externals.push_back(external); }
-  void on_node(std::uint32_t parent, std::uint32_t form,
-               std::span<const SegmentRef> refs) override;
+  void on_node(std::uint32_t parent, std::uint32_t form, std::span<const SegmentRef> refs) override;
   void on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) override;
   void on_record(Record record) override;
-  const FormInfo& form_info(std::uint32_t form) const override {
-    return tables_.form_infos[form];
-  }
+  const FormInfo& form_info(std::uint32_t form) const override { return tables_.form_infos[form]; }
 
   struct Place {
     std::uint32_t body = 0;
@@ -91,9 +88,9 @@ class LogFile {
  public:
   // An empty log as it is created.
   LogFile(std::uint64_t number, std::uint64_t header_size);
-  // Reads a log as far as it is whole. With `salvage`, damage in the middle is passed over, section by
-  // section, and told in `damage`; without, it is `corrupt`. `known_size`: up to here the log is known
-  // to have been written, so that what is torn before is damage, too.
+  // Reads a log as far as it is whole. With `salvage`, damage in the middle is passed over, section
+  // by section, and told in `damage`; without, it is `corrupt`. `known_size`: up to here the log is
+  // known to have been written, so that what is torn before is damage, too.
   static Result<std::shared_ptr<LogFile>> open(const Backend& backend, std::uint64_t number,
                                                std::uint64_t known_size, bool salvage = false);
 
@@ -105,7 +102,7 @@ class LogFile {
   std::uint64_t number() const { return number_; }
   std::string name() const { return log_name(number_); }
   const VaultRecord& vault() const { return vault_; }
-  std::uint64_t size_bytes() const { return size_; }       // up to the end of the last whole batch
+  std::uint64_t size_bytes() const { return size_; }  // up to the end of the last whole batch
   std::uint64_t text_bytes() const { return text_bytes_; }
   std::uint64_t row_count() const;
   std::uint64_t next_sequence() const { return next_sequence_; }

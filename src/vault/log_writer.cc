@@ -6,7 +6,9 @@ namespace tokvault {
 namespace {
 
 // Levels of zstd for the log: `fast` keeps pace with tokenising, `balanced` takes about as long.
-int stream_level(Level level) { return level == Level::fast ? 3 : level == Level::balanced ? 6 : 9; }
+int stream_level(Level level) {
+  return level == Level::fast ? 3 : level == Level::balanced ? 6 : 9;
+}
 
 }  // namespace
 

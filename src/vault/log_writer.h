@@ -1,4 +1,5 @@
-// LogWriter: turns bodies into batches of one log. It keeps the compression contexts of its sections.
+// LogWriter: turns bodies into batches of one log. It keeps the compression contexts of its
+// sections.
 #ifndef TOKVAULT_VAULT_LOG_WRITER_H_
 #define TOKVAULT_VAULT_LOG_WRITER_H_
 

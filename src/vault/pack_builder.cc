@@ -107,8 +107,7 @@ SegmentRef PackBuilder::local_ref(const Source& source, Remap& remap, Stream str
 }
 
 void PackBuilder::add_refs(const Source& source, const Tables& tables, Remap& remap,
-                           std::uint32_t form, std::uint32_t begin,
-                           std::vector<SegmentRef>& out) {
+                           std::uint32_t form, std::uint32_t begin, std::vector<SegmentRef>& out) {
   out.clear();
   const FormInfo& info = tables.form_infos[form];
   for (std::size_t i = 0; i < info.ref_count(); ++i) {
@@ -116,8 +115,7 @@ void PackBuilder::add_refs(const Source& source, const Tables& tables, Remap& re
     const SegmentRef ref = tables.refs[begin + i];
     if (!ref.is_external()) {
       const std::size_t hole = i - (info.has_inline ? 1 : 0);
-      const bool is_text =
-          !(info.has_inline && i == 0) && info.segment_holes[hole] == Hole::text;
+      const bool is_text = !(info.has_inline && i == 0) && info.segment_holes[hole] == Hole::text;
       out.push_back(local_ref(source, remap, stream, ref.number(), is_text));
       continue;
     }
@@ -241,9 +239,8 @@ Status PackBuilder::encode_stream(Stream stream, Level level, Buffer& file) {
     const std::size_t size = text.size() - begin;
     table.code_sizes.push_back(static_cast<std::uint32_t>(size));
     if (size >= kSharedCodeBytes) {
-      const ShortDigest digest = stream == kTokenStream
-                                     ? token_digest(tokens)
-                                     : byte_digest(ByteView(text).substr(begin));
+      const ShortDigest digest =
+          stream == kTokenStream ? token_digest(tokens) : byte_digest(ByteView(text).substr(begin));
       table.fingerprints.push_back(fingerprint(digest));
     }
   }
@@ -257,8 +254,8 @@ Status PackBuilder::encode_stream(Stream stream, Level level, Buffer& file) {
     // An even sample: as much of what has passed as the dictionary is of the whole.
     const std::uint64_t due =
         holds_all ? text.size() : (seen + size) * kDictionaryTextBytes / text.size();
-    const bool take = holds_all || (size <= kSampledCodeBytesMax &&
-                                    dictionary.size() + size <= due);
+    const bool take =
+        holds_all || (size <= kSampledCodeBytesMax && dictionary.size() + size <= due);
     if (take) dictionary.append(text, seen, size);
     table.in_dictionary.push_back(take);
     seen += size;

@@ -30,8 +30,8 @@ class PackBuilder {
   // `tokenizer` counts the bytes of texts, for statistics.
   explicit PackBuilder(std::shared_ptr<const Tokenizer> tokenizer);
 
-  // Adds a conversation, with every segment that it refers to. A segment or a run of messages that is
-  // already there is not added again.
+  // Adds a conversation, with every segment that it refers to. A segment or a run of messages that
+  // is already there is not added again.
   Status add_row(const Source& source, const Tables& tables, std::uint32_t row);
   // Adds a segment that no conversation here refers to, but one of another file does.
   Status add_segment(const Source& source, Stream stream, std::uint32_t number);

@@ -59,8 +59,8 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
 }
 
 Source::Range PackFile::range() const {
-  return {footer_.counts.rows, footer_.sequence_first, footer_.sequence_last,
-          footer_.time_first_ms, footer_.time_last_ms};
+  return {footer_.counts.rows, footer_.sequence_first, footer_.sequence_last, footer_.time_first_ms,
+          footer_.time_last_ms};
 }
 
 Status PackFile::read_extent(const Extent& extent, Buffer& out) const {
@@ -171,8 +171,7 @@ Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& sc
   const Place& place = l->places[stream][number];
   if (place.size == 0) return ByteView();
   // The dictionary is block 0 of the scratch, block n is n + 1.
-  const std::uint64_t block =
-      place.block == kDictionaryBlock ? 0 : std::uint64_t{place.block} + 1;
+  const std::uint64_t block = place.block == kDictionaryBlock ? 0 : std::uint64_t{place.block} + 1;
   const Scratch::Block* b = scratch.find(number_, stream, block);
   if (b == nullptr) {
     TOKVAULT_ASSIGN(auto d, dictionary(stream));
@@ -247,8 +246,7 @@ Result<std::shared_ptr<const PackFile::Usage>> PackFile::usage() const {
     Buffer bytes;
     TOKVAULT_TRY(read_extent(footer_.usage, bytes));
     TOKVAULT_ASSIGN(out->entries, decode_usage(bytes, footer_.usage_count));
-    TOKVAULT_TRY(
-        read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
+    TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
     TOKVAULT_TRY(decode_names(bytes, out->models, out->applications));
     for (const UsageEntry& e : out->entries) {
       if (e.model >= out->models.size() || e.application >= out->applications.size()) {

@@ -54,8 +54,7 @@ Status ConversationReader::read_values(const Source& source, const Tables& table
     }
     const bool as_text = hole == Hole::text && !as_tokens;
     if (hole == Hole::text && as_tokens) c = static_cast<char>(Hole::tokens);
-    TOKVAULT_TRY(
-        read_segment(source, tables, info.stream_of(next), refs[next], as_text, value));
+    TOKVAULT_TRY(read_segment(source, tables, info.stream_of(next), refs[next], as_text, value));
     ++next;
   }
   if (!in.ok() || !in.at_end()) {
@@ -73,16 +72,16 @@ Result<Conversation> ConversationReader::read(const Source& source, const Tables
   out.application = tables.applications[row.application];
   out.time_ms = row.time_ms;
   auto with_id = [&](Error e) { return std::move(e).with("conversation " + out.id); };
-  auto status = read_values(source, tables, row.form, tables.row_refs(row), as_tokens, out.form,
-                            out.values);
+  auto status =
+      read_values(source, tables, row.form, tables.row_refs(row), as_tokens, out.form, out.values);
   if (!status) return with_id(std::move(status).error());
   const auto path = tables.path(row);
   out.messages.resize(path.size());
   for (std::size_t i = 0; i < path.size(); ++i) {
     const Node& node = tables.nodes[path[i]];
     Message& m = out.messages[i];
-    status = read_values(source, tables, node.form, tables.node_refs(node), as_tokens, m.form,
-                         m.values);
+    status =
+        read_values(source, tables, node.form, tables.node_refs(node), as_tokens, m.form, m.values);
     if (!status) return with_id(std::move(status).error());
   }
   return out;

@@ -16,9 +16,9 @@ namespace tokvault {
 // The number in a name of log_name() or pack_name(); 0 if it is none.
 std::uint64_t number_of(std::string_view name);
 
-// What the packs and logs under a backend say is live: sets that are whole supersede what they name.
-// What cannot be read goes into `report`; without a report it is an error. `not_found` if there is
-// neither log nor pack.
+// What the packs and logs under a backend say is live: sets that are whole supersede what they
+// name. What cannot be read goes into `report`; without a report it is an error. `not_found` if
+// there is neither log nor pack.
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report);
 
 // Files that interrupted rewrites leave behind, as seen from a state.
@@ -28,9 +28,9 @@ class Leftovers {
   Leftovers(const Backend& backend, const State& state);
   // Whether the state names a file.
   bool is_live(std::string_view name) const { return live_.contains(number_of(name)); }
-  // Whether a file that is not live can go: a live pack replaces it; or it is of a rewrite that was not
-  // committed, and all that it would replace is live; or nothing in it is visible. Anything else that
-  // the catalog does not know is for `check` to report.
+  // Whether a file that is not live can go: a live pack replaces it; or it is of a rewrite that was
+  // not committed, and all that it would replace is live; or nothing in it is visible. Anything
+  // else that the catalog does not know is for `check` to report.
   bool contains(std::string_view name) const;
 
  private:

@@ -1,10 +1,10 @@
-// Rebuilding the catalog. Logs and packs say everything that it says; what they lack is which of them
-// are live, and that follows from the sets of rewrites.
+// Rebuilding the catalog. Logs and packs say everything that it says; what they lack is which of
+// them are live, and that follows from the sets of rewrites.
 //
-// A pack names the set of the rewrite that made it: the set's members and the files that they replace.
-// If every member is whole, the files that they replace are garbage. If not, and all the files that
-// they would replace are there, the rewrite was interrupted and the members are the garbage. If
-// neither, something was lost: what is left of the set is kept.
+// A pack names the set of the rewrite that made it: the set's members and the files that they
+// replace. If every member is whole, the files that they replace are garbage. If not, and all the
+// files that they would replace are there, the rewrite was interrupted and the members are the
+// garbage. If neither, something was lost: what is left of the set is kept.
 
 #include <algorithm>
 #include <map>
@@ -244,10 +244,10 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
       const std::string name =
           f.kind == CatalogFile::Kind::log ? log_name(f.number) : pack_name(f.number);
       report.lost_conversations += f.conversations;
-      report.findings.push_back(
-          {name, Errc::not_found,
-           "lost: " + std::to_string(f.conversations) + " conversations, commits " +
-               std::to_string(f.sequence_first) + " to " + std::to_string(f.sequence_last)});
+      report.findings.push_back({name, Errc::not_found,
+                                 "lost: " + std::to_string(f.conversations) +
+                                     " conversations, commits " + std::to_string(f.sequence_first) +
+                                     " to " + std::to_string(f.sequence_last)});
     }
   }
   // A vault needs no log to be opened, but the next writer begins one.

@@ -1,9 +1,9 @@
-// Sealing, garbage collection and compaction: all three make packs of what is kept of a file, and swap
-// them for it in one commit of the catalog.
+// Sealing, garbage collection and compaction: all three make packs of what is kept of a file, and
+// swap them for it in one commit of the catalog.
 //
-// Order of a rewrite: build, decode and compare, put the packs (durable), commit the catalog, remove
-// the old files. A crash before the commit leaves packs that no catalog names, a crash after it leaves
-// files that it names no more; the next writer removes both (remove_leftovers).
+// Order of a rewrite: build, decode and compare, put the packs (durable), commit the catalog,
+// remove the old files. A crash before the commit leaves packs that no catalog names, a crash after
+// it leaves files that it names no more; the next writer removes both (remove_leftovers).
 
 #include <algorithm>
 
@@ -127,9 +127,10 @@ Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source
   return false;
 }
 
-Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(
-    const TenantState& tenant, const std::shared_ptr<const Source>& source, bool drop_dead,
-    const Needed* needed, const std::vector<Record>& records) const {
+Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant,
+                                                       const std::shared_ptr<const Source>& source,
+                                                       bool drop_dead, const Needed* needed,
+                                                       const std::vector<Record>& records) const {
   auto builder = std::make_unique<PackBuilder>(tokenizer_);
   builder->set_tenant(tenant.record);
   TOKVAULT_ASSIGN(auto tables, source->tables());
@@ -225,8 +226,8 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
   return {};
 }
 
-Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& log,
-                                                bool drop_dead, Level level) {
+Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& log, bool drop_dead,
+                                                Level level) {
   std::vector<Record> records = last_of_each(log->records());
   std::vector<std::unique_ptr<PackBuilder>> builders;
   bool first = true;
@@ -469,8 +470,7 @@ Leftovers::Leftovers(const Backend& backend, const State& state)
     : backend_(backend), state_(state) {
   for (const CatalogFile& f : state.files()) live_.insert(f.number);
   for (const auto& [number, pack] : state.packs()) {
-    superseded_.insert(pack->footer().set_supersedes.begin(),
-                       pack->footer().set_supersedes.end());
+    superseded_.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
   }
 }
 

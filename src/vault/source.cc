@@ -9,8 +9,8 @@ namespace {
 
 std::string numbered(const char* folder, std::uint64_t number, const char* suffix) {
   char text[64];
-  std::snprintf(text, sizeof text, "%s/%08llu.%s", folder,
-                static_cast<unsigned long long>(number), suffix);
+  std::snprintf(text, sizeof text, "%s/%08llu.%s", folder, static_cast<unsigned long long>(number),
+                suffix);
   return text;
 }
 

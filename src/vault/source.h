@@ -1,4 +1,5 @@
-// Source: a file that conversations are read from, seen from one tenant: a pack, or its part of a log.
+// Source: a file that conversations are read from, seen from one tenant: a pack, or its part of a
+// log.
 #ifndef TOKVAULT_VAULT_SOURCE_H_
 #define TOKVAULT_VAULT_SOURCE_H_
 

@@ -125,8 +125,7 @@ void Stager::tokenise(PreparedSegment& s, Tokenizer::Encoder& encoder) const {
 
 void Stager::prepare_part(const TenantIndex* index, std::string_view form,
                           const std::vector<Value>& values, Tokenizer::Encoder& encoder,
-                          std::vector<SegmentKey>& seen, Prepared& whole,
-                          PreparedPart& out) const {
+                          std::vector<SegmentKey>& seen, Prepared& whole, PreparedPart& out) const {
   out.form = form;
   Buffer inline_values;
   bool has_inline = false;
@@ -258,8 +257,8 @@ Result<std::optional<TenantIndex::Known>> Stager::find_in_packs(TenantIndex& ind
                     segment_digest(*pack->second, s.stream, code, tokens));
     if (digest != s.content) continue;
     const std::uint64_t count = s.stream == kTokenStream ? tokens.size() : 0;
-    return std::optional(TenantIndex::Known{it->second.pack, it->second.segment, count, s.stream,
-                                            s.content});
+    return std::optional(
+        TenantIndex::Known{it->second.pack, it->second.segment, count, s.stream, s.content});
   }
   return std::optional<TenantIndex::Known>();
 }

@@ -1,7 +1,7 @@
 // Stager: conversations to the records of a batch. Finds what is already there.
 //
-// Two steps. prepare() hashes and tokenises what is not known yet; many threads do it at once, and it
-// is most of the work. stage() runs in the order of commits and gives out numbers.
+// Two steps. prepare() hashes and tokenises what is not known yet; many threads do it at once, and
+// it is most of the work. stage() runs in the order of commits and gives out numbers.
 #ifndef TOKVAULT_VAULT_STAGER_H_
 #define TOKVAULT_VAULT_STAGER_H_
 
@@ -40,11 +40,11 @@ struct SegmentKeyHash {
 
 struct PreparedSegment {
   Stream stream = kTokenStream;
-  SegmentKey key;            // of the value as it came
-  ShortDigest content{};     // of tokens or bytes; with a code
-  bool has_code = false;     // else it is known, or came earlier in the same batch
+  SegmentKey key;         // of the value as it came
+  ShortDigest content{};  // of tokens or bytes; with a code
+  bool has_code = false;  // else it is known, or came earlier in the same batch
   Buffer code;
-  std::uint64_t tokens = 0;  // with a code
+  std::uint64_t tokens = 0;           // with a code
   const std::string* text = nullptr;  // to tokenise it after all
 };
 
@@ -103,8 +103,8 @@ class Stager {
   void forget_other_files();
 
   // `conversation` must live until it is staged.
-  void prepare(std::uint32_t tenant, const Conversation& conversation,
-               Tokenizer::Encoder& encoder, Prepared& out) const;
+  void prepare(std::uint32_t tenant, const Conversation& conversation, Tokenizer::Encoder& encoder,
+               Prepared& out) const;
 
   // Adds a conversation to `batch`. `first_sequence`: of the version that it replaces, or 0.
   // Returns its sequence number.

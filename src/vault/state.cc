@@ -224,8 +224,7 @@ Result<std::optional<Found>> State::find(const TenantState& tenant, std::string_
   return best;
 }
 
-Result<std::vector<bool>> State::dead_rows(const TenantState& tenant,
-                                           const Source& source) const {
+Result<std::vector<bool>> State::dead_rows(const TenantState& tenant, const Source& source) const {
   std::vector<bool> dead;
   const Source::Range range = source.range();
   std::shared_ptr<const Tables> tables;

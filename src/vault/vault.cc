@@ -19,9 +19,7 @@ constexpr std::size_t kAsyncMax = 256;
 constexpr std::size_t kPrepareBytes = 256u << 10;
 constexpr std::uint64_t kPageRows = 512;
 
-std::string_view tenant_name(std::string_view name) {
-  return name.empty() ? kDefaultTenant : name;
-}
+std::string_view tenant_name(std::string_view name) { return name.empty() ? kDefaultTenant : name; }
 
 Error no_conversation(std::string_view id) {
   return Error(Errc::not_found, "no conversation " + std::string(id));
@@ -204,7 +202,8 @@ Status VaultImpl::start() {
     unreadable_ = true;
     break;
   }
-  TOKVAULT_ASSIGN(tokenizer_, find_tokenizer(*backend_, state_.vault(), options_.tokenizer_options));
+  TOKVAULT_ASSIGN(tokenizer_,
+                  find_tokenizer(*backend_, state_.vault(), options_.tokenizer_options));
   if (options_.read_only) return {};
   TOKVAULT_ASSIGN(const std::uint64_t swept, backend_->sweep());
   (void)swept;
@@ -224,9 +223,10 @@ Status VaultImpl::check_writable() {
 }
 
 Error VaultImpl::fail(Error error) {
-  failed_ = Error(error.code(), "a write failed before (" + std::string(error.message()) +
-                                    "): open the vault again",
-                  error.os_code());
+  failed_ =
+      Error(error.code(),
+            "a write failed before (" + std::string(error.message()) + "): open the vault again",
+            error.os_code());
   return error;
 }
 
@@ -325,8 +325,7 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
   PutResult result{c.id, PutResult::Outcome::stored};
   if (c.id.empty()) {
     // Ordered by time, unique by the sequence number, and next to nothing in the id column.
-    result.id = std::to_string(time) + "-" +
-                std::to_string(pending.builder.counts().next_sequence);
+    result.id = std::to_string(time) + "-" + std::to_string(pending.builder.counts().next_sequence);
   } else {
     std::optional<Conversation> stored;
     const Conversation* before = nullptr;
@@ -359,13 +358,13 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
         return {};
       }
       if (!request.options->replace) {
-        request.result = Error(Errc::exists, "conversation " + c.id +
-                                                 " is there already, with other content");
+        request.result =
+            Error(Errc::exists, "conversation " + c.id + " is there already, with other content");
         return {};
       }
       result.outcome = PutResult::Outcome::replaced;
-      pending.builder.put_record(
-          deletion_key(request.tenant, hash_id(tenant.record.key, c.id)), "");
+      pending.builder.put_record(deletion_key(request.tenant, hash_id(tenant.record.key, c.id)),
+                                 "");
     }
   }
   auto sequence = stager_->stage(request.tenant, request.prepared, result.id, time, first_sequence,
@@ -829,9 +828,8 @@ Result<Conversation> VaultImpl::get_tokens(std::string_view id, std::string_view
   return get_one(id, tenant, true);
 }
 
-Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(std::span<const std::string> ids,
-                                                               std::string_view tenant_given)
-    const {
+Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(
+    std::span<const std::string> ids, std::string_view tenant_given) const {
   using Results = std::vector<Result<Conversation>>;
   return reading([&]() -> Result<Results> {
     Results results;
@@ -880,10 +878,9 @@ Result<Summary> VaultImpl::summary(std::string_view id, std::string_view tenant_
 }
 
 Result<std::vector<Found>> VaultImpl::collect_page(const TenantState& tenant, const Filter& filter,
-                                                   std::uint64_t after,
-                                                   std::uint64_t limit) const {
-  // Sources are ordered by their first sequence number: once the page is full and its last row comes
-  // before a source, so do all that follow.
+                                                   std::uint64_t after, std::uint64_t limit) const {
+  // Sources are ordered by their first sequence number: once the page is full and its last row
+  // comes before a source, so do all that follow.
   std::vector<Found> page;
   auto earlier = [](const Found& a, const Found& b) {
     return a.get().first_sequence < b.get().first_sequence;
@@ -1006,8 +1003,7 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
       }
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
       // A pack's own sums serve where the filter takes or leaves whole days and nothing is dead.
-      if (source->is_pack() && dead.empty() && filter.tags.empty() &&
-          whole_days(filter, range)) {
+      if (source->is_pack() && dead.empty() && filter.tags.empty() && whole_days(filter, range)) {
         TOKVAULT_ASSIGN(const auto usage, static_cast<const PackFile&>(*source).usage());
         for (const UsageEntry& e : usage->entries) {
           const std::string_view model = usage->models[e.model];
@@ -1117,12 +1113,11 @@ Result<VaultStats> VaultImpl::stats() const {
     TOKVAULT_ASSIGN(const auto artifacts, backend_->list("artifacts"));
     for (const BlobInfo& a : artifacts) s.artifact_bytes += a.size_bytes;
     TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
-    s.catalog_bytes = s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes +
-                                                                  s.artifact_bytes);
+    s.catalog_bytes =
+        s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes);
     s.saved.exact = s.text_bytes - std::min(s.text_bytes, segment_text);
     s.saved.prefix = s.text_bytes - std::min(s.text_bytes, node_text);
-    s.saved.compression =
-        segment_text - std::min(segment_text, s.pack_text_bytes + s.log_bytes);
+    s.saved.compression = segment_text - std::min(segment_text, s.pack_text_bytes + s.log_bytes);
     return s;
   });
 }

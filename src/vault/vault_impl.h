@@ -32,8 +32,8 @@
 
 namespace tokvault {
 
-// A log is sealed when it holds this much text or this many conversations, whatever its size: what a
-// seal keeps in memory is bounded, and so is the table of a pack.
+// A log is sealed when it holds this much text or this many conversations, whatever its size: what
+// a seal keeps in memory is bounded, and so is the table of a pack.
 inline constexpr std::uint64_t kLogTextBytesMax = 64u << 20;
 inline constexpr std::uint64_t kLogRowsMax = 65'536;
 
@@ -59,9 +59,9 @@ class VaultImpl final : public Vault {
   Result<Summary> summary(std::string_view id, std::string_view tenant) const override;
   Result<Page> list(const Filter& filter, std::uint64_t limit,
                     std::string_view cursor) const override;
-  Status scan(const Filter& filter,
-              const std::function<bool(const Summary&, Result<Conversation>)>& visit)
-      const override;
+  Status scan(
+      const Filter& filter,
+      const std::function<bool(const Summary&, Result<Conversation>)>& visit) const override;
   Result<std::vector<UsageRow>> usage(const UsageQuery& query) const override;
   Result<std::vector<std::string>> tenants() const override;
   Status tag(std::span<const std::string> ids, std::span<const std::string> add,
@@ -134,7 +134,8 @@ class VaultImpl final : public Vault {
   using Needed = std::array<std::set<ShortDigest>, kStreams>;
   Result<Needed> needed_externals(const TenantState& tenant) const;
   bool has_erased_tags(const std::vector<Record>& records) const;
-  Result<bool> is_dirty(const TenantState& tenant, const Source& source, const Needed& needed) const;
+  Result<bool> is_dirty(const TenantState& tenant, const Source& source,
+                        const Needed& needed) const;
   // A builder with what is kept of a source; it may be empty.
   Result<std::unique_ptr<PackBuilder>> gather(const TenantState& tenant,
                                               const std::shared_ptr<const Source>& source,
@@ -158,7 +159,8 @@ class VaultImpl final : public Vault {
   void start_sealing();
   void join_sealing();  // and swaps
   void note_seal_error(Error error);
-  // After a swap that failed half way: takes in what the catalog says, removes what it does not know.
+  // After a swap that failed half way: takes in what the catalog says, removes what it does not
+  // know.
   Status settle();
   Status remove_leftovers();
   // Which of a pack's records still say what holds.
@@ -178,8 +180,9 @@ class VaultImpl final : public Vault {
                                           std::uint64_t after, std::uint64_t limit) const;
   Result<CheckReport> check_once(const CatalogState& catalog, const CheckOptions& options,
                                  const Progress& progress) const;
-  Status check_source(const State& state, const TenantState& tenant, const std::shared_ptr<const Source>& source,
-                      const CheckOptions& options, CheckReport& report) const;
+  Status check_source(const State& state, const TenantState& tenant,
+                      const std::shared_ptr<const Source>& source, const CheckOptions& options,
+                      CheckReport& report) const;
 
   const std::unique_ptr<Backend> backend_;
   const std::unique_ptr<Catalog> catalog_;
@@ -193,8 +196,8 @@ class VaultImpl final : public Vault {
   std::shared_ptr<const Tokenizer> tokenizer_;
 
   std::mutex write_mutex_;
-  Error failed_;                          // [W2]
-  std::shared_ptr<LogFile> log_;          // that is written to
+  Error failed_;                  // [W2]
+  std::shared_ptr<LogFile> log_;  // that is written to
   std::unique_ptr<LogWriter> writer_;
   std::unique_ptr<Stager> stager_;
   std::unique_ptr<Tokenizer::Encoder> stage_encoder_;
@@ -204,8 +207,8 @@ class VaultImpl final : public Vault {
 
   std::mutex queue_mutex_;
   std::condition_variable queue_done_;
-  std::deque<Request*> queue_;            // of put(), guarded by queue_mutex_
-  bool leader_ = false;                   // a put() is committing the queue
+  std::deque<Request*> queue_;  // of put(), guarded by queue_mutex_
+  bool leader_ = false;         // a put() is committing the queue
   struct Async {
     Conversation conversation;
     PutOptions options;
@@ -214,11 +217,11 @@ class VaultImpl final : public Vault {
   Error async_error_;                          // the first one since the last flush
 
   std::mutex seal_mutex_;
-  std::thread sealer_;                    // guarded by write_mutex_
+  std::thread sealer_;  // guarded by write_mutex_
   std::atomic<bool> sealing_done_{false};
-  bool unsettled_ = false;                // guarded by write_mutex_
-  std::vector<Sealed> sealed_;            // guarded by seal_mutex_
-  Error seal_error_;                      // guarded by seal_mutex_
+  bool unsettled_ = false;      // guarded by write_mutex_
+  std::vector<Sealed> sealed_;  // guarded by seal_mutex_
+  Error seal_error_;            // guarded by seal_mutex_
 };
 
 }  // namespace tokvault

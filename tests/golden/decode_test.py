@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """docs/format/decode.py against the golden files: decode_test.py --ranks FOLDER.
 
-It must print, as JSON values, what the library was given (v1/NAME.jsonl), with and without checksums,
-and fail on every file of bad/ as list.txt says.
+It must print, as JSON values, what the library was given (v1/NAME.jsonl), with and without
+checksums, and fail on every file of bad/ as list.txt says.
 """
 
 import argparse
@@ -26,7 +26,8 @@ def expect(condition, what):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-B", DECODE, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-B", DECODE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def vectors():

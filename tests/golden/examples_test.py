@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The documents of docs/format: every hex example is part of a golden file, every rule names a test.
+"""The documents of docs/format: every hex example is in a golden file, every rule names a test.
 
 An example is an indented block that begins with a path and a place:
 
@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT / "docs" / "format"))
 import decode  # noqa: E402
 
 HEAD = re.compile(r"^    (tests/golden/\S+?)(?:, ([a-z ]+?)(?: (\d+))?,)? at (\d+)$")
-LINE = re.compile(r"^    ((?:(?:[0-9a-f]{2})+|\.\. \d+)(?: (?:(?:[0-9a-f]{2})+|\.\. \d+))*)(  +.*)?$")
+GROUP = r"(?:(?:[0-9a-f]{2})+|\.\. \d+)"
+LINE = re.compile(rf"^    ({GROUP}(?: {GROUP})*)(  +.*)?$")
 ITEM = re.compile(r"\.\. (\d+)|([0-9a-f]+)")
 TEST = re.compile(r"`([A-Z]\w+\.[A-Z]\w+)`")
 HEADINGS = ["Purpose", "Layout", "Rules", "Reader obligations", "Writer obligations", "Example",
@@ -108,7 +109,8 @@ def rules(path, names):
     start = section.start(1)
     for rule in re.finditer(r"^(\d+)\. .*?(?=^\d+\. |\Z)", section.group(1), re.M | re.S):
         if not TEST.search(rule.group()):
-            yield text.count("\n", 0, start + rule.start()) + 1, f"rule {rule.group(1)} names no test"
+            line = text.count("\n", 0, start + rule.start()) + 1
+            yield line, f"rule {rule.group(1)} names no test"
 
 
 def main():

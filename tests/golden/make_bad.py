@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Damages copies of the golden files: tests/golden/make_bad.py writes tests/golden/bad.
 
-Each variant changes one thing and puts the checksums over it right again, where it says so: then only
-the rule that it breaks can find it. list.txt says in which vault a variant takes the place of which
-file, and with which code reading must fail. Like the golden files it is run once for a version.
+Each variant changes one thing and puts the checksums over it right again, where it says so: then
+only the rule that it breaks can find it. list.txt says in which vault a variant takes the place of
+which file, and with which code reading must fail. Like make_golden it is run once for a version.
 """
 
 import pathlib
@@ -151,13 +151,15 @@ def variants():
         ("log_vault_record", "corrupt", "a vault id of 15 bytes", set_byte(20, 15, log_header)),
         ("log_cut_header", "corrupt", "the file ends in its header",
          lambda d: d.__delitem__(slice(50, None))),
-        ("log_cut_batch", "corrupt", "the last batch is cut, and the catalog knows it was whole", cut(1)),
+        ("log_cut_batch", "corrupt", "the last batch is cut, and the catalog knows it was whole",
+         cut(1)),
         ("log_first_batch_bit", "corrupt", "a bit of a batch that others follow",
          lambda d: flip(batches(d)[0] + 60)(d)),
         ("log_swapped_batches", "corrupt", "two batches in the other order", swap_batches),
         ("batch_cipher", "unsupported", "a batch with a cipher, checksum right",
          last(lambda d, at: put(d, at + 5, 1, 1))),
-        ("batch_flag", "unsupported", "an unknown flag", last(lambda d, at: put(d, at + 4, 128, 1))),
+        ("batch_flag", "unsupported", "an unknown flag",
+         last(lambda d, at: put(d, at + 4, 128, 1))),
         ("batch_no_section", "corrupt", "a batch of a section that never began",
          last(lambda d, at: put(d, at + 16, 7, 4))),
         ("batch_other_tenant", "corrupt", "a batch of another tenant than its section",
@@ -172,9 +174,9 @@ def variants():
          lambda d: with_body(d, lambda b: b.extend(b"\x01\x05abc"))),
         ("body_reference", "corrupt", "a reference to before the first segment",
          lambda d: with_body(d, lambda b: b.extend(b"\x07\x00\x00\xfe\x7f"))),
-        ("body_token", "corrupt", "a segment whose code ends in the middle, and a node that needs it",
+        ("body_token", "corrupt", "a segment whose code is cut, and a conversation that needs it",
          lambda d: with_body(d, lambda b: b.extend(
-             b"\x04\x02a\xff" + b"\x07\x00\x00\x00" + b"\x08\x03bad\x00\x00\x02\x00\x01\x01\x00\x00"))),
+             b"\x04\x02a\xff\x07\x00\x00\x00\x08\x03bad\x00\x00\x02\x00\x01\x01\x00\x00"))),
     ]
     for name, code, why, change in log:
         yield name, "bytes", LOG, code, why, change
@@ -186,12 +188,15 @@ def variants():
     packs = [
         ("pack_magic", "corrupt", "the first byte is another", flip(0)),
         ("pack_version_2", "unsupported", "version 2, checksum right", set_byte(4, 2, pack_header)),
-        ("pack_feature", "unsupported", "an unknown required feature", set_byte(7, 1, pack_header)),
+        ("pack_feature", "unsupported", "an unknown required feature",
+         set_byte(7, 1, pack_header)),
         ("pack_cipher", "unsupported", "a cipher", set_byte(20, 1, pack_header)),
         ("pack_reserved", "corrupt", "a reserved byte is not zero", set_byte(50, 1, pack_header)),
         ("pack_number", "corrupt", "the header names another pack", set_byte(8, 9, pack_header)),
-        ("pack_tenant", "corrupt", "header and footer name two tenants", set_byte(16, 9, pack_header)),
-        ("pack_empty", "corrupt", "the file ends in its header", lambda d: d.__delitem__(slice(63, None))),
+        ("pack_tenant", "corrupt", "header and footer name two tenants",
+         set_byte(16, 9, pack_header)),
+        ("pack_empty", "corrupt", "the file ends in its header",
+         lambda d: d.__delitem__(slice(63, None))),
         ("pack_cut", "corrupt", "the last byte is missing", cut(1)),
         ("pack_longer", "corrupt", "a byte stands between footer and trailer",
          lambda d: d.insert(len(d) - 32, 0)),
@@ -223,8 +228,8 @@ def variants():
 def main():
     folder = HERE / "bad"
     folder.mkdir(exist_ok=True)
-    lines = ["# FILE VAULT TARGET CODE WHY: v1/VAULT with bad/FILE in the place of TARGET must fail so.",
-             "# Written by make_bad.py."]
+    lines = ["# FILE VAULT TARGET CODE WHY",
+             "# v1/VAULT with bad/FILE in the place of TARGET must fail so. make_bad.py wrote it."]
     for name, vault, target, code, why, change in variants():
         data = bytearray((HERE / "v1" / vault / target).read_bytes())
         before = bytes(data)

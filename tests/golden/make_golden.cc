@@ -62,13 +62,26 @@ std::string chat(const std::string& id, std::int64_t created, const std::string&
 std::vector<std::string> every_shape() {
   return {
       chat("plain", 1760000000, "What is the depth of the harbour?", "Nine metres at low water."),
-      R"({"messages":[{"role":"user","content":"the default fields are absent"}],"id":"bare","created":1760000001})",
-      R"({"id":"unicode","created":1760000002123,"messages":[{"role":"user","content":"gr\u00fc\u00dfe \u6e2f\u53e3 \ud83d\ude80 \ud83d alone, \u0000 and \"quotes\" \\ / end"}]})",
-      R"({"id":"tools","model":"aster-small","created_at":"2026-01-05T10:11:12Z","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"call_8f2a","type":"function","function":{"name":"find","arguments":"{\"q\": 1}"}}]},{"role":"tool","tool_call_id":"call_8f2a","content":"{\"found\": [1, 2.50, 1e3, true, null]}"}],"temperature":0.70,"seed":-0,"metadata":{"a":[],"b":{},"n":[0.1,0.25,0.125,1,2,3,4,5,6,7,8,9]}})",
-      R"({"id":"parts","created":1760000003,"messages":[{"role":"user","content":[{"type":"text","text":"look at this"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]})",
-      R"({"id":"arrays","created":1760000004,"messages":[{"role":"assistant","content":[9906,1917,0,199999,4294967295],"token_arrays":{"logprobs":{"f32":"AAAAAAAAgL8AAIC/AACAvwAAgL8="},"mask":{"u8":"AQEAAQE="}}}]})",
+      R"({"messages":[{"role":"user","content":"the default fields are absent"}],"id":"ba)"
+      R"(re","created":1760000001})",
+      R"({"id":"unicode","created":1760000002123,"messages":[{"role":"user","content":"gr)"
+      R"(\u00fc\u00dfe \u6e2f\u53e3 \ud83d\ude80 \ud83d alone, \u0000 and \"quotes\" \\ /)"
+      R"( end"}]})",
+      R"({"id":"tools","model":"aster-small","created_at":"2026-01-05T10:11:12Z","message)"
+      R"(s":[{"role":"assistant","content":null,"tool_calls":[{"id":"call_8f2a","type":"f)"
+      R"(unction","function":{"name":"find","arguments":"{\"q\": 1}"}}]},{"role":"tool",")"
+      R"(tool_call_id":"call_8f2a","content":"{\"found\": [1, 2.50, 1e3, true, null]}"}],)"
+      R"("temperature":0.70,"seed":-0,"metadata":{"a":[],"b":{},"n":[0.1,0.25,0.125,1,2,3)"
+      R"(,4,5,6,7,8,9]}})",
+      R"({"id":"parts","created":1760000003,"messages":[{"role":"user","content":[{"type")"
+      R"(:"text","text":"look at this"},{"type":"image_url","image_url":{"url":"data:imag)"
+      R"(e/png;base64,iVBORw0KGgo="}}]}]})",
+      R"({"id":"arrays","created":1760000004,"messages":[{"role":"assistant","content":[9)"
+      R"(906,1917,0,199999,4294967295],"token_arrays":{"logprobs":{"f32":"AAAAAAAAgL8AAIC)"
+      R"(/AACAvwAAgL8="},"mask":{"u8":"AQEAAQE="}}}]})",
       R"({"id":"empty","created":1760000005,"messages":[]})",
-      R"({"id":"empty text","created":1760000006,"messages":[{"role":"user","content":""},{"role":"assistant","content":[]}]})",
+      R"({"id":"empty text","created":1760000006,"messages":[{"role":"user","content":""})"
+      R"(,{"role":"assistant","content":[]}]})",
       R"({"id":4711,"created":-1,"messages":[{"role":"user","content":"an id that is a number"}]})",
   };
 }

@@ -110,6 +110,19 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     }
     const auto page = vault.list(filter, 100);
     if (!page) error();
+    UsageQuery query;
+    query.filter = filter;
+    const auto usage = vault.usage(query);
+    if (!usage) {
+      error();
+      continue;
+    }
+    std::uint64_t conversations = 0;
+    for (const UsageRow& row : *usage) conversations += row.conversations;
+    const auto there = std::count_if(truth.begin(), truth.end(), [&](const auto& e) {
+      return e.first.first == tenant;
+    });
+    if (conversations != static_cast<std::uint64_t>(there)) wrong("another sum");
   }
   if (all && count != truth.size()) wrong("scan gives " + std::to_string(count));
   if (!vault.stats()) error();

@@ -67,7 +67,7 @@ class VaultKill : public ::testing::Test {
 // An import of lines without id, as the command makes it: each batch commits where it stands. Taken up
 // again after every kill, it stores each line once.
 TEST_F(VaultKill, AnImportStoresEveryLineOnce) {
-  constexpr std::uint64_t kLines = 3'000;
+  constexpr std::uint64_t kLines = 6'000;
   constexpr std::uint64_t kBatch = 15;
   auto line = [](std::uint64_t number) {
     Conversation c = conversation("", {"line " + std::to_string(number), shared_text(number % 20)});
@@ -95,7 +95,7 @@ TEST_F(VaultKill, AnImportStoresEveryLineOnce) {
             shared_->acknowledged = progress.lines;
           }
         },
-        60'000);
+        25'000);
     if (HasFailure() || !killed) break;
     ++kills;
   }

@@ -1,0 +1,362 @@
+// Several processes on one vault in a directory: who may write, what readers see while it is being
+// rewritten, and what a disk that is full or may not be written to means.
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "tests/vault/harness.h"
+
+namespace tokvault {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A child process that runs until it is told to end.
+class Child {
+ public:
+  // `work` is given a function that says "I am there" and waits for release().
+  explicit Child(const std::function<void(const std::function<void()>&)>& work) {
+    int there[2];
+    int go[2];
+    if (::pipe(there) != 0 || ::pipe(go) != 0) std::abort();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::close(there[0]);
+      ::close(go[1]);
+      work([&] {
+        char c = 'x';
+        if (::write(there[1], &c, 1) != 1) ::_exit(90);
+        if (::read(go[0], &c, 1) < 0) ::_exit(91);
+      });
+      ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    ::close(there[1]);
+    ::close(go[0]);
+    there_ = there[0];
+    go_ = go[1];
+  }
+  ~Child() {
+    if (pid_ > 0) kill();
+    ::close(there_);
+    if (go_ >= 0) ::close(go_);
+  }
+  pid_t pid() const { return pid_; }
+  void wait_until_there() {
+    char c = 0;
+    EXPECT_EQ(::read(there_, &c, 1), 1) << "the child ended before it was there";
+  }
+  void release() {
+    ::close(go_);
+    go_ = -1;
+  }
+  void kill() {
+    ::kill(pid_, SIGKILL);
+    (void)join();
+  }
+  int join() {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int there_ = -1;
+  int go_ = -1;
+};
+
+// Runs a test body in a child, which may change its mounts and limits.
+void in_child(const std::function<void()>& body) {
+  Child child([&](const std::function<void()>&) { body(); });
+  const int status = child.join();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+}
+
+bool own_mounts() {
+  return ::unshare(CLONE_NEWNS) == 0 &&
+         ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+class VaultProcess : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_OK(create_vault(path_, {.tokenizer = "bytes"})); }
+
+  TempDir dir_;
+  const std::string path_ = dir_ / "v";
+};
+
+TEST_F(VaultProcess, ASecondWriterIsToldWhoWrites) {
+  Child writer([&](const std::function<void()>& there) {
+    auto vault = open_vault(path_);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("a", {"of the first"}), {}));
+    there();
+  });
+  writer.wait_until_there();
+  const auto second = open_vault(path_);
+  ASSERT_EQ(second.code(), Errc::busy);
+  EXPECT_NE(second.error().message().find(std::to_string(writer.pid())), std::string_view::npos)
+      << second.error().message();
+  EXPECT_EQ(repair_vault(path_).code(), Errc::busy);
+  {
+    auto reader = open_vault(path_, {.read_only = true});
+    ASSERT_OK(reader);
+    EXPECT_OK((*reader)->get("a"));
+    EXPECT_EQ((*reader)->put(conversation("b", {"x"}), {}).code(), Errc::denied);
+    EXPECT_EQ((*reader)->gc(false).code(), Errc::denied);
+  }
+  // A lock dies with its process.
+  writer.kill();
+  auto next = open_vault(path_);
+  ASSERT_OK(next);
+  EXPECT_OK((*next)->get("a"));
+  EXPECT_OK((*next)->put(conversation("b", {"of the second"}), {}));
+  // Nor may one process open it twice for writing.
+  EXPECT_EQ(open_vault(path_).code(), Errc::busy);
+}
+
+// A writer that seals, collects and compacts all the time never shows a reader an error, a gap, or
+// less than it showed before.
+TEST_F(VaultProcess, AReaderBesideAWriterThatRewritesAllTheTime) {
+  constexpr int kStable = 30;
+  {
+    auto vault = open_vault(path_);
+    ASSERT_OK(vault);
+    for (int i = 0; i < kStable; ++i) {
+      ASSERT_OK((*vault)->put(
+          conversation("stable" + std::to_string(i), {shared_text(i % 7), std::to_string(i)}), {}));
+    }
+  }
+  Child writer([&](const std::function<void()>& there) {
+    VaultOptions options;
+    options.level = Level::fast;
+    options.log_bytes_max = 4'000;
+    auto vault = open_vault(path_, options);
+    ASSERT_OK(vault);
+    there();
+    for (int i = 0;; ++i) {
+      const std::string id = "moving" + std::to_string(i % 10);
+      ASSERT_OK((*vault)->put(conversation(id, {shared_text(i % 9), std::to_string(i)}),
+                              {.replace = true}));
+      ASSERT_OK((*vault)->put(conversation("new" + std::to_string(i), {std::to_string(i)}), {}));
+      if (i % 3 == 0) {
+        ASSERT_OK((*vault)->gc(false));
+      }
+      if (i % 7 == 0) {
+        ASSERT_OK((*vault)->compact(Level::fast));
+      }
+    }
+  });
+  writer.wait_until_there();
+  auto reader = open_vault(path_, {.read_only = true, .cache_bytes = 1});
+  ASSERT_OK(reader);
+  writer.release();
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  int scans = 0;
+  std::size_t news = 0;
+  while (std::chrono::steady_clock::now() < until && !HasFailure()) {
+    int stable = 0;
+    std::size_t seen_news = 0;
+    ASSERT_OK((*reader)->scan({}, [&](const Summary& s, Result<Conversation> c) {
+      EXPECT_OK(c) << s.id;
+      if (s.id.starts_with("stable")) {
+        EXPECT_EQ(s.id, "stable" + std::to_string(stable));
+        if (c) {
+          EXPECT_EQ(c->messages[1].values[0].bytes, std::to_string(stable));
+          EXPECT_EQ(c->messages[0].values[0].bytes, shared_text(stable % 7));
+        }
+        ++stable;
+      }
+      if (s.id.starts_with("new")) {
+        EXPECT_EQ(s.id, "new" + std::to_string(seen_news));
+        ++seen_news;
+      }
+      return true;
+    }));
+    EXPECT_EQ(stable, kStable);
+    EXPECT_GE(seen_news, news);
+    news = seen_news;
+    std::vector<std::string> ids;
+    for (int i = 0; i < kStable; ++i) ids.push_back("stable" + std::to_string(i));
+    const auto batch = (*reader)->get_batch(ids);
+    ASSERT_OK(batch);
+    for (const auto& one : *batch) EXPECT_OK(one);
+    for (int i = 0; i < kStable; i += 5) EXPECT_OK((*reader)->get("stable" + std::to_string(i)));
+    // Also one that is opened now.
+    auto fresh = open_vault(path_, {.read_only = true});
+    ASSERT_OK(fresh);
+    EXPECT_OK((*fresh)->get("stable3"));
+    const auto report = (*fresh)->check({});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+    ++scans;
+  }
+  EXPECT_EQ(::kill(writer.pid(), 0), 0) << "the writer failed";
+  writer.kill();
+  EXPECT_GT(scans, 3);
+  EXPECT_GT(news, 3u);
+  std::cout << scans << " scans beside " << news << " commits\n";
+}
+
+// Threads of one process: put() from several at once, beside reading and sealing.
+TEST_F(VaultProcess, ThreadsThatPutAndReadAtOnce) {
+  VaultOptions options;
+  options.level = Level::fast;
+  options.log_bytes_max = 20'000;
+  auto vault = open_vault(path_, options);
+  ASSERT_OK(vault);
+  constexpr int kThreads = 4;
+  constexpr int kEach = 60;
+  std::atomic<int> failures{0};
+  std::atomic<bool> stop{false};
+  {
+    std::jthread reader([&] {
+      while (!stop) {
+        const auto seen = contents(**vault);
+        if (!seen) ++failures;
+      }
+    });
+    std::vector<std::jthread> writers;
+    for (int t = 0; t < kThreads; ++t) {
+      writers.emplace_back([&, t] {
+        for (int i = 0; i < kEach; ++i) {
+          const std::string id = std::to_string(t) + "-" + std::to_string(i);
+          const Conversation c = conversation(id, {shared_text(i % 11), id});
+          PutOptions put;
+          if (t == 1) put.tenant = "acme";
+          if (!(*vault)->put(c, put)) ++failures;
+          const auto got = (*vault)->get(id, put.tenant);
+          if (!got || !(*got == c)) ++failures;
+        }
+      });
+    }
+    for (int i = 0; i < 5; ++i) {
+      if (!(*vault)->gc(false)) ++failures;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    writers.clear();
+    stop = true;
+  }
+  EXPECT_EQ(failures, 0);
+  const auto all = contents(**vault);
+  ASSERT_OK(all);
+  EXPECT_EQ(all->size(), static_cast<std::size_t>(kThreads * kEach));
+}
+
+// Permissions do not stop root: a mount that may not be written to does.
+TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
+  {
+    auto vault = open_vault(path_);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("a", {shared_text(1)}), {}));
+    ASSERT_OK((*vault)->seal());
+    ASSERT_OK((*vault)->put(conversation("b", {shared_text(1)}), {}));
+  }
+  in_child([&] {
+    if (::geteuid() == 0) {
+      if (!own_mounts() ||
+          ::mount(path_.c_str(), path_.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+          ::mount(nullptr, path_.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) !=
+              0) {
+        std::cout << "mounting is not permitted (" << std::strerror(errno)
+                  << "): root cannot be kept from writing here\n";
+        return;
+      }
+    } else {
+      for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+        fs::permissions(entry.path(), entry.is_directory() ? fs::perms(0555) : fs::perms(0444));
+      }
+      fs::permissions(path_, fs::perms(0555));
+    }
+    EXPECT_EQ(open_vault(path_).code(), Errc::denied);
+    auto reader = open_vault(path_, {.read_only = true});
+    ASSERT_OK(reader);
+    for (const std::string id : {"a", "b"}) {
+      const auto got = (*reader)->get(id);
+      ASSERT_OK(got);
+      EXPECT_TRUE(*got == conversation(id, {shared_text(1)}));
+    }
+    EXPECT_OK((*reader)->stats());
+    const auto report = (*reader)->check({.read_data = true});
+    ASSERT_OK(report);
+    EXPECT_TRUE(report->findings.empty());
+  });
+  for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+    fs::permissions(entry.path(), fs::perms::owner_all, fs::perm_options::add);
+  }
+}
+
+// A disk of 2 MB, a tmpfs where the test may mount one.
+TEST_F(VaultProcess, AFullDiskIsToldAndSurvived) {
+  in_child([&] {
+    const std::string disk = dir_ / "disk";
+    fs::create_directory(disk);
+    if (!own_mounts() || ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
+      std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
+      return;
+    }
+    const std::string path = disk + "/v";
+    ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+    // A filler leaves some room, so that the vault fills the rest.
+    spill(disk + "/filler", std::string(1'500'000, 'f'));
+    Rng rng(3);
+    std::map<std::string, Conversation> model;
+    {
+      VaultOptions options;
+      options.level = Level::fast;
+      options.log_bytes_max = 50'000;
+      auto vault = open_vault(path, options);
+      ASSERT_OK(vault);
+      Status status;
+      for (int i = 0; status && i < 2'000; ++i) {
+        std::string noise;
+        for (int b = 0; b < 3'000; ++b) noise += static_cast<char>(rng());
+        const Conversation c = conversation("c" + std::to_string(i), {noise});
+        auto put = (*vault)->put(c, {});
+        if (put) {
+          model[c.id] = c;
+        } else {
+          status = std::move(put).error();
+        }
+      }
+      ASSERT_EQ(status.code(), Errc::exhausted) << why(status);
+      EXPECT_GT(model.size(), 10u);
+      for (const auto& [id, c] : model) {
+        const auto got = (*vault)->get(id);
+        ASSERT_OK(got);
+        EXPECT_TRUE(*got == c);
+      }
+    }
+    {
+      auto reader = open_vault(path, {.read_only = true});
+      ASSERT_OK(reader);
+      EXPECT_OK((*reader)->get("c0"));
+    }
+    fs::remove(disk + "/filler");
+    auto vault = open_vault(path);
+    ASSERT_OK(vault);
+    const Conversation after = conversation("after", {"there is room again"});
+    ASSERT_OK((*vault)->put(after, {}));
+    model["after"] = after;
+    ASSERT_OK((*vault)->compact(Level::fast));
+    auto seen = contents(**vault);
+    ASSERT_OK(seen);
+    EXPECT_EQ(seen->size(), model.size());
+    for (const auto& [id, c] : model) EXPECT_TRUE((seen->at({"default", id}) == c)) << id;
+    const auto report = (*vault)->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+  });
+}
+
+}  // namespace
+}  // namespace tokvault
