@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 
 #include "output.h"
 #include "tokvault/checkpoint.h"
@@ -349,17 +350,25 @@ Status kv_get(const Options& o) {
     return {};
   }
   TOKVAULT_ASSIGN(const auto match, store.match(n, tokens));
-  for (std::uint32_t block = 0; block < match.blocks; ++block) {
-    CheckpointRead probe{.block = block};
-    TOKVAULT_TRY(store.get(n, tokens, {&probe, 1}));
-    Buffer bytes(probe.payload_bytes, '\0');
-    CheckpointRead read{.block = block, .out = bytes};
-    TOKVAULT_TRY(store.get(n, tokens, {&read, 1}));
-    if (read.status != Errc::ok) break;
-    payload += bytes;
-    covered =
-        std::min<std::uint64_t>(std::uint64_t{block + 1} * store.block_tokens(), match.tokens);
+  // Two passes: how large each block is, then all of them at once.
+  std::vector<CheckpointRead> reads(match.blocks);
+  for (std::uint32_t i = 0; i < match.blocks; ++i) reads[i].block = i;
+  TOKVAULT_TRY(store.get(n, tokens, reads));
+  std::uint64_t bytes = 0;
+  for (const CheckpointRead& r : reads) bytes += r.payload_bytes;
+  payload.resize(bytes);
+  std::span<char> room(payload.data(), payload.size());
+  for (CheckpointRead& r : reads) {
+    r.out = room.first(r.payload_bytes);
+    room = room.subspan(r.payload_bytes);
   }
+  TOKVAULT_ASSIGN(covered, store.get(n, tokens, reads));
+  bytes = 0;
+  for (const CheckpointRead& r : reads) {
+    if (r.status != Errc::ok) break;
+    bytes += r.payload_bytes;
+  }
+  payload.resize(bytes);
   if (covered == 0) return Error(Errc::not_found, "no prefix of this prompt is stored");
   TOKVAULT_TRY(write_output(o, payload));
   answer(o,

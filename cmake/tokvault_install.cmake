@@ -6,12 +6,7 @@
 include(CMakePackageConfigHelpers)
 
 # pkg-config names of everything in target_link_libraries(tokvault PRIVATE ...).
-set(TOKVAULT_PC_REQUIRES libzstd libcrypto sqlite3 zlib simdjson)
-set(TOKVAULT_WITH_URING OFF)
-if(TARGET PkgConfig::uring)
-  list(APPEND TOKVAULT_PC_REQUIRES liburing)
-  set(TOKVAULT_WITH_URING ON)
-endif()
+set(TOKVAULT_PC_REQUIRES libzstd libcrypto sqlite3 liburing zlib simdjson)
 list(JOIN TOKVAULT_PC_REQUIRES ", " TOKVAULT_PC_REQUIRES)
 
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/tokvault)

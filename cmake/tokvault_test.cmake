@@ -17,6 +17,10 @@ function(tokvault_test name)
   target_link_libraries(${name} PRIVATE tokvault tokvault_warnings GTest::gtest_main
                         Threads::Threads ${arg_LIBS})
   add_test(NAME ${name} COMMAND ${name})
+  set(environment
+    "TOKVAULT_SOURCE=${PROJECT_SOURCE_DIR}"
+    "TOKVAULT_BIN=${PROJECT_BINARY_DIR}/tokvault"
+    "TOKVAULT_TOKENIZERS=${PROJECT_BINARY_DIR}/tokenizers")
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
-    ENVIRONMENT "TOKVAULT_SOURCE=${PROJECT_SOURCE_DIR};TOKVAULT_BIN=${PROJECT_BINARY_DIR}/tokvault;TOKVAULT_TOKENIZERS=${PROJECT_BINARY_DIR}/tokenizers")
+    ENVIRONMENT "${environment}")
 endfunction()

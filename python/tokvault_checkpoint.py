@@ -5,8 +5,8 @@ HiCacheStorage       a storage tier in the shape of SGLang's HiCacheStorage: pag
 RemoteConnector      in the shape of LMCache's remote connector: chunks by opaque key, asynchronous.
 
 The last two know keys (each a hash of a whole prefix), not tokens: the SHA-512 of a key, as sixteen
-token ids, is a chain of one block. A key is found only under the namespace (model, dtype, layout) that
-the tier was opened with.
+token ids, is a chain of one block. A key is found only under the namespace (model, dtype, layout)
+that the tier was opened with.
 
 The shared library is found by the environment variable TOKVAULT_LIBRARY, or by the system's loader.
 """
@@ -52,7 +52,8 @@ class _Block(ctypes.Structure):
 class _Read(ctypes.Structure):
     _fields_ = [("block", ctypes.c_uint32), ("status", ctypes.c_uint32),
                 ("offset", ctypes.c_uint64), ("data", ctypes.c_void_p), ("size", ctypes.c_size_t),
-                ("bytes", ctypes.c_uint64), ("payload_bytes", ctypes.c_uint64)]
+                ("bytes", ctypes.c_uint64), ("payload_bytes", ctypes.c_uint64),
+                ("tokens", ctypes.c_uint32), ("reserved", ctypes.c_uint32)]
 
 
 class _Stats(ctypes.Structure):

@@ -120,6 +120,8 @@ struct CheckpointRead {
   Errc status = Errc::not_found;    // ok, not_found or corrupt (never served, now set aside)
   std::uint64_t bytes = 0;          // written to `out`: less than out.size() at the payload's end
   std::uint64_t payload_bytes = 0;  // of the whole block
+  // Of the block that was read: a partial one may have been replaced since match().
+  std::uint32_t tokens = 0;
 };
 
 // A state in one piece, for a prefix of any length: KVC files, recurrent states, llama.cpp

@@ -4,9 +4,12 @@
 
 #include "tokvault/backend.h"
 #include "tokvault/catalog.h"
+#include "tokvault/checkpoint.h"
+#include "tokvault/checkpoint_replay.h"
 #include "tokvault/conversation.h"
 #include "tokvault/directory.h"
 #include "tokvault/interchange.h"
+#include "tokvault/kvc.h"
 #include "tokvault/result.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"

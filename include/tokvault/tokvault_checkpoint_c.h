@@ -54,8 +54,8 @@ typedef struct tokvault_kv_match {
   uint32_t tail_tokens;
 } tokvault_kv_match;
 
-/* A block's state to store, and where one goes. `status`, `bytes` and `payload_bytes` are results.
- */
+/* A block's state to store, and where one goes. `status`, `bytes`, `payload_bytes` and
+ * `tokens` are results. */
 typedef struct tokvault_kv_block {
   const void* data;
   size_t size;
@@ -68,6 +68,8 @@ typedef struct tokvault_kv_read {
   size_t size;
   uint64_t bytes;
   uint64_t payload_bytes;
+  uint32_t tokens; /* of the block that was read */
+  uint32_t reserved;
 } tokvault_kv_read;
 
 typedef struct tokvault_kv_completion {

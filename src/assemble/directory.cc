@@ -63,7 +63,7 @@ Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOp
   auto catalog = make_sqlite_catalog(catalog_path(path), {.read_only = options.read_only});
   if (!catalog) return no_vault(std::move(catalog).error());
   auto vault = Vault::open(std::move(*backend), std::move(*catalog), options);
-  if (!vault) return no_vault(std::move(vault).error());
+  if (!vault) return std::move(vault).error().with(path);
   return vault;
 }
 

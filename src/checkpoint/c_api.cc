@@ -75,6 +75,7 @@ void give_back(const std::vector<CheckpointRead>& from, tokvault_kv_read* reads)
     reads[i].status = static_cast<std::uint32_t>(from[i].status);
     reads[i].bytes = from[i].bytes;
     reads[i].payload_bytes = from[i].payload_bytes;
+    reads[i].tokens = from[i].tokens;
   }
 }
 std::vector<CheckpointBlock> blocks_of(const tokvault_kv_block* blocks, std::size_t count) {

@@ -175,6 +175,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
   for (CheckpointRead& r : reads) {
     r.status = Errc::not_found;
     r.bytes = r.payload_bytes = 0;
+    r.tokens = 0;
   }
   {
     const std::lock_guard lock(mutex);
@@ -275,6 +276,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       std::fill(r.out.begin(), r.out.end(), '\0');
       r.bytes = 0;
     }
+    if (r.status == Errc::ok) r.tokens = static_cast<std::uint32_t>(item.ids.size());
     bytes += r.bytes;
   }
   const std::lock_guard lock(mutex);

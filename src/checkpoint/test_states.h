@@ -133,9 +133,7 @@ inline std::uint64_t read_all(CheckpointStore& store, const std::vector<Token>& 
       continue;
     }
     const std::size_t at = std::size_t{i} * store.block_tokens();
-    const std::size_t count = std::min<std::size_t>(store.block_tokens(), tokens.size() - at);
-    const bool tail = i + 1 == match->blocks && match->tail_tokens > 0;
-    EXPECT_TRUE(outs[i] == payload_of(tokens, at, tail ? match->tail_tokens : count, bytes)) << i;
+    EXPECT_TRUE(outs[i] == payload_of(tokens, at, reads[i].tokens, bytes)) << i;
   }
   return *got;
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/zstd.h"
 #include "format/batch.h"
 #include "format/column.h"
 #include "format/log.h"
@@ -199,6 +200,22 @@ TEST(FormatRules, WhatIsTornBeforeABatchOfTheSameSyncIsNoDamage) {
     EXPECT_EQ(*read_batch(file, 1, 0, second, header, payload), BatchState::whole);
     EXPECT_EQ(has_batch_after(file, 1, 0), !same_sync);
   }
+}
+
+TEST(FormatRules, ASizeThatNoFrameGivesIsRefusedBeforeMemoryIsTaken) {
+  const Buffer text(5'000'000, 'x');  // as small as frames get: a block of one repeated byte
+  auto frame = zstd_compress(text, 3);
+  ASSERT_TRUE(frame);
+  Buffer out;
+  ASSERT_TRUE(zstd_decompress(*frame, text.size(), out));
+  EXPECT_EQ(out, text);
+  const std::uint64_t absurd = std::uint64_t{1} << 60;
+  EXPECT_EQ(zstd_decompress(*frame, absurd, out).code(), Errc::corrupt);
+  auto decoder = StreamDecoder::make("");
+  auto blocks = BlockDecoder::make("");
+  ASSERT_TRUE(decoder && blocks);
+  EXPECT_EQ((*decoder)->read(*frame, absurd, out).code(), Errc::corrupt);
+  EXPECT_EQ((*blocks)->decode(*frame, absurd, out).code(), Errc::corrupt);
 }
 
 TEST(FormatRules, FormsAskForTheirSegments) {

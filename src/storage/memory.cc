@@ -1,6 +1,7 @@
 #include "storage/memory.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <mutex>
 
 #include "storage/name.h"
@@ -9,7 +10,7 @@ namespace tokvault {
 namespace {
 
 Error absent(std::string_view name) {
-  return Error(Errc::not_found, "no blob " + std::string(name));
+  return Error(Errc::not_found, "no blob " + std::string(name), ENOENT);
 }
 
 class MemoryLock final : public WriterLock {

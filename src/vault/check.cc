@@ -36,11 +36,12 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
   // External segments: each must be somewhere.
   Scratch scratch;
   std::vector<bool> missing(t.externals.size());
+  std::vector<Error> missing_errors;
   for (std::size_t i = 0; i < t.externals.size(); ++i) {
     auto found = state.locate(tenant.record.number, t.externals[i], scratch);
     if (found) continue;
     missing[i] = true;
-    finding(found.error());
+    missing_errors.push_back(std::move(found).error());
   }
   // Local segments: every block decodes, every token is in the vocabulary where it is text, and
   // fingerprints fit.
@@ -96,6 +97,7 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     node_whole[i] =
         (n.parent == kNoNode || node_whole[n.parent]) && refs_whole(n.form, n.refs_begin);
   }
+  const std::uint64_t lost_before = report.lost_conversations;
   for (std::uint32_t i = 0; i < t.rows.size(); ++i) {
     if (!dead->empty() && (*dead)[i]) continue;
     const Row& r = t.rows[i];
@@ -103,6 +105,10 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     if ((r.leaf == kNoNode || node_whole[r.leaf]) && refs_whole(r.form, r.refs_begin)) continue;
     ++report.lost_conversations;
     report.lost_ids.emplace_back(t.ids[i]);
+  }
+  // What only forgotten conversations need may be gone already, where gc was interrupted.
+  if (report.lost_conversations != lost_before) {
+    for (const Error& e : missing_errors) finding(e);
   }
   return {};
 }

@@ -39,6 +39,30 @@ std::uint32_t intern(std::unordered_map<std::string, std::uint32_t>& index, std:
   return it->second;
 }
 
+// Arrays with an element for each token fit the tokens of the content, as given or as the vault's
+// tokenizer makes them of its text.
+Status check_token_arrays(const Message& m, Tokenizer::Encoder& encoder) {
+  if (m.form.find(static_cast<char>(Hole::binary)) == std::string::npos) return {};
+  TOKVAULT_ASSIGN(const auto arrays, m.token_arrays());
+  if (arrays.empty()) return {};
+  std::vector<Token> tokens;
+  const auto given = std::find_if(m.values.begin(), m.values.end(),
+                                  [](const Value& v) { return !v.tokens.empty(); });
+  if (given != m.values.end()) {
+    tokens = given->tokens;
+  } else {
+    encoder.encode(m.text(), tokens);
+  }
+  for (const TokenArray& a : arrays) {
+    const std::size_t width = a.type == TokenArray::Type::u8 ? 1 : 4;
+    if (a.bytes.size() == tokens.size() * width) continue;
+    return Error(Errc::invalid, "token array " + a.name + " has " +
+                                    std::to_string(a.bytes.size() / width) + " elements for " +
+                                    std::to_string(tokens.size()) + " tokens");
+  }
+  return {};
+}
+
 SegmentKey::Domain content_domain(Stream stream) {
   return stream == kTokenStream ? SegmentKey::Domain::tokens : SegmentKey::Domain::bytes;
 }
@@ -207,6 +231,17 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
     out.error = Error(Errc::exhausted, "the conversation holds " + std::to_string(bytes) +
                                            " bytes, more than the limit of " +
                                            std::to_string(conversation_bytes_max_));
+    return;
+  }
+  if (Status form = c.check(); !form) {
+    out.error = std::move(form).error();
+    return;
+  }
+  for (const Message& m : c.messages) {
+    Status status = m.check();
+    if (status) status = check_token_arrays(m, encoder);
+    if (status) continue;
+    out.error = std::move(status).error();
     return;
   }
   std::vector<SegmentKey> seen;

@@ -803,6 +803,16 @@ auto VaultImpl::reading(F f) const -> decltype(f()) {
   return f();
 }
 
+// Whether a conversation could not be read for a file that is gone, for the first time: then
+// reading() is to look at the catalog again. A conversation that is not there has no os_code.
+bool VaultImpl::is_gone(const Result<Conversation>& read, bool& again) const {
+  if (read || !options_.read_only || read.code() != Errc::not_found ||
+      read.error().os_code() == 0) {
+    return false;
+  }
+  return !std::exchange(again, true);
+}
+
 Result<Found> VaultImpl::find_or_error(const TenantState* tenant, std::string_view id) const {
   if (tenant == nullptr) return no_conversation(id);
   TOKVAULT_ASSIGN(auto found, state_.find(*tenant, id));
@@ -831,6 +841,7 @@ Result<Conversation> VaultImpl::get_tokens(std::string_view id, std::string_view
 Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(
     std::span<const std::string> ids, std::string_view tenant_given) const {
   using Results = std::vector<Result<Conversation>>;
+  bool again = false;
   return reading([&]() -> Result<Results> {
     Results results;
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
@@ -842,6 +853,7 @@ Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(
       } else {
         results.push_back(std::move(found).error());
       }
+      if (is_gone(results.back(), again)) return std::move(results.back()).error();
     }
     return results;
   });
@@ -936,7 +948,6 @@ Status VaultImpl::scan(
     const Filter& filter,
     const std::function<bool(const Summary&, Result<Conversation>)>& visit) const {
   std::uint64_t after = 0;
-  std::unique_ptr<ConversationReader> reader;
   for (;;) {
     struct Item {
       Summary summary;
@@ -944,18 +955,20 @@ Status VaultImpl::scan(
     };
     std::vector<Item> items;
     bool more = false;
+    bool again = false;
     auto read = reading([&]() -> Status {
       items.clear();
       const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
       if (tenant == nullptr) return {};
-      if (!reader) {
-        reader = std::make_unique<ConversationReader>(state_, *tokenizer_, tenant->record.number);
-      }
+      // One for each page: it remembers files that a rewrite may have removed by the next.
+      ConversationReader reader(state_, *tokenizer_, tenant->record.number);
       TOKVAULT_ASSIGN(const auto found, collect_page(*tenant, filter, after, kPageRows));
       more = found.size() == kPageRows;
       std::uint64_t bytes = 0;
       for (const Found& f : found) {
-        items.push_back({summary_of(*tenant, f), reader->read(*f.source, *f.tables, f.row)});
+        items.push_back({summary_of(*tenant, f), reader.read(*f.source, *f.tables, f.row)});
+        auto& conversation = items.back().conversation;
+        if (is_gone(conversation, again)) return std::move(conversation).error();
         bytes += items.back().summary.text_bytes;
         // Large conversations one by one, so that a page is bounded by its bytes.
         if (bytes >= (16u << 20)) {

@@ -172,6 +172,7 @@ class VaultImpl final : public Vault {
   Result<CatalogState> load_catalog() const;
   template <class F>
   auto reading(F f) const -> decltype(f());
+  bool is_gone(const Result<Conversation>& read, bool& again) const;
   Result<Conversation> get_one(std::string_view id, std::string_view tenant, bool tokens) const;
   Result<Found> find_or_error(const TenantState* tenant, std::string_view id) const;
   Summary summary_of(const TenantState& tenant, const Found& found) const;

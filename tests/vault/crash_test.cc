@@ -378,8 +378,7 @@ std::string fail_once(const Fault* fault, const FaultyCatalog::Plan& plan, bool&
     };
     const Status status = steps[done].run(**vault);
     if (status) continue;
-    const Errc wanted =
-        fault != nullptr && fault->os_code == ENOSPC ? Errc::exhausted : Errc::io;
+    const Errc wanted = fault != nullptr && fault->os_code == ENOSPC ? Errc::exhausted : Errc::io;
     if (status.code() != wanted) return in_step("fails with " + why(status));
     // In this process nothing of it is seen.
     auto seen = see(**vault);
@@ -420,8 +419,7 @@ TEST(VaultCrash, EveryWriteFailsOnce) {
         struck = false;
         const Fault fault{.call = call, .os_code = os_code, .effect = effect};
         EXPECT_EQ(fail_once(&fault, {}, struck), "")
-            << "call " << call << ", errno " << os_code << ", effect "
-            << static_cast<int>(effect);
+            << "call " << call << ", errno " << os_code << ", effect " << static_cast<int>(effect);
         if (HasFailure()) return;
       }
     }

@@ -1,6 +1,6 @@
-// Damage: every file of a small vault cut at every length, and every byte of it flipped. Whatever is
-// asked then is answered rightly or with an error, never with other content, and never by a crash;
-// and check() finds it.
+// Damage: every file of a small vault cut at every length, and every byte of it flipped. Whatever
+// is asked then is answered rightly or with an error, never with other content, and never by a
+// crash; and check() finds it.
 #include "tests/vault/harness.h"
 
 namespace tokvault {
@@ -119,9 +119,8 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     }
     std::uint64_t conversations = 0;
     for (const UsageRow& row : *usage) conversations += row.conversations;
-    const auto there = std::count_if(truth.begin(), truth.end(), [&](const auto& e) {
-      return e.first.first == tenant;
-    });
+    const auto there = std::count_if(truth.begin(), truth.end(),
+                                     [&](const auto& e) { return e.first.first == tenant; });
     if (conversations != static_cast<std::uint64_t>(there)) wrong("another sum");
   }
   if (all && count != truth.size()) wrong("scan gives " + std::to_string(count));
@@ -149,8 +148,8 @@ void damage_all(const Sample& sample) {
     auto attempt = [&](Buffer damaged, const std::string& what) {
       MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
       place.disk.overwrite(blob.name, std::move(damaged));
-      const Probe p = probe(place.open({.read_only = true, .cache_bytes = 8u << 20}),
-                            sample.contents);
+      const Probe p =
+          probe(place.open({.read_only = true, .cache_bytes = 8u << 20}), sample.contents);
       ++tried;
       if (p.outcome == Outcome::right && !p.checked) ++harmless;
       EXPECT_FALSE(p.outcome == Outcome::wrong) << blob.name << ", " << what << ": " << p.message;

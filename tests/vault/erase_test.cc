@@ -1,6 +1,6 @@
-// Deleted means gone. Random strings are put wherever a conversation has room for them; after forget
-// and gc no file of the vault may hold one of them: not in its raw bytes, the catalog's free pages
-// included, and not in anything that can be decoded from a log or a pack.
+// Deleted means gone. Random strings are put wherever a conversation has room for them; after
+// forget and gc no file of the vault may hold one of them: not in its raw bytes, the catalog's free
+// pages included, and not in anything that can be decoded from a log or a pack.
 #include "tests/vault/harness.h"
 #include "tokvault/interchange.h"
 
@@ -149,11 +149,12 @@ class VaultErase : public ::testing::TestWithParam<const char*> {
         "{\"id\":\"" + id + "\",\"model\":\"" + fresh() + "\",\"application\":\"" + fresh() +
         "\",\"created\":1700000000,\"messages\":[{\"role\":\"user\",\"content\":\"" + fresh() +
         "\",\"name\":\"" + fresh() +
-        "\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call\",\"function\":{"
-        "\"name\":\"f\",\"arguments\":\"{\\\"key\\\":\\\"" + fresh() + "\\\"}\"}}],\"" + fresh() +
-        "\":{\"deep\":[1,\"" + fresh() + "\"]}},{\"role\":\"tool\",\"content\":" + long_text +
-        "}],\"metadata\":{\"user\":\"" + fresh() + "\"},\"" + fresh() + "\":[\"" + fresh() +
-        "\",1.50]}";
+        "\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call\","
+        "\"function\":{"
+        "\"name\":\"f\",\"arguments\":\"{\\\"key\\\":\\\"" +
+        fresh() + "\\\"}\"}}],\"" + fresh() + "\":{\"deep\":[1,\"" + fresh() +
+        "\"]}},{\"role\":\"tool\",\"content\":" + long_text + "}],\"metadata\":{\"user\":\"" +
+        fresh() + "\"},\"" + fresh() + "\":[\"" + fresh() + "\",1.50]}";
     JsonReader reader;
     auto c = reader.conversation(line);
     EXPECT_OK(c);

@@ -1,5 +1,5 @@
-// What the tests of the vault share: places that a vault can stand in, random conversations, and the
-// model that a vault is compared with.
+// What the tests of the vault share: places that a vault can stand in, random conversations, and
+// the model that a vault is compared with.
 #ifndef TOKVAULT_TESTS_VAULT_HARNESS_H_
 #define TOKVAULT_TESTS_VAULT_HARNESS_H_
 
@@ -88,9 +88,9 @@ inline std::uint64_t below(Rng& rng, std::uint64_t n) { return rng() % n; }
 
 // Text of about `words` words, some of which repeat.
 inline std::string random_text(Rng& rng, std::size_t words) {
-  static constexpr const char* kWords[] = {"the",   "order", "of",    "flight", "please", "cancel",
-                                           "agent", "tool",  "\n",    "42",     "Z\xc3\xbcrich", "true",
-                                           "{\"a\":", "null}", "user", "refund"};
+  static constexpr const char* kWords[] = {
+      "the", "order",         "of",   "flight",  "please", "cancel", "agent", "tool", "\n",
+      "42",  "Z\xc3\xbcrich", "true", "{\"a\":", "null}",  "user",   "refund"};
   std::string text;
   for (std::size_t i = 0; i < words; ++i) {
     if (below(rng, 5) == 0) {
@@ -122,7 +122,8 @@ inline Message random_message(Rng& rng) {
     }
     case 2: {
       std::vector<Token> tokens(below(rng, 200));
-      for (Token& t : tokens) t = static_cast<Token>(below(rng, 300) == 0 ? rng() : below(rng, 256));
+      for (Token& t : tokens)
+        t = static_cast<Token>(below(rng, 300) == 0 ? rng() : below(rng, 256));
       TokenArray logprobs{"logprobs", TokenArray::Type::f32, {}};
       TokenArray mask{"mask", TokenArray::Type::u8, {}};
       for (std::size_t i = 0; i < tokens.size() * 4; ++i) {

@@ -25,8 +25,8 @@ struct Shared {
 class VaultKill : public ::testing::Test {
  protected:
   VaultKill() : rng_(test_seed()) {
-    void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) std::abort();
     shared_ = new (memory) Shared;
   }
@@ -64,8 +64,8 @@ class VaultKill : public ::testing::Test {
   Shared* shared_ = nullptr;
 };
 
-// An import of lines without id, as the command makes it: each batch commits where it stands. Taken up
-// again after every kill, it stores each line once.
+// An import of lines without id, as the command makes it: each batch commits where it stands. Taken
+// up again after every kill, it stores each line once.
 TEST_F(VaultKill, AnImportStoresEveryLineOnce) {
   constexpr std::uint64_t kLines = 6'000;
   constexpr std::uint64_t kBatch = 15;
@@ -166,9 +166,9 @@ Plan make_plan(Rng& rng, Contents state, int count) {
         }
         [[fallthrough]];
       default: {
-        const Conversation c = conversation(
-            id, {shared_text(below(rng, 20)), "step " + std::to_string(rng()),
-                 shared_text(below(rng, 20))});
+        const Conversation c =
+            conversation(id, {shared_text(below(rng, 20)), "step " + std::to_string(rng()),
+                              shared_text(below(rng, 20))});
         plan.steps.push_back([c](Vault& v) -> Status {
           auto done = v.put(c, {.replace = true});
           if (!done) return std::move(done).error();

@@ -1,5 +1,5 @@
-// Lost packs, and segments that look alike. A lost pack takes its own conversations and those of other
-// packs that need its segments, and check() says which; nothing else.
+// Lost packs, and segments that look alike. A lost pack takes its own conversations and those of
+// other packs that need its segments, and check() says which; nothing else.
 #include <unordered_map>
 
 #include "base/checksum.h"
@@ -79,10 +79,9 @@ TEST_F(VaultLost, CheckSaysWhatIsGone) {
     }
     EXPECT_EQ(std::set<std::string>(report->lost_ids.begin(), report->lost_ids.end()), elsewhere);
     EXPECT_EQ(report->lost_conversations, 3 + elsewhere.size());
-    const auto finding =
-        std::find_if(report->findings.begin(), report->findings.end(), [&](const Finding& f) {
-          return f.file == packs_[static_cast<std::size_t>(lost)];
-        });
+    const auto finding = std::find_if(
+        report->findings.begin(), report->findings.end(),
+        [&](const Finding& f) { return f.file == packs_[static_cast<std::size_t>(lost)]; });
     ASSERT_NE(finding, report->findings.end());
     EXPECT_EQ(finding->code, Errc::not_found);
     const std::string range =

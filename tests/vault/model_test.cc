@@ -184,8 +184,7 @@ class ModelRun {
         const std::vector<std::string> tags{below(rng_, 2) == 0 ? "red" : "green"};
         const std::vector<std::string> none;
         const bool add = below(rng_, 3) != 0;
-        const auto tagged =
-            vault_->tag(ids, add ? tags : none, add ? none : tags, options.tenant);
+        const auto tagged = vault_->tag(ids, add ? tags : none, add ? none : tags, options.tenant);
         auto& items = model_.of(tenant);
         if (!items.contains(ids[0])) {
           EXPECT_EQ(tagged.code(), Errc::not_found);
@@ -252,8 +251,8 @@ TEST(VaultModel, InMemory) {
     MemoryPlace memory;
     ASSERT_OK(memory.create());
     ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
-             [&] { return count_externals(memory.disk); }},
-            seed * 1000 + round);
+                  [&] { return count_externals(memory.disk); }},
+                 seed * 1000 + round);
     run.run(40);
     if (HasFailure()) return;
   }
@@ -267,12 +266,12 @@ TEST(VaultModel, InADirectory) {
     const std::string path = dir / "v";
     ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
     ModelRun run({[&](const VaultOptions& o) { return open_vault(path, o); },
-             [&] {
-               const auto backend = make_directory_backend(path, {.read_only = true});
-               EXPECT_OK(backend);
-               return backend ? count_externals(**backend) : 0;
-             }},
-            seed * 1000 + 500 + round);
+                  [&] {
+                    const auto backend = make_directory_backend(path, {.read_only = true});
+                    EXPECT_OK(backend);
+                    return backend ? count_externals(**backend) : 0;
+                  }},
+                 seed * 1000 + 500 + round);
     run.run(30);
     if (HasFailure()) return;
   }
@@ -366,6 +365,102 @@ TEST(VaultModel, AReaderFollowsALogThatGrewWhileTheCatalogChanged) {
   EXPECT_OK((*reader)->get("d"));
   EXPECT_OK((*reader)->get("b"));
   EXPECT_EQ((*reader)->get("a").code(), Errc::not_found);
+}
+
+// A disk on which something happens just before a pack is read.
+class HookedBackend final : public Backend {
+ public:
+  HookedBackend(const FaultBackend& to, std::function<void()>* hook) : to_(to), hook_(hook) {}
+  Status put(std::string_view name, ByteView bytes) override { return to_.put(name, bytes); }
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    if (*hook_ && name.starts_with("packs/")) std::exchange(*hook_, nullptr)();
+    return to_.get(name, offset, size, out);
+  }
+  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
+  Status truncate(std::string_view name, std::uint64_t size) override {
+    return to_.truncate(name, size);
+  }
+  Status sync(std::string_view name) override { return to_.sync(name); }
+  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    return to_.list(folder);
+  }
+  Status remove(std::string_view name) override { return to_.remove(name); }
+  Result<std::uint64_t> sweep() override { return to_.sweep(); }
+  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
+  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
+  Capabilities capabilities() const override { return to_.capabilities(); }
+
+ private:
+  FaultBackend to_;
+  std::function<void()>* hook_;
+};
+
+// Every pack is rewritten while a reader is about to read one, at each read in turn.
+TEST(VaultModel, AReaderWhoseFilesGoAwayLooksAgain) {
+  using Ask = std::function<Status(const Vault&)>;
+  auto all_of = [](std::vector<Result<Conversation>> results) -> Status {
+    for (auto& r : results) TOKVAULT_TRY(std::move(r));
+    return {};
+  };
+  const std::vector<std::pair<std::string, Ask>> asks{
+      {"get",
+       [](const Vault& v) -> Status {
+         TOKVAULT_TRY(v.get("a"));
+         TOKVAULT_TRY(v.get("b"));
+         return {};
+       }},
+      {"get_batch",
+       [&](const Vault& v) -> Status {
+         TOKVAULT_ASSIGN(auto results, v.get_batch(std::vector<std::string>{"a", "b"}));
+         return all_of(std::move(results));
+       }},
+      {"scan",
+       [&](const Vault& v) -> Status {
+         std::vector<Result<Conversation>> results;
+         TOKVAULT_TRY(v.scan({}, [&](const Summary&, Result<Conversation> c) {
+           results.push_back(std::move(c));
+           return true;
+         }));
+         if (results.size() != 2) return Error(Errc::corrupt, "not two");
+         return all_of(std::move(results));
+       }},
+      {"stats", [](const Vault& v) -> Status {
+         TOKVAULT_TRY(v.stats());
+         return {};
+       }}};
+  for (const auto& [name, ask] : asks) {
+    bool struck = true;
+    for (int at = 1; struck; ++at) {
+      MemoryPlace memory;
+      ASSERT_OK(memory.create());
+      auto vault = memory.open();
+      ASSERT_OK(vault);
+      ASSERT_OK((*vault)->put(conversation("a", {shared_text(1), "x"}), {}));
+      ASSERT_OK((*vault)->seal());
+      ASSERT_OK((*vault)->put(conversation("b", {shared_text(1), "y"}), {}));
+      ASSERT_OK((*vault)->seal());
+      std::function<void()> hook;
+      auto reader = Vault::open(std::make_unique<HookedBackend>(memory.disk, &hook),
+                                std::make_unique<SharedCatalog>(memory.catalog),
+                                {.read_only = true, .cache_bytes = 1});
+      ASSERT_OK(reader);
+      struck = false;
+      int left = at;
+      std::function<void()> strike = [&] {
+        if (--left > 0) {
+          hook = strike;
+        } else {
+          struck = true;
+          EXPECT_OK((*vault)->compact(Level::fast));
+        }
+      };
+      hook = strike;
+      EXPECT_OK(ask(**reader)) << name << ", read " << at;
+      hook = nullptr;
+    }
+  }
 }
 
 // A catalog that is rebuilt must not bring old deletions and removals back over what came later.

@@ -1,10 +1,10 @@
 // Several processes on one vault in a directory: who may write, what readers see while it is being
 // rewritten, and what a disk that is full or may not be written to means.
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -263,8 +263,7 @@ TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
   }
   in_child([&] {
     if (::geteuid() == 0) {
-      if (!own_mounts() ||
-          ::mount(path_.c_str(), path_.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+      if (!own_mounts() || ::mount(path_.c_str(), path_.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
           ::mount(nullptr, path_.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) !=
               0) {
         std::cout << "mounting is not permitted (" << std::strerror(errno)
