@@ -33,7 +33,7 @@ struct VaultOptions {
   Level level = Level::balanced;            // effort for what this process writes and seals
   std::uint64_t log_bytes_max = 16u << 20;  // a log is sealed into a pack at this size
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
-  std::uint64_t cache_bytes = 256u << 20;            // decoded tables, dictionaries and blocks
+  std::uint64_t cache_bytes = 192u << 20;            // decoded tables, dictionaries and blocks
   unsigned threads = 0;                              // for sealing and import; 0: as many as cores
   // Resolves the vault's tokenizer when it is not kept in the vault.
   TokenizerOptions tokenizer_options{};

@@ -44,4 +44,27 @@ void IdIndex::add(const IdHash& hash, std::uint32_t row) {
   slots_[i] = {tag_of(hash), row + 1};
 }
 
+IdFilter::IdFilter(std::size_t count) : words_(count * 12 / 64 + 1) {}
+
+void IdFilter::add(const IdHash& hash) {
+  const char* p = reinterpret_cast<const char*>(hash.data());
+  std::uint64_t h = load_le<std::uint64_t>(p);
+  const std::uint64_t step = load_le<std::uint64_t>(p + 8) | 1;
+  for (unsigned i = 0; i < kProbes; ++i, h += step) {
+    const std::uint64_t bit = h % (words_.size() * 64);
+    words_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
+}
+
+bool IdFilter::may_hold(const IdHash& hash) const {
+  const char* p = reinterpret_cast<const char*>(hash.data());
+  std::uint64_t h = load_le<std::uint64_t>(p);
+  const std::uint64_t step = load_le<std::uint64_t>(p + 8) | 1;
+  for (unsigned i = 0; i < kProbes; ++i, h += step) {
+    const std::uint64_t bit = h % (words_.size() * 64);
+    if ((words_[bit / 64] >> (bit % 64) & 1) == 0) return false;
+  }
+  return true;
+}
+
 }  // namespace tokvault

@@ -41,6 +41,21 @@ class IdIndex {
   std::size_t count_ = 0;
 };
 
+// Which ids a pack may hold, in 12 bits each: a Bloom filter with six probes, wrong for one id in
+// 300 that is not there. It is small enough to stay in memory for every pack, so that the look-up
+// of an id reads the tables of the pack that has it and of no other. Threads: const methods from
+// any thread at once.
+class IdFilter {
+ public:
+  explicit IdFilter(std::size_t count);
+  void add(const IdHash& hash);
+  bool may_hold(const IdHash& hash) const;
+
+ private:
+  static constexpr unsigned kProbes = 6;
+  std::vector<std::uint64_t> words_;
+};
+
 }  // namespace tokvault
 
 #endif  // TOKVAULT_VAULT_ID_INDEX_H_

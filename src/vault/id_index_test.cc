@@ -59,5 +59,19 @@ TEST(IdIndex, KeepsTheOrderOfEqualHashes) {
   EXPECT_EQ(rows(index, same), expected);
 }
 
+TEST(IdFilter, NeverMissesAndIsSeldomWrong) {
+  const Buffer key(16, 'k');
+  constexpr int kCount = 20'000;
+  IdFilter filter(kCount);
+  for (int i = 0; i < kCount; ++i) filter.add(hash_id(key, std::to_string(i)));
+  int wrong = 0;
+  for (int i = 0; i < kCount; ++i) {
+    ASSERT_TRUE(filter.may_hold(hash_id(key, std::to_string(i)))) << i;
+    wrong += filter.may_hold(hash_id(key, "not " + std::to_string(i))) ? 1 : 0;
+  }
+  EXPECT_LT(wrong, kCount / 100);
+  EXPECT_FALSE(IdFilter(0).may_hold(hash_id(key, "a")));
+}
+
 }  // namespace
 }  // namespace tokvault

@@ -24,6 +24,9 @@ struct PackIdentity {
   std::vector<std::uint64_t> set_supersedes;
 };
 
+// What a pack is made for: sealing has to keep pace with writing, compaction has not.
+enum class PackPurpose : std::uint8_t { seal, compact };
+
 // Threads: one at a time. Lifetime: the sources outlive it; a log does not change meanwhile.
 class PackBuilder {
  public:
@@ -47,11 +50,19 @@ class PackBuilder {
   const TenantRecord& tenant() const { return tenant_; }
 
   // Encodes the pack, decodes it again and compares. The bytes are what goes into the blob.
-  Result<Buffer> finish(const PackIdentity& identity, Level level);
+  Result<Buffer> finish(const PackIdentity& identity, Level level, PackPurpose purpose);
   // What finish() wrote into the footer.
   const PackFooter& footer() const { return footer_; }
 
  private:
+  // zstd's levels.
+  struct Levels {
+    int dictionary;
+    int blocks;
+    int tables;
+  };
+  static Levels levels_of(Level level, PackPurpose purpose);
+
   struct Origin {
     const Source* source = nullptr;
     std::uint32_t number = 0;
@@ -72,7 +83,7 @@ class PackBuilder {
   SegmentRef local_ref(const Source& source, Remap& remap, Stream stream, std::uint32_t number,
                        bool is_text);
   Status count_tokens();
-  Status encode_stream(Stream stream, Level level, Buffer& file);
+  Status encode_stream(Stream stream, const Levels& levels, Buffer& file);
   Status verify(const Buffer& file) const;
 
   PackIdentity identity_;

@@ -157,7 +157,25 @@ Result<std::shared_ptr<const Tables>> PackFile::tables() const {
   return std::shared_ptr<const Tables>(l, &l->tables);
 }
 
+Result<const IdFilter*> PackFile::id_filter() const {
+  std::lock_guard lock(filter_mutex_);
+  if (filter_) return filter_.get();
+  Buffer column;
+  StringTable ids;
+  TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::ids)], column));
+  auto status = decode_strings(column, footer_.counts.rows, ids);
+  if (!status) return std::move(status).error().with(name());
+  auto filter = std::make_unique<IdFilter>(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    filter->add(hash_id(footer_.tenant.key, ids[i]));
+  }
+  filter_ = std::move(filter);
+  return filter_.get();
+}
+
 Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
+  TOKVAULT_ASSIGN(const IdFilter* filter, id_filter());
+  if (!filter->may_hold(id)) return std::vector<std::uint32_t>();
   TOKVAULT_ASSIGN(auto l, loaded());
   std::vector<std::uint32_t> rows;
   l->ids.find(id, [&](std::uint32_t row) {

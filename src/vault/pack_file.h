@@ -85,6 +85,8 @@ class PackFile final : public Source {
   Error damaged(std::string_view what) const;
   Status read_extent(const Extent& extent, Buffer& out) const;
   Result<std::shared_ptr<const Loaded>> loaded() const;
+  // Made from the id column when an id is first looked up, and kept as long as the pack is open.
+  Result<const IdFilter*> id_filter() const;
   Result<std::shared_ptr<const Loaded>> load() const;
   Status load_segments(Stream stream, Loaded& out) const;
   Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
@@ -95,6 +97,8 @@ class PackFile final : public Source {
   std::uint64_t size_ = 0;
   PackHeader header_;
   PackFooter footer_;
+  mutable std::mutex filter_mutex_;
+  mutable std::unique_ptr<const IdFilter> filter_;  // guarded by filter_mutex_ until it is there
 };
 
 }  // namespace tokvault

@@ -212,7 +212,8 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
         for (const Record& r : last) builder.add_record(r);
       }
       PackIdentity identity{members[i], vault, set_id, members, {f.number}};
-      TOKVAULT_ASSIGN(const Buffer pack, builder.finish(identity, Level::balanced));
+      TOKVAULT_ASSIGN(const Buffer pack,
+                      builder.finish(identity, Level::balanced, PackPurpose::compact));
       TOKVAULT_TRY(backend.put(pack_name(members[i]), pack));
       ++i;
     }

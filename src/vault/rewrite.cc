@@ -161,7 +161,7 @@ Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant
 
 Result<std::vector<CatalogFile>> VaultImpl::publish(
     std::vector<std::unique_ptr<PackBuilder>> builders,
-    const std::vector<std::uint64_t>& supersedes, Level level) {
+    const std::vector<std::uint64_t>& supersedes, Level level, PackPurpose purpose) {
   std::erase_if(builders, [](const auto& b) { return b->empty(); });
   PackIdentity identity;
   identity.vault = state_.vault();
@@ -171,7 +171,7 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
   std::vector<CatalogFile> files;
   for (std::size_t i = 0; i < builders.size(); ++i) {
     identity.number = identity.set_members[i];
-    TOKVAULT_ASSIGN(const Buffer pack, builders[i]->finish(identity, level));
+    TOKVAULT_ASSIGN(const Buffer pack, builders[i]->finish(identity, level, purpose));
     TOKVAULT_TRY(backend_->put(pack_name(identity.number), pack));
     const PackFooter& f = builders[i]->footer();
     CatalogFile file;
@@ -256,7 +256,8 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
     first = false;
   }
   lock.unlock();
-  TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {log->number()}, level));
+  TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {log->number()}, level,
+                                      drop_dead ? PackPurpose::compact : PackPurpose::seal));
   return Sealed{log->number(), std::move(files), std::move(records)};
 }
 
@@ -416,7 +417,8 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
     TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
     std::vector<std::unique_ptr<PackBuilder>> builders;
     builders.push_back(std::move(builder));
-    TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {pack->file()}, level));
+    TOKVAULT_ASSIGN(auto files,
+                    publish(std::move(builders), {pack->file()}, level, PackPurpose::compact));
     TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}, next_file_));
     done += pack->size_bytes();
   }

@@ -144,7 +144,7 @@ class VaultImpl final : public Vault {
   // Encodes, verifies and puts the packs of one set; builders without content make none.
   Result<std::vector<CatalogFile>> publish(std::vector<std::unique_ptr<PackBuilder>> builders,
                                            const std::vector<std::uint64_t>& supersedes,
-                                           Level level);
+                                           Level level, PackPurpose purpose);
   // A log whose packs are in storage, but not in the catalog.
   struct Sealed {
     std::uint64_t log = 0;
