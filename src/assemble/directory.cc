@@ -1,6 +1,8 @@
 // A vault in one directory: where the backend, the catalog and the engine are put together.
 #include "tokvault/directory.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -56,7 +58,13 @@ Status create_vault(const std::string& path, const InitOptions& options) {
 Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOptions& options) {
   auto no_vault = [&](Error e) {
     if (e.code() != Errc::not_found) return std::move(e).with(path);
-    return Error(Errc::not_found, "no vault at " + path + ": " + std::string(e.message()));
+    // The catalog alone is gone: that can be mended.
+    const bool has_log = File::open(path + "/log", O_RDONLY | O_DIRECTORY).has_value();
+    return Error(Errc::not_found,
+                 "no vault at " + path + ": " + std::string(e.message()) +
+                     (has_log ? "; `tokvault repair` makes a catalog from the files "
+                                "that are there"
+                              : ""));
   };
   auto backend = make_directory_backend(path, {.read_only = options.read_only});
   if (!backend) return no_vault(std::move(backend).error());

@@ -117,6 +117,12 @@ Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress
   for (int attempt = 0;; ++attempt) {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
     TOKVAULT_ASSIGN(CheckReport report, check_once(catalog, options, progress));
+    if (auto own = catalog_->load(); !own && own.code() == Errc::corrupt) {
+      // A reader does without it, but it is damage all the same.
+      report.findings.push_back({"catalog.db", Errc::corrupt,
+                                 std::string(own.error().message()) +
+                                     "; `tokvault repair` makes a new one from the files"});
+    }
     // A rewrite beside it removes files that it looks for.
     auto generation = catalog_->generation();
     if (report.findings.empty() || attempt == 2 || !generation ||

@@ -17,9 +17,11 @@ namespace tokvault {
 std::uint64_t number_of(std::string_view name);
 
 // What the packs and logs under a backend say is live: sets that are whole supersede what they
-// name. What cannot be read goes into `report`; without a report it is an error. `not_found` if
-// there is neither log nor pack.
-Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report);
+// name. What cannot be read goes into `report`; without a report it is an error. An older catalog,
+// if there is one, says how much of a log was acknowledged, so that a damaged end is not taken for
+// an interrupted write, and which vault it was if no file can. `not_found` if nothing says that.
+Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
+                                     const CatalogState* before = nullptr);
 
 // Files that interrupted rewrites leave behind, as seen from a state.
 class Leftovers {

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "vault/log_file.h"
 #include "vault/pack_file.h"
 #include "vault/recovery.h"
@@ -51,7 +52,15 @@ std::uint64_t number_of(std::string_view name) {
   return number;
 }
 
-Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report) {
+Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
+                                     const CatalogState* before) {
+  auto known_size = [&](std::uint64_t number) -> std::uint64_t {
+    if (before == nullptr) return 0;
+    for (const CatalogFile& f : before->files) {
+      if (f.number == number && f.kind == CatalogFile::Kind::log) return f.size_bytes;
+    }
+    return 0;
+  };
   Cache cache(64u << 20);
   CatalogState state;
   std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
@@ -76,7 +85,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     const std::uint64_t number = number_of(blob.name);
     if (number == 0) continue;
     state.next_file = std::max(state.next_file, number + 1);
-    auto log = LogFile::open(backend, number, 0, report != nullptr);
+    auto log = LogFile::open(backend, number, known_size(number), report != nullptr);
     if (!log) {
       if (report == nullptr) return std::move(log).error();
       report_or(report, std::move(log).error(), blob.name);
@@ -88,7 +97,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     logs[number] = std::move(*log);
     there.insert(number);
   }
-  if (packs.empty() && logs.empty()) {
+  if (packs.empty() && logs.empty() && (before == nullptr || before->vault_record.empty())) {
     return Error(Errc::not_found, "no log and no pack that can be read");
   }
 
@@ -163,6 +172,14 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
       if (!r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant)) take(r);
     }
   }
+  if (state.vault_record.empty()) state.vault_record = before->vault_record;
+  if (before != nullptr) {
+    // The names and keys of tenants of which no file is left that says them.
+    for (const CatalogRecord& r : before->records) {
+      const bool is_tenant = !r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant);
+      if (is_tenant && !records.contains(r.key)) take({r.key, r.value, r.sequence});
+    }
+  }
   for (const auto& [key, r] : records) {
     if (r.value) state.records.push_back({key, *r.value, r.sequence});
   }
@@ -175,8 +192,9 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   TOKVAULT_ASSIGN(const std::uint64_t swept, backend.sweep());
   (void)swept;
   // What an old catalog, if it can be read, says of files that are gone.
-  auto before = catalog.load();
-  TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report));
+  auto loaded = catalog.load();
+  const CatalogState* before = loaded ? &*loaded : nullptr;
+  TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
   auto is_live = [&](std::uint64_t number) {
     return std::any_of(state.files.begin(), state.files.end(),
                        [&](const CatalogFile& f) { return f.number == number; });
@@ -186,13 +204,17 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   Cache cache(256u << 20);
   for (CatalogFile& f : state.files) {
     if (f.kind != CatalogFile::Kind::log) continue;
-    TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, 0, true));
+    std::uint64_t known = 0;
+    if (before != nullptr) {
+      for (const CatalogFile& b : before->files) {
+        if (b.number == f.number) known = b.size_bytes;
+      }
+    }
+    TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, known, true));
     if (log->damage().empty()) continue;
-    State salvage(backend, cache);
     TOKVAULT_ASSIGN(const VaultRecord vault, decode_vault(state.vault_record));
-    std::vector<CatalogFile> files;
     std::vector<Record> last(log->records());
-    const Buffer set_id = Buffer(16, '\0');
+    const Buffer set_id = random_bytes(16);
     std::vector<std::uint64_t> members;
     for (std::size_t i = 0; i < log->parts().size(); ++i) members.push_back(state.next_file + i);
     std::size_t i = 0;
@@ -225,8 +247,8 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
     if (!size || is_live(number_of(finding.file))) continue;
     TOKVAULT_TRY(quarantine(backend, finding.file, *size));
   }
-  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, nullptr));
-  if (before) {
+  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, nullptr, before));
+  if (before != nullptr) {
     state.next_file = std::max(state.next_file, before->next_file);
     state.generation = before->generation + 1;
     for (const CatalogFile& f : before->files) {
@@ -245,16 +267,34 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
       const std::string name =
           f.kind == CatalogFile::Kind::log ? log_name(f.number) : pack_name(f.number);
       report.lost_conversations += f.conversations;
-      report.findings.push_back({name, Errc::not_found,
-                                 "lost: " + std::to_string(f.conversations) +
-                                     " conversations, commits " + std::to_string(f.sequence_first) +
-                                     " to " + std::to_string(f.sequence_last)});
+      // The catalog counts a pack's conversations, and none of a log: it grows without it.
+      report.findings.push_back(
+          {name, Errc::not_found,
+           f.kind == CatalogFile::Kind::log
+               ? "lost, as far as it could not be read"
+               : "lost: " + std::to_string(f.conversations) + " conversations, commits " +
+                     std::to_string(f.sequence_first) + " to " + std::to_string(f.sequence_last)});
     }
   }
   // A vault needs no log to be opened, but the next writer begins one.
   TOKVAULT_TRY(catalog.reset(state));
   report.files = state.files.size();
-  for (const CatalogFile& f : state.files) report.conversations += f.conversations;
+  State now(backend, cache);
+  TOKVAULT_TRY(now.load(state, nullptr));
+  for (const auto& [number, tenant] : now.tenants()) {
+    for (const auto& source : now.sources(number)) {
+      auto tables = source->tables();
+      auto dead = now.dead_rows(tenant, *source);
+      if (!tables || !dead) {
+        report_or(&report, std::move(!tables ? tables.error() : dead.error()), source->name());
+        report.lost_conversations += source->range().rows;
+        continue;
+      }
+      report.conversations += (*tables)->rows.size() - static_cast<std::uint64_t>(std::count(
+                                                           dead->begin(), dead->end(), true));
+      for (std::uint32_t n : (*tables)->segment_counts) report.segments += n;
+    }
+  }
   return report;
 }
 

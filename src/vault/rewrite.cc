@@ -450,6 +450,9 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
     TOKVAULT_TRY(state_.load(now, nullptr));
   }
   TOKVAULT_TRY(catalog_->vacuum());
+  // What repair put aside may hold what was forgotten.
+  TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
+  for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
   if (progress) (void)progress(total, total);
   return report;
 }

@@ -101,12 +101,18 @@ Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& op
   if (existing && !existing->vault_record.empty()) {
     return Error(Errc::exists, "there is a vault already");
   }
-  for (const char* folder : {"log", "packs"}) {
-    TOKVAULT_ASSIGN(const auto blobs, backend.list(folder));
-    if (!blobs.empty()) {
-      return Error(Errc::exists, "there are files of a vault without a catalog: `tokvault repair`");
-    }
+  // What an interrupted create left: a log without batches. Anything else is somebody's.
+  TOKVAULT_ASSIGN(const auto packs, backend.list("packs"));
+  TOKVAULT_ASSIGN(const auto logs, backend.list("log"));
+  bool in_use = !packs.empty();
+  for (const BlobInfo& blob : logs) {
+    auto log = LogFile::open(backend, number_of(blob.name), 0);
+    in_use = in_use || !log || !(*log)->parts().empty() || (*log)->size_bytes() != blob.size_bytes;
   }
+  if (in_use) {
+    return Error(Errc::exists, "there are files of a vault without a catalog: `tokvault repair`");
+  }
+  for (const BlobInfo& blob : logs) TOKVAULT_TRY(backend.remove(blob.name));
   VaultRecord vault;
   vault.id = random_bytes(16);
   vault.tokenizer = options.tokenizer->name();
@@ -733,6 +739,10 @@ Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
   }
   const auto count = static_cast<std::uint64_t>(
       std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.value; }));
+  // An import that goes on would not bring back what it had stored before: let it begin again.
+  for (const Record& r : state_.live_records()) {
+    if (r.key[0] == static_cast<char>(RecordKind::progress)) changes.push_back({r.key, {}});
+  }
   if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, std::move(changes)));
   return count;
 }
