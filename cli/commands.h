@@ -21,7 +21,7 @@ struct Command {
 
 struct InitCommand : Command {
   std::string tokenizer = "o200k_base";
-  std::string pattern = "cl100k_base";
+  std::string pattern;  // empty: not given
 };
 
 struct ImportCommand : Command {
@@ -98,7 +98,7 @@ struct DumpCommand : Command {
 
 struct TokenizeCommand : Command {
   std::string tokenizer = "o200k_base";
-  std::string pattern = "cl100k_base";
+  std::string pattern;  // empty: not given
   std::string file = "-";
   bool special = false;
   bool count = false;
@@ -124,6 +124,13 @@ ExitStatus run_check(const CheckCommand& command);
 ExitStatus run_repair(const Command& command);
 ExitStatus run_dump(const DumpCommand& command);
 ExitStatus run_version(const Command& command);
+
+// The splitter of a rank file if none is given.
+inline constexpr char kDefaultPattern[] = "cl100k_base";
+// What --tokenizer and --pattern say: a rank file, or a tokenizer that brings its own splitter, so
+// that a pattern for it is `invalid`.
+bool is_rank_file(const std::string& tokenizer);
+Result<std::string> pattern_of(const std::string& tokenizer, const std::string& pattern);
 
 // The vault for reading, beside whoever writes to it; and as its writer.
 Result<std::unique_ptr<Vault>> open_reader(const Command& command);

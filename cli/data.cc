@@ -82,13 +82,27 @@ Result<std::string> read_all(const std::string& path) {
   return all;
 }
 
+}  // namespace
+
+bool is_rank_file(const std::string& tokenizer) {
+  return tokenizer.ends_with(".tiktoken") || tokenizer.find('/') != std::string::npos;
+}
+
+Result<std::string> pattern_of(const std::string& tokenizer, const std::string& pattern) {
+  if (pattern.empty()) return std::string(kDefaultPattern);
+  if (is_rank_file(tokenizer)) return pattern;
+  return Error(Errc::invalid, "--pattern is for a rank file; the tokenizer " +
+                                  in_quotes(tokenizer) + " has a splitter of its own");
+}
+
+namespace {
+
 // A tokenizer by name, or a rank file by path.
 Result<std::shared_ptr<const Tokenizer>> named_tokenizer(const TokenizeCommand& command) {
-  const bool is_file =
-      command.tokenizer.ends_with(".tiktoken") || command.tokenizer.find('/') != std::string::npos;
-  if (!is_file) return open_tokenizer(command.tokenizer);
+  TOKVAULT_ASSIGN(const std::string pattern, pattern_of(command.tokenizer, command.pattern));
+  if (!is_rank_file(command.tokenizer)) return open_tokenizer(command.tokenizer);
   TOKVAULT_ASSIGN(const std::string ranks, read_all(command.tokenizer));
-  return make_tokenizer(std::filesystem::path(command.tokenizer).stem(), command.pattern, ranks);
+  return make_tokenizer(std::filesystem::path(command.tokenizer).stem(), pattern, ranks);
 }
 
 std::string join_tokens(const std::vector<Token>& tokens, char separator) {
@@ -123,6 +137,9 @@ Result<std::vector<Token>> parse_tokens(std::string_view text) {
 }  // namespace
 
 ExitStatus run_get(const GetCommand& command) {
+  if (command.json && command.format == Format::text) {
+    return Error(Errc::invalid, "--format text is not JSON; leave out --json");
+  }
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   Errc first_failure = Errc::ok;
   const std::span<const std::string> ids(command.ids);

@@ -6,8 +6,12 @@
 // where it stopped, provided that the part it has done is still the same; and importing a file once
 // more changes nothing, because a line without an id gets one that follows from its place and from
 // all lines up to it.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -151,7 +155,7 @@ class Importer {
     TOKVAULT_ASSIGN(auto lines, LineReader::open(file, command_.line_bytes_max));
     const std::uint64_t size = lines->size_bytes();
     ImportProgress start;
-    start.source = lines->source();
+    start.source = record_key(lines->source());
     has_record_ = false;
     if (const auto earlier = vault_.import_progress(start.source)) {
       has_record_ = true;
@@ -159,10 +163,11 @@ class Importer {
       if (same) {
         start = *earlier;
         totals_.resumed += earlier->lines;
-      } else if (file == "-") {
+      } else if (!is_readable_twice(file)) {
         return Error(Errc::conflict,
-                     "standard input is not what an import that was interrupted has stored a part "
-                     "of, though it begins like it; import it from a file");
+                     path +
+                         " is not what an import that was interrupted has stored a part "
+                         "of, though it begins like it; import it from a file");
       } else {
         TOKVAULT_ASSIGN(lines, LineReader::open(file, command_.line_bytes_max));
       }
@@ -173,6 +178,25 @@ class Importer {
   const Totals& totals() const { return totals_; }
 
  private:
+  // What a record of progress belongs to: the input, and everything that decides what becomes of
+  // its lines. For another tenant nothing of it is done.
+  Buffer record_key(ByteView source) const {
+    Buffer key(source);
+    for (const std::string* const part :
+         {&command_.tenant, &command_.model, &command_.application}) {
+      key += std::to_string(part->size());
+      key += ':';
+      key += *part;
+    }
+    key += command_.replace ? '1' : '0';
+    return key;
+  }
+
+  static bool is_readable_twice(const std::string& file) {
+    std::error_code failed;
+    return file != "-" && std::filesystem::is_regular_file(file, failed);
+  }
+
   // Reads the lines that `earlier` counts. True if they are the same as then.
   static Result<bool> pass_over(LineReader& lines, const ImportProgress& earlier) {
     LineReader::Line line;
@@ -289,9 +313,10 @@ double rate(const Totals& totals, double seconds) {
   return seconds > 0 ? static_cast<double>(totals.bytes) / 1e6 / seconds : 0;
 }
 
-void print_json(const ImportCommand& command, const Totals& totals, double seconds) {
+void print_json(const ImportCommand& command, bool created, const Totals& totals, double seconds) {
   JsonObject out;
   out.field("vault", command.vault)
+      .field("created", created)
       .field("files", command.files.size())
       .field("lines", totals.lines)
       .field("stored", totals.stored)
@@ -326,15 +351,35 @@ void print_human(const ImportCommand& command, const Totals& totals, double seco
 }
 
 // A vault that is not there is made: the first import is the first thing that anyone does.
-Status make_vault_if_absent(const ImportCommand& command) {
-  std::error_code failed;
-  const bool is_absent = !std::filesystem::exists(command.vault, failed) ||
-                         std::filesystem::is_empty(command.vault, failed);
-  if (failed || !is_absent) return {};
+Status make_vault(const ImportCommand& command) {
   const InitOptions options;
   TOKVAULT_TRY(create_vault(command.vault, options));
-  print_note("made the vault " + command.vault + " with the tokenizer " + options.tokenizer);
+  if (!command.json) {
+    print_note("made the vault " + command.vault + " with the tokenizer " + options.tokenizer);
+  }
   return {};
+}
+
+// Looks at a file without opening it, which would take from a pipe what is meant for the import.
+Status check_readable(const std::string& file) {
+  std::error_code failed;
+  const auto status = std::filesystem::status(file, failed);
+  int os_code = 0;
+  if (status.type() == std::filesystem::file_type::directory) {
+    return Error(Errc::invalid, file + " is a folder, not a file");
+  }
+  if (status.type() == std::filesystem::file_type::not_found) {
+    os_code = ENOENT;
+  } else if (failed) {
+    os_code = failed.value();
+  } else if (::access(file.c_str(), R_OK) != 0) {
+    os_code = errno;
+  }
+  if (os_code == 0) return {};
+  const Errc code = os_code == ENOENT   ? Errc::not_found
+                    : os_code == EACCES ? Errc::denied
+                                        : Errc::io;
+  return Error(code, "open " + file + ": " + std::strerror(os_code), os_code);
 }
 
 }  // namespace
@@ -342,24 +387,27 @@ Status make_vault_if_absent(const ImportCommand& command) {
 ExitStatus run_import(const ImportCommand& command) {
   // Before a vault is made for it.
   for (const std::string& file : command.files) {
-    if (file == "-") continue;
-    TOKVAULT_ASSIGN(const auto lines, LineReader::open(file, command.line_bytes_max));
-    (void)lines;
+    if (file != "-") TOKVAULT_TRY(check_readable(file));
   }
-  TOKVAULT_TRY(make_vault_if_absent(command));
   VaultOptions options;
   options.level = command.level;
   options.log_bytes_max = command.log_bytes_max;
   options.conversation_bytes_max = command.line_bytes_max;
   options.threads = command.threads;
-  TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
+  auto opened = open_writer(command, options);
+  const bool created = opened.code() == Errc::not_found;
+  if (created) {
+    TOKVAULT_TRY(make_vault(command));
+    opened = open_writer(command, options);
+  }
+  TOKVAULT_ASSIGN(const auto vault, std::move(opened));
   const auto started = std::chrono::steady_clock::now();
   Importer importer(command, *vault);
   for (const std::string& file : command.files) TOKVAULT_TRY(importer.import_file(file));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (command.json) {
-    print_json(command, importer.totals(), seconds);
+    print_json(command, created, importer.totals(), seconds);
   } else {
     print_human(command, importer.totals(), seconds);
   }

@@ -3,7 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <string>
 
 #include "commands.h"
 #include "kv.h"
@@ -13,18 +15,20 @@
 namespace tokvault::cli {
 namespace {
 
-// Stands before an argument that follows --.
-constexpr char kArgumentMark = '\x01';
+// Stands before a text that CLI11 would take for something else.
+constexpr char kTextMark = '\x01';
 
-CLI::Option* unmark(CLI::Option* option) {
+void unmark(CLI::Option* option) {
   option->transform(CLI::Validator(
       [](std::string& text) {
-        if (text.starts_with(kArgumentMark)) text.erase(0, 1);
+        if (text.starts_with(kTextMark)) text.erase(0, 1);
         return std::string();
       },
       ""));
-  return option;
 }
+
+const CLI::Validator kIsText(
+    [](std::string& text) { return is_text(text) ? std::string() : "the value is not UTF-8"; }, "");
 
 // The commands, what they are asked to do, and which of them it was.
 class CommandLine {
@@ -40,6 +44,12 @@ class CommandLine {
     add_reading();
     add_upkeep();
     add_tokenizers();
+    add_kv();
+    for (CLI::App* const sub : app_.get_subcommands({})) {
+      for (CLI::Option* const option : sub->get_options()) {
+        if (option->get_items_expected_max() > 0) unmark(option);
+      }
+    }
   }
 
   CLI::App& app() { return app_; }
@@ -48,25 +58,33 @@ class CommandLine {
 
   // What is wrong with arguments that could not be parsed.
   std::string explain(const CLI::ParseError& error) const {
+    std::string message = marked_explanation(error);
+    std::erase(message, kTextMark);
+    return message;
+  }
+
+ private:
+  std::string marked_explanation(const CLI::ParseError& error) const {
     const std::vector<std::string> unknown = app_.remaining();
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
                             app_.get_subcommands().empty();
     if (no_command && unknown.empty()) return "no command is given";
     if (no_command) {
       const char* const what = unknown[0].starts_with('-') ? "option" : "command";
-      return std::string("there is no ") + what + " " + in_quotes(unknown[0]);
+      std::string name = unknown[0];
+      std::erase(name, kTextMark);
+      return std::string("there is no ") + what + " " + in_quotes(name);
     }
     return error.what();
   }
 
- private:
   // A subcommand that calls `function` with `command` if it is the one that is called.
   template <class Options>
   CLI::App* add(const std::string& name, const std::string& what, std::shared_ptr<Options> command,
                 ExitStatus (*function)(const Options&), bool has_vault = true) {
     CLI::App* const sub = app_.add_subcommand(name, what);
     if (has_vault) {
-      unmark(sub->add_option("VAULT", command->vault, "The folder of the vault"))->required();
+      sub->add_option("VAULT", command->vault, "The folder of the vault")->required();
     }
     sub->add_flag("--json", command->json, "Print JSON, errors as well");
     sub->callback([this, command, function] {
@@ -98,7 +116,7 @@ class CommandLine {
     sub->add_option_function<std::string>(
            name,
            [&time_ms, &has_filter, name](const std::string& text) {
-             auto parsed = parse_time_ms(text);
+             auto parsed = parse_moment_ms(text);
              if (!parsed) {
                throw CLI::ValidationError(name, std::string(parsed.error().message()));
              }
@@ -110,7 +128,8 @@ class CommandLine {
   }
 
   static void add_tenant(CLI::App* sub, std::string& tenant) {
-    sub->add_option("--tenant", tenant, "Whose conversations; the default tenant if absent");
+    sub->add_option("--tenant", tenant, "Whose conversations; the default tenant if absent")
+        ->check(kIsText);
   }
 
   static void add_filter(CLI::App* sub, Filter& filter, bool& has_filter) {
@@ -120,12 +139,14 @@ class CommandLine {
     sub->add_option_function<std::vector<std::string>>(
            "--tag",
            [&filter, &has_filter](const std::vector<std::string>& tags) {
+             for (const std::string& tag : tags) check_not_empty("--tag", tag);
              filter.tags = tags;
              has_filter = true;
            },
            "Only with this tag; may be given more than once: with all of them")
         ->type_name("TAG")
-        ->allow_extra_args(false);
+        ->allow_extra_args(false)
+        ->check(kIsText);
     add_time(sub, "--since", filter.time_from_ms, has_filter,
              "Only from this time on: 2026-11-21, 2026-11-21T10:00Z, or seconds since 1970");
     add_time(sub, "--until", filter.time_until_ms, has_filter, "Only before this time");
@@ -135,12 +156,36 @@ class CommandLine {
                               bool& has_filter, const std::string& what) {
     sub->add_option_function<std::string>(
            name,
-           [&text, &has_filter](const std::string& v) {
+           [&text, &has_filter, name](const std::string& v) {
+             check_not_empty(name, v);
              text = v;
              has_filter = true;
            },
            what)
-        ->type_name("TEXT");
+        ->type_name("TEXT")
+        ->check(kIsText);
+  }
+  // An empty value must never mean any, which is what the filter would take it for.
+  static void check_not_empty(const std::string& name, const std::string& value) {
+    if (value.empty()) throw CLI::ValidationError(name, "the value is empty");
+  }
+
+  // Decimal only: the parser of CLI11 takes other notations too.
+  template <class T>
+  static void add_number(CLI::App* sub, const std::string& name, T& value,
+                         const std::string& what) {
+    sub->add_option_function<std::string>(
+           name,
+           [&value, name](const std::string& text) {
+             auto parsed = parse_number(text, std::numeric_limits<T>::max());
+             if (!parsed) {
+               throw CLI::ValidationError(name, std::string(parsed.error().message()));
+             }
+             value = static_cast<T>(*parsed);
+           },
+           what)
+        ->type_name("UINT")
+        ->default_str(std::to_string(value));
   }
 
   // An option with a few words to choose from; its value stays what it is if it is absent.
@@ -174,7 +219,7 @@ class CommandLine {
                     "o200k_base, cl100k_base, bytes, or the path of a .tiktoken rank file")
         ->capture_default_str();
     sub->add_option("--pattern", pattern, "For a rank file: whose splitter it uses")
-        ->capture_default_str();
+        ->default_str(kDefaultPattern);
   }
 
   void add_writing() {
@@ -185,8 +230,7 @@ class CommandLine {
     auto import = std::make_shared<ImportCommand>();
     sub = add("import", "Store conversations from JSON lines, plain, .gz or .zst", import,
               run_import);
-    unmark(sub->add_option("FILE", import->files, "Files of JSON lines; - is standard input"))
-        ->required();
+    sub->add_option("FILE", import->files, "Files of JSON lines; - is standard input")->required();
     add_level(sub, import->level);
     add_tenant(sub, import->tenant);
     sub->add_option("--application", import->application, "For lines that name none");
@@ -198,22 +242,24 @@ class CommandLine {
     add_size(sub, "--max-line", import->line_bytes_max, "The longest line that is read");
     add_size(sub, "--log-size", import->log_bytes_max, "Seal a log into a pack at this size");
     add_size(sub, "--batch", import->batch_bytes, "Commit after so much input");
-    sub->add_option("--threads", import->threads, "0: as many as cores")->capture_default_str();
+    add_number(sub, "--threads", import->threads, "0: as many as cores");
 
     auto tag = std::make_shared<TagCommand>();
     sub = add("tag", "Add and remove tags: tokvault tag VAULT ID... +TAG -TAG", tag, run_tag);
-    unmark(sub->add_option("ID", tag->ids, "Conversations"));
+    sub->add_option("ID", tag->ids, "Conversations");
     sub->add_option("--add", tag->add, "The same as +TAG")
         ->type_name("TAG")
-        ->allow_extra_args(false);
+        ->allow_extra_args(false)
+        ->check(kIsText);
     sub->add_option("--remove", tag->remove, "The same as -TAG")
         ->type_name("TAG")
-        ->allow_extra_args(false);
+        ->allow_extra_args(false)
+        ->check(kIsText);
     add_tenant(sub, tag->tenant);
 
     auto forget = std::make_shared<ForgetCommand>();
     sub = add("forget", "Make conversations unreadable; gc erases them", forget, run_forget);
-    unmark(sub->add_option("ID", forget->ids, "Conversations"));
+    sub->add_option("ID", forget->ids, "Conversations");
     add_filter(sub, forget->filter, forget->has_filter);
     sub->add_flag("--all", forget->all, "Every conversation of the tenant");
     sub->add_flag("--dry-run", forget->dry_run, "Only say how many");
@@ -222,7 +268,7 @@ class CommandLine {
   void add_reading() {
     auto get = std::make_shared<GetCommand>();
     CLI::App* sub = add("get", "Print conversations", get, run_get);
-    unmark(sub->add_option("ID", get->ids, "Conversations"))->required();
+    sub->add_option("ID", get->ids, "Conversations")->required();
     add_choice<Format>(sub, "--format", get->format,
                        {{"json", Format::json}, {"text", Format::text}, {"tokens", Format::tokens}},
                        "As");
@@ -231,7 +277,7 @@ class CommandLine {
     auto list = std::make_shared<ListCommand>();
     sub = add("list", "List conversations", list, run_list);
     add_filter(sub, list->filter, ignored_);
-    sub->add_option("--limit", list->limit, "At most so many; 0: all")->capture_default_str();
+    add_number(sub, "--limit", list->limit, "At most so many; 0: all");
     sub->add_option("--cursor", list->cursor, "Go on where a list with --limit ended");
 
     auto export_command = std::make_shared<ExportCommand>();
@@ -264,7 +310,7 @@ class CommandLine {
     auto compact = std::make_shared<CompactCommand>();
     sub = add("compact", "Rewrite a vault as small as the level makes it", compact, run_compact);
     add_level(sub, compact->level);
-    sub->add_option("--threads", compact->threads, "0: as many as cores")->capture_default_str();
+    add_number(sub, "--threads", compact->threads, "0: as many as cores");
 
     auto check = std::make_shared<CheckCommand>();
     sub = add("check", "Look for damage; exit status 5 if there is any", check, run_check);
@@ -275,7 +321,7 @@ class CommandLine {
 
     auto dump = std::make_shared<DumpCommand>();
     sub = add("dump", "Describe one file of a vault", dump, run_dump, false);
-    unmark(sub->add_option("FILE", dump->file, "A log, pack, artifact or catalog"))->required();
+    sub->add_option("FILE", dump->file, "A log, pack, artifact or catalog")->required();
 
     auto version = std::make_shared<Command>();
     add("version", "Print the version", version, run_version, false);
@@ -284,17 +330,23 @@ class CommandLine {
   void add_tokenizers() {
     auto tokenize = std::make_shared<TokenizeCommand>();
     CLI::App* sub = add("tokenize", "Print the token ids of a text", tokenize, run_tokenize, false);
-    unmark(sub->add_option("FILE", tokenize->file, "A text; - is standard input"))
-        ->capture_default_str();
+    sub->add_option("FILE", tokenize->file, "A text; - is standard input")->capture_default_str();
     add_tokenizer(sub, tokenize->tokenizer, tokenize->pattern);
     sub->add_flag("--special", tokenize->special, "Special tokens in the text become their ids");
     sub->add_flag("--count", tokenize->count, "Only how many");
 
     auto detokenize = std::make_shared<TokenizeCommand>();
     sub = add("detokenize", "Print the text of token ids", detokenize, run_detokenize, false);
-    unmark(sub->add_option("FILE", detokenize->file, "Numbers; - is standard input"))
+    sub->add_option("FILE", detokenize->file, "Numbers; - is standard input")
         ->capture_default_str();
     add_tokenizer(sub, detokenize->tokenizer, detokenize->pattern);
+  }
+
+  // For the list of commands only: main() hands the command over.
+  void add_kv() {
+    app_.add_subcommand("kv", "The checkpoint store: tokvault kv --help")->callback([this] {
+      run_ = [] { return ExitStatus(Error(Errc::invalid, "kv is the first argument")); };
+    });
   }
 
   CLI::App app_{"tokvault stores the conversations of language models: durable, compressed, once.",
@@ -304,6 +356,12 @@ class CommandLine {
   bool ignored_ = false;
   int export_format_ = 0;  // there is one
 };
+
+// Brackets make CLI11 split a text at its commas.
+std::string mark_brackets(const std::string& text) {
+  const bool is_misread = text.starts_with('[') || text.starts_with(kTextMark);
+  return is_misread ? kTextMark + text : text;
+}
 
 // What CLI11 would misread, in its own words: `+TAG` and `-TAG` of the command tag become the
 // options that they stand for, and what follows -- is marked as an argument, whatever it begins
@@ -317,15 +375,15 @@ std::vector<std::string> spell_out(const std::vector<std::string>& args) {
     const bool is_value = before == "--add" || before == "--remove" || before == "--tenant";
     const bool is_option = arg.size() < 2 || arg.starts_with("--") || arg == "-h";
     if (only_arguments) {
-      out.push_back(kArgumentMark + arg);
+      out.push_back(kTextMark + arg);
     } else if (arg == "--") {
       only_arguments = true;
     } else if (is_tag && !is_value && !is_option && arg[0] == '+') {
-      out.push_back("--add=" + arg.substr(1));
+      out.push_back("--add=" + mark_brackets(arg.substr(1)));
     } else if (is_tag && !is_value && !is_option && arg[0] == '-') {
-      out.push_back("--remove=" + arg.substr(1));
+      out.push_back("--remove=" + mark_brackets(arg.substr(1)));
     } else {
-      out.push_back(arg);
+      out.push_back(mark_brackets(arg));
     }
   }
   return out;

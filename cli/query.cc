@@ -1,5 +1,6 @@
 // The commands over many conversations without their content: list, stats, tag, forget.
 #include <algorithm>
+#include <unordered_set>
 
 #include "commands.h"
 #include "output.h"
@@ -177,21 +178,54 @@ Status print_forgotten(const ForgetCommand& command, std::uint64_t count) {
   return {};
 }
 
-Result<std::uint64_t> count_matching(const Vault& vault, const ForgetCommand& command) {
-  std::uint64_t count = 0;
-  if (command.ids.empty()) {
-    TOKVAULT_TRY(for_each(vault, command.filter, [&](const Summary&) -> Status {
-      ++count;
-      return {};
-    }));
-    return count;
-  }
+// The ids that a command names, each once: those that are in the vault, and the others.
+struct NamedIds {
+  std::vector<std::string> found;
+  std::vector<std::string> missing;
+};
+
+Result<NamedIds> look_up(const Vault& vault, const ForgetCommand& command) {
+  NamedIds ids;
+  std::unordered_set<std::string_view> seen;
   for (const std::string& id : command.ids) {
+    if (!seen.insert(id).second) continue;
     auto summary = vault.summary(id, command.filter.tenant);
     if (!summary && summary.code() != Errc::not_found) return std::move(summary).error();
-    if (summary) ++count;
+    (summary ? ids.found : ids.missing).push_back(id);
   }
+  return ids;
+}
+
+// Says which ids are not in the vault.
+Status all_found(const NamedIds& ids) {
+  constexpr std::size_t kNamedMax = 10;
+  if (ids.missing.empty()) return {};
+  std::string message = "not in the vault: ";
+  for (std::size_t i = 0; i < std::min(ids.missing.size(), kNamedMax); ++i) {
+    message += (i > 0 ? ", " : "") + in_quotes(ids.missing[i]);
+  }
+  if (ids.missing.size() > kNamedMax) {
+    message += " and " + format_count(ids.missing.size() - kNamedMax) + " more";
+  }
+  return Error(Errc::not_found, std::move(message));
+}
+
+Result<std::uint64_t> count_matching(const Vault& vault, const Filter& filter) {
+  std::uint64_t count = 0;
+  TOKVAULT_TRY(for_each(vault, filter, [&](const Summary&) -> Status {
+    ++count;
+    return {};
+  }));
   return count;
+}
+
+// How many conversations the command forgets, or would.
+Result<std::uint64_t> forget_ids(Vault& vault, const ForgetCommand& command, const NamedIds& ids) {
+  if (command.dry_run || ids.found.empty()) return ids.found.size();
+  return vault.forget(ids.found, command.filter.tenant);
+}
+Result<std::uint64_t> forget_matching(Vault& vault, const ForgetCommand& command) {
+  return command.dry_run ? count_matching(vault, command.filter) : vault.forget(command.filter);
 }
 
 }  // namespace
@@ -244,6 +278,11 @@ ExitStatus run_tag(const TagCommand& command) {
   if (command.add.empty() && command.remove.empty()) {
     return Error(Errc::invalid, "tag needs +TAG or -TAG");
   }
+  for (const std::string& tag : command.add) {
+    if (std::find(command.remove.begin(), command.remove.end(), tag) != command.remove.end()) {
+      return Error(Errc::invalid, "the tag " + in_quotes(tag) + " is both added and removed");
+    }
+  }
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(vault->tag(command.ids, command.add, command.remove, command.tenant));
   for (const std::string& id : command.ids) {
@@ -265,22 +304,16 @@ ExitStatus run_forget(const ForgetCommand& command) {
   if (!command.ids.empty() && (command.has_filter || command.all)) {
     return Error(Errc::invalid, "forget takes ids or a filter, not both");
   }
-  if (command.dry_run) {
-    TOKVAULT_ASSIGN(const auto reader, open_reader(command));
-    TOKVAULT_ASSIGN(const std::uint64_t count, count_matching(*reader, command));
+  TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
+  if (command.ids.empty()) {
+    TOKVAULT_ASSIGN(const std::uint64_t count, forget_matching(*vault, command));
     TOKVAULT_TRY(print_forgotten(command, count));
     return 0;
   }
-  TOKVAULT_ASSIGN(const auto vault, open_writer(command));
-  TOKVAULT_ASSIGN(const std::uint64_t count,
-                  command.ids.empty() ? vault->forget(command.filter)
-                                      : vault->forget(command.ids, command.filter.tenant));
+  TOKVAULT_ASSIGN(const NamedIds ids, look_up(*vault, command));
+  TOKVAULT_ASSIGN(const std::uint64_t count, forget_ids(*vault, command, ids));
   TOKVAULT_TRY(print_forgotten(command, count));
-  if (count < command.ids.size()) {
-    return Error(Errc::not_found, format_count(command.ids.size() - count) + " of the " +
-                                      format_count(command.ids.size()) +
-                                      " ids are not in the vault");
-  }
+  TOKVAULT_TRY(all_found(ids));
   return 0;
 }
 

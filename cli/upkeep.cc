@@ -82,7 +82,7 @@ Result<std::unique_ptr<Vault>> open_writer(const Command& command, const VaultOp
 ExitStatus run_init(const InitCommand& command) {
   InitOptions options;
   options.tokenizer = command.tokenizer;
-  options.pattern = command.pattern;
+  TOKVAULT_ASSIGN(options.pattern, pattern_of(command.tokenizer, command.pattern));
   TOKVAULT_TRY(create_vault(command.vault, options));
   if (command.json) {
     print_line(

@@ -1,5 +1,6 @@
 #include "values.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -23,6 +24,46 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     return Error(Errc::invalid, in_quotes(text) + " is not a size (1000, 64K, 64M or 1G)");
   }
   return v << shift;
+}
+
+Result<std::uint64_t> parse_number(std::string_view text, std::uint64_t max) {
+  std::uint64_t v = 0;
+  const char* const end = text.data() + text.size();
+  const auto [after, failed] = std::from_chars(text.data(), end, v);
+  if (failed == std::errc::invalid_argument || after != end) {
+    return Error(Errc::invalid, in_quotes(text) + " is not a number");
+  }
+  if (failed != std::errc() || v > max) {
+    return Error(Errc::invalid, in_quotes(text) + " is more than " + std::to_string(max));
+  }
+  return v;
+}
+
+Result<std::int64_t> parse_moment_ms(std::string_view text) {
+  const auto are_digits = [](std::string_view part) {
+    return !part.empty() &&
+           std::all_of(part.begin(), part.end(), [](char c) { return '0' <= c && c <= '9'; });
+  };
+  if (text.size() == 4 && are_digits(text)) return parse_time_ms(std::string(text) + "-01-01");
+  if (text.size() == 7 && text[4] == '-' && are_digits(text.substr(0, 4)) &&
+      are_digits(text.substr(5))) {
+    return parse_time_ms(std::string(text) + "-01");
+  }
+  const bool is_negative = text.starts_with('-');
+  if (are_digits(text.substr(is_negative ? 1 : 0))) {
+    const auto v = parse_number(text, INT64_MAX);
+    if (is_negative || (v && *v < 100000000)) {
+      return Error(Errc::invalid, in_quotes(text) +
+                                      " is too small for seconds since 1970; a date is written "
+                                      "2026, 2026-11 or 2026-11-21");
+    }
+  }
+  return parse_time_ms(text);
+}
+
+bool is_text(std::string_view text) {
+  std::string json;
+  return static_cast<bool>(append_json_string(text, json));
 }
 
 std::string format_count(std::uint64_t count) {

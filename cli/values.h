@@ -13,6 +13,14 @@ namespace tokvault::cli {
 // "500", "64K", "64M", "1G", with or without B or iB behind: K is 1024 bytes.
 Result<std::uint64_t> parse_size(std::string_view text);
 
+// A decimal number of at most `max`, and nothing else.
+Result<std::uint64_t> parse_number(std::string_view text, std::uint64_t max);
+// A time as parse_time_ms() reads it, or YYYY or YYYY-MM for when these begin. A number below
+// 100000000 (of seconds: 1973) is refused, because it is more likely a date in another form.
+Result<std::int64_t> parse_moment_ms(std::string_view text);
+// Whether it is UTF-8.
+bool is_text(std::string_view text);
+
 std::string format_count(std::uint64_t count);  // 1,234,567
 // "1 line", "2 lines"; `noun` forms its plural with s.
 std::string format_counted(std::uint64_t count, std::string_view noun);

@@ -379,6 +379,10 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   stager_->forget_other_files();
+  bool any_deletion = false;
+  for (const Record& r : state_.live_records()) {
+    any_deletion = any_deletion || is_kind(r, RecordKind::deletion);
+  }
   std::uint64_t done = 0;
   auto go_on = [&]() -> Status {
     if (progress && !progress(done, total)) {
@@ -450,9 +454,11 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
     TOKVAULT_TRY(state_.load(now, nullptr));
   }
   TOKVAULT_TRY(catalog_->vacuum());
-  // What repair put aside may hold what was forgotten.
-  TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
-  for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
+  // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.
+  if (report.conversations > 0 || any_deletion) {
+    TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
+    for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
+  }
   if (progress) (void)progress(total, total);
   return report;
 }

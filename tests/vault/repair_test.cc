@@ -81,10 +81,13 @@ TEST_F(Repair, AVaultOfWhichNothingIsLeftCanBeUsedAgain) {
   EXPECT_TRUE(open()->get("c0"));
 }
 
-TEST_F(Repair, CollectingErasesWhatWasPutAside) {
+TEST_F(Repair, CollectingErasesWhatWasPutAsideOnceSomethingWasForgotten) {
   flip(fs::file_size(log()) - 5);
   ASSERT_TRUE(repair_vault(path_));
   auto vault = open();
+  ASSERT_TRUE(vault->gc(false));
+  EXPECT_TRUE(fs::exists(path_ + "/quarantine/00000001.log"));
+  ASSERT_TRUE(vault->forget(std::vector<std::string>{"a0"}));
   ASSERT_TRUE(vault->gc(false));
   EXPECT_FALSE(fs::exists(path_ + "/quarantine/00000001.log"));
 }
