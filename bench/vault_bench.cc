@@ -5,15 +5,22 @@
 //   vault_bench tokens  folder=DIR [tokens=20000000]
 //   vault_bench fill    vault=DIR [count=1000000]
 //   vault_bench open    vault=DIR
+//   vault_bench grow    input=FILE.jsonl output=FILE.jsonl [mb=1000]
+//   vault_bench stages  input=FILE.jsonl folder=DIR [level=fast] [mb=32]
 //
 // Each prints one line of JSON. Timings of a shared machine say little alone: compare runs of one
 // session, and what they are set against (the appends of `put`) is measured in turn with them.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cctype>
+#include <ctime>
 #include <filesystem>
+#include <functional>
 #include <thread>
+#include <unordered_set>
 
 #include "bench/bench_tools.h"
 #include "tokvault/tokvault.h"
@@ -275,6 +282,201 @@ void open(const Arguments& arguments) {
               {"peak_rss_mb", peak_rss_mb()}});
 }
 
+// --- import in the steady state ----------------------------------------------------------------
+
+// Makes a text another one of the same kind: about one word in six, chosen by the word before it,
+// becomes another word of the corpus of the same length. What is alike within a repetition of the
+// corpus stays alike; across repetitions no run of more than some dozen words is, so that a corpus
+// of a few megabytes does not become a vault of duplicates by being repeated.
+class WordChanger {
+ public:
+  void learn(std::string_view text) {
+    each_word(text, [&](std::size_t begin, std::size_t size) {
+      auto& words = pool(text[begin], size);
+      if (words.size() < kPoolMax) words.emplace_back(text.substr(begin, size));
+    });
+  }
+  void change(std::uint64_t repetition, std::string& text) {
+    std::size_t before = 0;
+    each_word(text, [&](std::size_t begin, std::size_t size) {
+      const std::string_view word(text.data() + begin, size);
+      const std::size_t hash = std::hash<std::string_view>()(word);
+      Random random(before ^ (hash + repetition));
+      before = hash;
+      const auto& words = pool(word[0], size);
+      if (random.below(6) != 0 || words.empty()) return;
+      text.replace(begin, size, words[random.below(words.size())]);
+    });
+  }
+
+ private:
+  static constexpr std::size_t kWordMin = 4;
+  static constexpr std::size_t kWordMax = 16;
+  static constexpr std::size_t kPoolMax = 5000;
+
+  template <class F>
+  static void each_word(std::string_view text, F visit) {
+    auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+    for (std::size_t i = 0; i < text.size();) {
+      if (!is_letter(text[i])) {
+        ++i;
+        continue;
+      }
+      const std::size_t begin = i;
+      while (i < text.size() && is_letter(text[i])) ++i;
+      if (i - begin >= kWordMin && i - begin <= kWordMax) visit(begin, i - begin);
+    }
+  }
+  std::vector<std::string>& pool(char first, std::size_t size) {
+    return pools_[first <= 'Z' ? 1 : 0][size];
+  }
+
+  std::array<std::array<std::vector<std::string>, kWordMax + 1>, 2> pools_;
+};
+
+template <class F>
+void each_text(Conversation& conversation, F visit) {
+  for (Message& message : conversation.messages) {
+    std::size_t next = 0;
+    for (const char c : message.form) {
+      if (!is_value_hole(c)) continue;
+      Value& value = message.values[next++];
+      if (c == static_cast<char>(Hole::text)) visit(value.bytes);
+    }
+  }
+}
+
+// The corpus, then as many changed repetitions of it under other ids as it takes.
+void grow(const Arguments& arguments) {
+  const std::string input = arguments.text("input");
+  const std::uint64_t wanted = arguments.count("mb", 1000) * 1'000'000;
+  auto corpus = read_conversations(input, SIZE_MAX);
+  WordChanger changer;
+  for (Conversation& conversation : corpus) {
+    each_text(conversation, [&](const std::string& text) { changer.learn(text); });
+  }
+  const auto out = need(LineWriter::open(arguments.text("output")), "output");
+  std::uint64_t written = 0;
+  std::uint64_t repetition = 0;
+  for (; written < wanted; ++repetition) {
+    for (std::size_t i = 0; i < corpus.size() && written < wanted; ++i) {
+      Conversation conversation = corpus[i];
+      if (repetition > 0) {
+        if (!conversation.id.empty()) conversation.id += "/" + std::to_string(repetition);
+        each_text(conversation, [&](std::string& text) { changer.change(repetition, text); });
+      }
+      const std::string line = need(to_json(conversation), "to_json");
+      need(out->write(line), "output");
+      written += line.size() + 1;
+    }
+  }
+  need(out->finish(), "output");
+  print_json(
+      {{"bytes", static_cast<double>(written)}, {"repetitions", static_cast<double>(repetition)}});
+}
+
+double cpu_seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+Level level_of(const std::string& name) {
+  if (name == "fast") return Level::fast;
+  if (name == "balanced") return Level::balanced;
+  if (name == "dense") return Level::dense;
+  die(name, "no such level");
+}
+
+// What the stages of an import cost, in seconds of CPU for each GB of input. They overlap in a real
+// import; here one is measured after the other, over an input that fits one log.
+//
+//   parse      lines to conversations
+//   tokenise   texts that did not occur before; a part of prepare
+//   prepare    put_batch but for its calling thread: checking, hashing, tokenising
+//   stage      put_batch's calling thread: numbers, the log's zstd, writing, sync
+//   seal       log to pack, with its verification
+//   again      put_batch of what is all there, every thread
+void stages(const Arguments& arguments) {
+  const std::string path = arguments.text("folder") + "/stages.vault";
+  const std::uint64_t wanted = arguments.count("mb", 32) * 1'000'000;
+  constexpr std::uint64_t kBatchBytes = 4u << 20;
+  const auto lines = need(LineReader::open(arguments.text("input"), 64u << 20), "input");
+  JsonReader reader;
+  std::vector<std::vector<Conversation>> batches;
+  std::uint64_t bytes = 0;
+  std::uint64_t batch_end = 0;
+  double parse = -cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+  LineReader::Line line;
+  while (bytes < wanted && need(lines->next(line), "input")) {
+    if (line.text.empty()) continue;
+    bytes = line.end_offset;
+    if (bytes > batch_end) {
+      batches.emplace_back();
+      batch_end = bytes + kBatchBytes;
+    }
+    batches.back().push_back(need(reader.conversation(line.text), "input"));
+    Conversation& conversation = batches.back().back();
+    if (conversation.id.empty()) conversation.id = "line-" + std::to_string(line.number);
+  }
+  parse += cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+
+  const std::string name = arguments.text("tokenizer", "o200k_base");
+  std::vector<const std::string*> texts;
+  std::unordered_set<std::string_view> seen;
+  for (auto& batch : batches) {
+    for (Conversation& conversation : batch) {
+      each_text(conversation, [&](const std::string& text) {
+        if (seen.insert(text).second) texts.push_back(&text);
+      });
+    }
+  }
+  const auto encoder = need(open_tokenizer(name), name)->make_encoder();
+  std::vector<Token> ids;
+  double tokenise = -cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+  for (const std::string* text : texts) {
+    ids.clear();
+    encoder->encode(*text, ids);
+  }
+  tokenise += cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+
+  need(create_vault(path, {.tokenizer = name}), "create");
+  VaultOptions options;
+  options.level = level_of(arguments.text("level", "fast"));
+  options.log_bytes_max = UINT64_MAX;
+  const auto vault = need(open_vault(path, options), "open");
+  auto put_all = [&](double& calling, double& process) {
+    calling = -cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    process = -cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+    for (const auto& batch : batches) {
+      for (const auto& outcome : need(vault->put_batch(batch, {}), "put_batch")) {
+        if (!outcome) die("put_batch", outcome.error().message());
+      }
+    }
+    calling += cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    process += cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+  };
+  double stage = 0;
+  double put = 0;
+  put_all(stage, put);
+  double stage_again = 0;
+  double again = 0;
+  put_all(stage_again, again);
+  double seal = -cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+  need(vault->seal(), "seal");
+  seal += cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+  const double gb = static_cast<double>(bytes) / 1e9;
+  print_json({{"bytes", static_cast<double>(bytes)},
+              {"parse", parse / gb},
+              {"tokenise", tokenise / gb},
+              {"prepare", (put - stage) / gb},
+              {"stage", stage / gb},
+              {"seal", seal / gb},
+              {"again", again / gb},
+              {"pack_bytes", static_cast<double>(need(vault->stats(), "stats").pack_bytes)},
+              {"peak_rss_mb", peak_rss_mb()}});
+}
+
 }  // namespace
 }  // namespace tokvault::bench
 
@@ -282,9 +484,10 @@ int main(int argc, char** argv) {
   using namespace tokvault::bench;
   const Arguments arguments(argc, argv);
   const std::map<std::string, void (*)(const Arguments&)> commands = {
-      {"get", get}, {"put", put}, {"tokens", tokens}, {"fill", fill}, {"open", open}};
+      {"get", get},   {"put", put},   {"tokens", tokens}, {"fill", fill},
+      {"open", open}, {"grow", grow}, {"stages", stages}};
   const auto found = commands.find(arguments.command());
-  if (found == commands.end()) die("vault_bench", "get, put, tokens, fill or open");
+  if (found == commands.end()) die("vault_bench", "get, put, tokens, fill, open, grow or stages");
   found->second(arguments);
   return 0;
 }
