@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <mutex>
 
 #include "commands.h"
 #include "output.h"
@@ -29,7 +30,8 @@ constexpr std::size_t kReasonsMax = 10;
 struct BadLine {
   std::uint64_t number = 0;
   std::string reason;
-  std::string raw;  // without its newline; empty for a line that is too long
+  std::string raw;       // without its newline
+  bool is_kept = false;  // put aside while it was read: it is too long for memory
 };
 
 // What became of a run of lines.
@@ -70,19 +72,73 @@ std::string hex(ByteView bytes) {
   return out;
 }
 
+// Where bad lines are put aside, each whole before the next. A line that is longer than a line may
+// be is never in memory: the reader hands it on in pieces, while another thread may keep other
+// lines.
+class BadLineFile {
+ public:
+  explicit BadLineFile(std::string path) : path_(std::move(path)) {}
+  BadLineFile(const BadLineFile&) = delete;
+  BadLineFile& operator=(const BadLineFile&) = delete;
+
+  bool is_wanted() const { return !path_.empty(); }
+  Status keep(std::string_view line) {
+    std::lock_guard lock(mutex_);
+    TOKVAULT_TRY(write(line));
+    return end_line();
+  }
+  // The pieces of a line, from one thread.
+  Status keep_piece(std::string_view piece, bool last) {
+    if (!piecewise_.owns_lock()) piecewise_ = std::unique_lock(mutex_);
+    TOKVAULT_TRY(write(piece));
+    return last ? end_line() : Status();
+  }
+  // From that thread, when the line is over, whole or not.
+  void end_pieces() {
+    if (piecewise_.owns_lock()) piecewise_.unlock();
+  }
+
+ private:
+  Status write(std::string_view bytes) {
+    if (!file_.is_open()) file_.open(path_, std::ios::app | std::ios::binary);
+    file_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return check();
+  }
+  Status end_line() {
+    file_ << '\n' << std::flush;
+    return check();
+  }
+  Status check() const {
+    if (!file_) return Error(Errc::io, "cannot write to " + path_);
+    return {};
+  }
+
+  const std::string path_;
+  std::mutex mutex_;
+  std::unique_lock<std::mutex> piecewise_;  // held while a line comes in pieces
+  std::ofstream file_;
+};
+
 // Turns lines into chunks. Used by one thread at a time.
 class ChunkReader {
  public:
   ChunkReader(const ImportCommand& command, std::unique_ptr<LineReader> lines,
-              ImportProgress progress)
-      : command_(command), lines_(std::move(lines)), progress_(std::move(progress)) {}
+              ImportProgress progress, BadLineFile& bad_file)
+      : command_(command),
+        lines_(std::move(lines)),
+        progress_(std::move(progress)),
+        bad_file_(bad_file) {}
 
   Chunk next() {
     Chunk chunk;
     const std::uint64_t limit = progress_.bytes + command_.batch_bytes;
+    const std::uint64_t before = progress_.bytes;
     while (progress_.bytes < limit) {
+      // What a pipe gave before it paused is stored meanwhile.
+      if (progress_.bytes > before && lines_->is_idle()) break;
       LineReader::Line line;
       auto more = lines_->next(line);
+      bad_file_.end_pieces();
       if (!more) {
         chunk.status = std::move(more).error();
         break;
@@ -127,7 +183,8 @@ class ChunkReader {
       why = std::move(conversation).error();
     }
     if (command_.skip_bad.empty()) return why;
-    chunk.bad.push_back({line.number, std::string(why.message()), std::string(line.text)});
+    chunk.bad.push_back(
+        {line.number, std::string(why.message()), std::string(line.text), line.too_long});
     return {};
   }
 
@@ -143,21 +200,26 @@ class ChunkReader {
   const ImportCommand& command_;
   std::unique_ptr<LineReader> lines_;
   ImportProgress progress_;
+  BadLineFile& bad_file_;
   JsonReader reader_;
 };
 
 class Importer {
  public:
-  Importer(const ImportCommand& command, Vault& vault) : command_(command), vault_(vault) {}
+  Importer(const ImportCommand& command, Vault& vault)
+      : command_(command), vault_(vault), bad_file_(command.skip_bad) {}
 
   Status import_file(const std::string& file) {
     const std::string path = file == "-" ? "standard input" : file;
-    TOKVAULT_ASSIGN(auto lines, LineReader::open(file, command_.line_bytes_max));
+    TOKVAULT_ASSIGN(auto lines, open_lines(file));
     const std::uint64_t size = lines->size_bytes();
     ImportProgress start;
     start.source = record_key(lines->source());
     has_record_ = false;
-    if (const auto earlier = vault_.import_progress(start.source)) {
+    // Of a pipe that is slow nobody knows whether it is what was imported before.
+    may_have_record_ = !lines->source().empty();
+    const auto earlier = may_have_record_ ? vault_.import_progress(start.source) : std::nullopt;
+    if (earlier) {
       has_record_ = true;
       TOKVAULT_ASSIGN(const bool same, pass_over(*lines, *earlier));
       if (same) {
@@ -169,7 +231,7 @@ class Importer {
                          " is not what an import that was interrupted has stored a part "
                          "of, though it begins like it; import it from a file");
       } else {
-        TOKVAULT_ASSIGN(lines, LineReader::open(file, command_.line_bytes_max));
+        TOKVAULT_ASSIGN(lines, open_lines(file));
       }
     }
     return import_lines(path, size, std::move(lines), std::move(start));
@@ -178,6 +240,19 @@ class Importer {
   const Totals& totals() const { return totals_; }
 
  private:
+  // Lines that are too long go aside as they are read, once what was imported before is passed
+  // over.
+  Result<std::unique_ptr<LineReader>> open_lines(const std::string& file) {
+    passing_over_ = true;
+    LineReader::LongLine keep;
+    if (bad_file_.is_wanted()) {
+      keep = [this](std::string_view piece, bool last) -> Status {
+        return passing_over_ ? Status() : bad_file_.keep_piece(piece, last);
+      };
+    }
+    return LineReader::open(file, command_.line_bytes_max, std::move(keep));
+  }
+
   // What a record of progress belongs to: the input, and everything that decides what becomes of
   // its lines. For another tenant nothing of it is done.
   Buffer record_key(ByteView source) const {
@@ -209,9 +284,10 @@ class Importer {
 
   Status import_lines(const std::string& path, std::uint64_t size,
                       std::unique_ptr<LineReader> lines, ImportProgress start) {
+    passing_over_ = false;
     ProgressLine progress_line(path);
     ImportProgress before = start;
-    ChunkReader reader(command_, std::move(lines), std::move(start));
+    ChunkReader reader(command_, std::move(lines), std::move(start), bad_file_);
     const auto read = [&reader] { return reader.next(); };
     std::future<Chunk> next = std::async(std::launch::async, read);
     while (true) {
@@ -239,7 +315,7 @@ class Importer {
   Status store(const std::string& path, Chunk& chunk) {
     for (const BadLine& bad : chunk.bad) TOKVAULT_TRY(pass_by(path, bad));
     // A file of one chunk needs no record of how far it has come.
-    const bool needs_record = has_record_ || !chunk.progress.finished;
+    const bool needs_record = may_have_record_ && (has_record_ || !chunk.progress.finished);
     if (chunk.conversations.empty() && !needs_record) return {};
     PutOptions options;
     options.tenant = command_.tenant;
@@ -254,7 +330,7 @@ class Importer {
         return refused(path, chunk, i, results[i].error());
       } else {
         TOKVAULT_TRY(pass_by(path, {chunk.numbers[i], std::string(results[i].error().message()),
-                                    std::move(chunk.raw[i])}));
+                                    std::move(chunk.raw[i]), false}));
       }
     }
     return {};
@@ -291,10 +367,7 @@ class Importer {
 
   // Keeps a bad line before anything is committed that counts it as done.
   Status pass_by(const std::string& path, const BadLine& bad) {
-    if (!bad_file_.is_open()) bad_file_.open(command_.skip_bad, std::ios::app | std::ios::binary);
-    // A line that is too long was never whole in memory; its number must do.
-    if (!bad.raw.empty()) bad_file_ << bad.raw << '\n' << std::flush;
-    if (!bad_file_) return Error(Errc::io, "cannot write to " + command_.skip_bad);
+    if (!bad.is_kept) TOKVAULT_TRY(bad_file_.keep(bad.raw));
     ++totals_.bad;
     if (totals_.reasons.size() < kReasonsMax) {
       totals_.reasons.push_back(path + ":" + std::to_string(bad.number) + ": " + bad.reason);
@@ -305,7 +378,9 @@ class Importer {
   const ImportCommand& command_;
   Vault& vault_;
   Totals totals_;
-  std::ofstream bad_file_;
+  BadLineFile bad_file_;
+  bool passing_over_ = false;     // lines that were imported before
+  bool may_have_record_ = false;  // the input is known by what it begins with
   bool has_record_ = false;
 };
 

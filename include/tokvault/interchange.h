@@ -23,11 +23,11 @@ class JsonReader {
   JsonReader& operator=(JsonReader&&) noexcept;
 
   // One line of JSONL: an object with `messages`, an array of objects. Every field is kept: key
-  // order, numbers as written, null against absent. `id` (string or number), `model`,
-  // `application` become the members of that name; the time is `created`, `created_at` or
-  // `timestamp` in s, ms or ISO 8601, else 0. `invalid` with a reason for anything else: not an
-  // object, no messages, a duplicate key, bytes that are not UTF-8, nesting deeper than 128,
-  // `token_arrays` that do not fit the tokens.
+  // order, numbers as written, null against absent. `id` (string or number; 17 and "17" are the
+  // same id), `model`, `application` become the members of that name; the time is `created`,
+  // `created_at` or `timestamp` in s, ms or ISO 8601, else 0. `invalid` with a reason for anything
+  // else: not an object, no messages, a duplicate key, bytes that are not UTF-8, nesting deeper
+  // than 128, `token_arrays` that do not fit the tokens.
   Result<Conversation> conversation(std::string_view line);
   // One message.
   Result<Message> message(std::string_view json);
@@ -45,7 +45,8 @@ Result<std::string> to_json(const Message& message);
 Status append_json_string(std::string_view text, std::string& out);
 
 // Reads lines from files or standard input ("-"), plain, gzip or zstd (seen by their first bytes),
-// in bounded memory: a line, and for zstd a window of at most 128 MB.
+// in bounded memory: a line, and for zstd a window of at most 128 MB. A byte order mark at the
+// beginning is passed over.
 //
 // Threads: one at a time.
 // Errors: `not_found`, `denied`, `io`; `invalid` for a folder; `corrupt` for compressed data that
@@ -55,26 +56,35 @@ class LineReader {
   struct Line {
     std::string_view text;         // without the newline; valid until the next call
     std::uint64_t number = 0;      // from 1
-    bool too_long = false;         // text is empty: the line exceeds the limit and was passed over
+    bool too_long = false;         // text is empty: the line exceeds the limit
     std::uint64_t end_offset = 0;  // uncompressed bytes up to and including its newline
   };
+  // Takes a line that exceeds the limit, piece by piece and without its newline, while next() reads
+  // it; `last` comes with its last piece, which may be empty. An error ends the reading.
+  using LongLine = std::function<Status(std::string_view piece, bool last)>;
   static Result<std::unique_ptr<LineReader>> open(const std::string& path,
-                                                  std::uint64_t line_bytes_max);
+                                                  std::uint64_t line_bytes_max,
+                                                  LongLine long_line = {});
   virtual ~LineReader() = default;
   // The next line, or false at the end. Empty lines are returned as such.
   virtual Result<bool> next(Line& line) = 0;
+  // True if next() would wait: the input is a pipe that is not compressed, and for half a second
+  // it has given neither the rest of a line nor its end.
+  virtual bool is_idle() = 0;
   // Bytes of the file consumed so far, and its size (0 where unknown), for progress.
   virtual std::uint64_t consumed_bytes() const = 0;
   virtual std::uint64_t size_bytes() const = 0;
-  // For ImportProgress: what identifies the input, a SHA-256 of its first 64 KB (uncompressed), and
-  // a hash of all lines that next() has returned so far.
+  // For ImportProgress: what identifies the input, a SHA-256 of its first 64 KB (uncompressed), or
+  // nothing for a pipe that paused before it had given as much; and a hash of all lines that next()
+  // has returned so far.
   virtual const Buffer& source() const = 0;
   virtual Buffer state_hash() const = 0;
 };
 
 // Writes lines to a file or to standard output ("-"); compressed if the name ends in .gz or .zst.
-// A file is written beside its place and moved there by finish(): until then, and for ever if
-// something fails, what stood there before stays.
+// A file appears in its place by finish(): until then, and for ever if something fails, what stood
+// there before stays. It takes over the permissions of the file that it replaces; what a symbolic
+// link leads to is replaced, not the link.
 //
 // Threads: one at a time.
 // Errors: those of the file system, naming the file.

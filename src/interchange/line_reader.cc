@@ -3,7 +3,12 @@
 // One buffer holds what was read and not yet returned; it grows only while a line does not fit,
 // up to the limit. What a line reader returned is hashed line by line, each seeded with the hash
 // before it, so that an import can see that the part it has done is still the same.
+//
+// A pipe may give a few lines and then nothing for hours. Who reads it asks is_idle() before each
+// line, and does with what there is what is to be done with it. What a pipe begins with is known
+// only if it gives 64 KB, or ends, without such a pause.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -26,6 +31,8 @@ constexpr std::size_t kReadBytes = 256u << 10;
 constexpr std::size_t kBufferBytes = 1u << 20;
 constexpr std::size_t kSourceBytes = 64u << 10;
 constexpr int kWindowLogMax = 27;
+constexpr int kIdleMs = 500;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 // A stream of bytes.
 class Source {
@@ -38,7 +45,9 @@ class Source {
 // The bytes of a file as they are.
 class FileSource : public Source {
  public:
-  FileSource(File file, std::uint64_t size) : file_(std::move(file)), size_(size) {}
+  // `is_stream`: a pipe, a terminal or a device.
+  FileSource(File file, std::uint64_t size, bool is_stream)
+      : file_(std::move(file)), size_(size), is_stream_(is_stream) {}
 
   Result<std::size_t> read(char* out, std::size_t size) override {
     if (!head_.empty()) {
@@ -62,6 +71,13 @@ class FileSource : public Source {
 
   std::uint64_t consumed() const { return consumed_; }
   std::uint64_t size() const { return size_; }
+  bool is_stream() const { return is_stream_; }
+  // Waits for bytes or the end; false if there is neither after a while.
+  bool wait() const {
+    if (!is_stream_ || !head_.empty()) return true;
+    pollfd ready{file_.fd(), POLLIN, 0};
+    return ::poll(&ready, 1, kIdleMs) != 0;
+  }
 
  private:
   Result<std::size_t> read_file_bytes(char* out, std::size_t size) {
@@ -77,6 +93,7 @@ class FileSource : public Source {
 
   File file_;
   std::uint64_t size_;
+  bool is_stream_;
   std::uint64_t consumed_ = 0;
   std::string head_;
 };
@@ -212,8 +229,12 @@ class ZstdSource : public Source {
 
 class LineReaderImpl : public LineReader {
  public:
-  LineReaderImpl(std::string path, FileSource file, std::uint64_t line_bytes_max)
-      : path_(std::move(path)), file_(std::move(file)), line_bytes_max_(line_bytes_max) {}
+  LineReaderImpl(std::string path, FileSource file, std::uint64_t line_bytes_max,
+                 LongLine long_line)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        line_bytes_max_(line_bytes_max),
+        long_line_(std::move(long_line)) {}
 
   Status start() {
     auto status = start_unnamed();
@@ -225,6 +246,14 @@ class LineReaderImpl : public LineReader {
     auto result = next_unnamed(line);
     if (!result) return std::move(result).error().with(path_);
     return result;
+  }
+  bool is_idle() override {
+    if (!file_.is_stream()) return false;
+    while (!at_end_ && std::memchr(buffer_.data() + begin_, '\n', end_ - begin_) == nullptr) {
+      if (!is_decoded() && !file_.wait()) return true;
+      if (!make_room() || !fill()) break;  // next() will see it, too
+    }
+    return false;
   }
   std::uint64_t consumed_bytes() const override { return file_.consumed(); }
   std::uint64_t size_bytes() const override { return file_.size(); }
@@ -246,11 +275,23 @@ class LineReaderImpl : public LineReader {
       source_ = std::make_unique<ZstdSource>(file_);
     }
     buffer_.resize(kBufferBytes);
-    while (end_ < kSourceBytes && !at_end_) TOKVAULT_TRY(fill());
-    const Digest digest = sha256(ByteView(buffer_.data(), std::min(end_, kSourceBytes)));
-    source_id_.assign(reinterpret_cast<const char*>(digest.data()), digest.size());
+    bool is_known = true;
+    while (is_known && end_ < kSourceBytes && !at_end_) {
+      is_known = is_decoded() || file_.wait();
+      if (is_known) TOKVAULT_TRY(fill());
+    }
+    if (is_known) {
+      const Digest digest = sha256(ByteView(buffer_.data(), std::min(end_, kSourceBytes)));
+      source_id_.assign(reinterpret_cast<const char*>(digest.data()), digest.size());
+    }
+    if (std::string_view(buffer_.data(), end_).starts_with(kByteOrderMark)) {
+      begin_ = kByteOrderMark.size();
+      offset_ = begin_;
+    }
     return {};
   }
+  // A decoder may hold bytes back that have come in: it is asked for more at any time.
+  bool is_decoded() const { return source_ != nullptr; }
 
   // Reads what there is room for. REQUIRES: end_ < buffer_.size()
   Status fill() {
@@ -286,16 +327,17 @@ class LineReaderImpl : public LineReader {
       if (newline != nullptr) {
         const auto length =
             static_cast<std::size_t>(static_cast<const char*>(newline) - (buffer_.data() + begin_));
-        give(line, length, 1, passed_over);
+        TOKVAULT_TRY(give(line, length, 1, passed_over));
         return true;
       }
       searched += size;
       if (at_end_) {
         if (searched == 0 && passed_over == 0) return false;
-        give(line, searched, 0, passed_over);
+        TOKVAULT_TRY(give(line, searched, 0, passed_over));
         return true;
       }
       if (!make_room()) {
+        TOKVAULT_TRY(hand_on({buffer_.data() + begin_, searched}, false));
         passed_over += searched;
         begin_ = end_ = searched = 0;
       }
@@ -303,22 +345,29 @@ class LineReaderImpl : public LineReader {
     }
   }
 
-  void give(Line& line, std::size_t length, std::size_t newline, std::uint64_t passed_over) {
+  Status hand_on(std::string_view piece, bool last) {
+    return long_line_ ? long_line_(piece, last) : Status();
+  }
+
+  Status give(Line& line, std::size_t length, std::size_t newline, std::uint64_t passed_over) {
     const std::string_view text(buffer_.data() + begin_, length);
     begin_ += length + newline;
     offset_ += passed_over + length + newline;
     line.number = ++number_;
     line.too_long = passed_over + length > line_bytes_max_;
+    if (line.too_long) TOKVAULT_TRY(hand_on(text, true));
     line.text = line.too_long ? std::string_view() : text;
     line.end_offset = offset_;
     state_ = checksum64(line.text, state_ + offset_);
     if (begin_ == end_) begin_ = end_ = 0;
+    return {};
   }
 
   std::string path_;
   FileSource file_;
   std::unique_ptr<Source> source_;  // null: the file itself
   std::uint64_t line_bytes_max_;
+  LongLine long_line_;
   Buffer source_id_;
 
   std::string buffer_;
@@ -342,17 +391,19 @@ Result<FileSource> open_file(const std::string& path) {
   struct stat st{};
   if (::fstat(file.fd(), &st) != 0) return errno_error(errno, path);
   if (S_ISDIR(st.st_mode)) return Error(Errc::invalid, path + " is a folder, not a file");
-  return FileSource(std::move(file),
-                    S_ISREG(st.st_mode) ? static_cast<std::uint64_t>(st.st_size) : 0);
+  const bool is_stream = !S_ISREG(st.st_mode);
+  return FileSource(std::move(file), is_stream ? 0 : static_cast<std::uint64_t>(st.st_size),
+                    is_stream);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<LineReader>> LineReader::open(const std::string& path,
-                                                     std::uint64_t line_bytes_max) {
+                                                     std::uint64_t line_bytes_max,
+                                                     LongLine long_line) {
   TOKVAULT_ASSIGN(FileSource file, open_file(path));
-  auto reader = std::make_unique<LineReaderImpl>(path == "-" ? "standard input" : path,
-                                                 std::move(file), line_bytes_max);
+  auto reader = std::make_unique<LineReaderImpl>(
+      path == "-" ? "standard input" : path, std::move(file), line_bytes_max, std::move(long_line));
   TOKVAULT_TRY(reader->start());
   return std::unique_ptr<LineReader>(std::move(reader));
 }

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -250,6 +251,94 @@ TEST_F(LineReaderTest, WriterMakesWhatTheReaderReads) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 3);
   EXPECT_EQ(LineWriter::open(folder_).code(), Errc::invalid);
   EXPECT_EQ(LineWriter::open(folder_ / "absent" / "file").code(), Errc::not_found);
+}
+
+TEST_F(LineReaderTest, AWriterKeepsLinksAndPermissions) {
+  namespace fs = std::filesystem;
+  fs::create_directory(folder_ / "there");
+  const std::string target = folder_ / "there" / "target";
+  fs::create_symlink("there/target", folder_ / "link");
+  fs::create_symlink("link", folder_ / "second");
+  for (const char* const text : {"new", "replaced"}) {  // the first time the links lead nowhere
+    auto writer = LineWriter::open(folder_ / "second");
+    ASSERT_TRUE(writer) << writer.error().message();
+    ASSERT_TRUE((*writer)->write(text));
+    // What is not whole has no name: a process that is killed leaves nothing.
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "there"), {}),
+              std::string(text) == "new" ? 0 : 1);
+    ASSERT_TRUE((*writer)->finish());
+    EXPECT_EQ(lines(target), Lines{text});
+    EXPECT_TRUE(fs::is_symlink(folder_ / "link") && fs::is_symlink(folder_ / "second"));
+    if (std::string(text) == "replaced") {
+      EXPECT_EQ(fs::status(target).permissions(), fs::perms(0751));
+    }
+    fs::permissions(target, fs::perms(0751));
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "there"), {}), 1);
+  fs::create_symlink("loop", folder_ / "loop");
+  EXPECT_FALSE(LineWriter::open(folder_ / "loop"));
+}
+
+TEST_F(LineReaderTest, ALineThatIsTooLongIsHandedOnInPieces) {
+  const std::string longest(3u << 20, 'x');
+  for (const std::string end : {"\n", "\nshort\n", ""}) {
+    std::string taken;
+    int lines = 0;
+    auto reader = LineReader::open(file("short\n" + longest + end), 1000,
+                                   [&](std::string_view piece, bool last) -> Status {
+                                     taken.append(piece);
+                                     lines += last ? 1 : 0;
+                                     return {};
+                                   });
+    ASSERT_TRUE(reader);
+    LineReader::Line line;
+    for (int i = 1; i <= 2; ++i) {
+      ASSERT_TRUE(*(*reader)->next(line));
+      EXPECT_EQ(line.too_long, i == 2);
+    }
+    EXPECT_EQ(lines, 1);
+    EXPECT_TRUE(taken == longest);
+    EXPECT_EQ(line.end_offset, 6 + longest.size() + (end.empty() ? 0 : 1));
+  }
+  auto reader = LineReader::open(file(longest), 1000, [](std::string_view, bool) -> Status {
+    return Error(Errc::io, "full");
+  });
+  LineReader::Line line;
+  EXPECT_EQ((*reader)->next(line).code(), Errc::io);
+}
+
+TEST_F(LineReaderTest, APipeThatPausesIsIdle) {
+  const std::string pipe = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  auto writer = File::open(pipe, O_RDWR);  // so that nobody waits for the other
+  ASSERT_TRUE(writer && writer->write("one\ntwo\nhalf"));
+  auto reader = LineReader::open(pipe, kLimit);
+  ASSERT_TRUE(reader);
+  EXPECT_TRUE((*reader)->source().empty());
+  LineReader::Line line;
+  for (const char* const text : {"one", "two"}) {
+    EXPECT_FALSE((*reader)->is_idle());
+    ASSERT_TRUE(*(*reader)->next(line));
+    EXPECT_EQ(line.text, text);
+  }
+  EXPECT_TRUE((*reader)->is_idle());
+  ASSERT_TRUE(writer->write(" a line\n"));
+  EXPECT_FALSE((*reader)->is_idle());
+  ASSERT_TRUE(*(*reader)->next(line));
+  EXPECT_EQ(line.text, "half a line");
+  // A file never pauses, and what it begins with is known.
+  reader = LineReader::open(file("one"), kLimit);
+  EXPECT_FALSE((*reader)->is_idle());
+  EXPECT_EQ((*reader)->source().size(), 32u);
+}
+
+TEST_F(LineReaderTest, AByteOrderMarkIsPassedOverAtTheBeginningOnly) {
+  EXPECT_EQ(lines(file("\xef\xbb\xbfone\n\xef\xbb\xbftwo")),
+            (std::vector<std::string>{"one", "\xef\xbb\xbftwo"}));
+  auto reader = LineReader::open(file("\xef\xbb\xbfone\n"), kLimit);
+  LineReader::Line line;
+  ASSERT_TRUE(*(*reader)->next(line));
+  EXPECT_EQ(line.end_offset, 7u);
 }
 
 }  // namespace
