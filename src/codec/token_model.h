@@ -1,0 +1,83 @@
+// A model of a pack's text: what `dense` codes tokens with.
+//
+// A pack's stream is a dictionary and blocks (docs/format/pack.md). Here the dictionary is coded as
+// one text by a model that learns from what it has coded; what it has learned at the end is the
+// model from which every block starts. So a model costs no bytes but those of the text that it was
+// learned from, and a block is decoded with the dictionary alone. Method, constants and what was
+// turned down: token_predictor.h and docs/decisions/0005-token-model.md. Format:
+// docs/format/token_model.md
+//
+// All of it is integer arithmetic: every machine and compiler decodes the same text.
+#ifndef TOKVAULT_CODEC_TOKEN_MODEL_H_
+#define TOKVAULT_CODEC_TOKEN_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "tokvault/result.h"
+#include "tokvault/types.h"
+
+namespace tokvault {
+
+// What a text is made of. Part of the on-disk format, never renumber.
+enum class ModelUnit : std::uint8_t {
+  token_code = 0,  // codes of tokens (token_code.h)
+  byte = 1,
+};
+
+// The longest dictionary and the longest block, in bytes of text.
+inline constexpr std::uint64_t kModelTextBytesMax = std::uint64_t{1} << 28;
+// How much memory a model has for statistics, as a power of two of 32 bytes.
+inline constexpr int kModelLinesLogMin = 10;
+inline constexpr int kModelLinesLogMax = 21;
+
+// What a dictionary has taught.
+// Threads: any number at once; each call works in memory of its own.
+class TokenModel {
+ public:
+  // Decodes a dictionary: `coded` is what ModelTrainer::finish() gave, `sizes` the sizes in bytes
+  // of its segments. Appends their text to `text`. `corrupt` if that is not what it decodes to.
+  // Takes about 10 ns for each decision (ModelTrainer::work), and up to 96 MB of memory.
+  static Result<std::unique_ptr<TokenModel>> decode(ModelUnit unit, ByteView coded,
+                                                    std::span<const std::uint32_t> sizes,
+                                                    Buffer& text);
+  virtual ~TokenModel() = default;
+
+  // Codes a block: `text` is its segments one after another, `sizes` their sizes in bytes.
+  // `invalid` if a segment is not whole units.
+  virtual Result<Buffer> encode_block(ByteView text,
+                                      std::span<const std::uint32_t> sizes) const = 0;
+  // The text of a block, appended to `text`. `corrupt` if `coded` is not what encode_block() gives
+  // for a text with these sizes.
+  virtual Status decode_block(ByteView coded, std::span<const std::uint32_t> sizes,
+                              Buffer& text) const = 0;
+  // What the model occupies while it is kept, without what calls take.
+  virtual std::uint64_t memory_bytes() const = 0;
+};
+
+// Codes a dictionary, a segment at a time, and learns from it.
+// Threads: one at a time.
+class ModelTrainer {
+ public:
+  // `text_size` is about how much text there will be, in bytes; the memory for statistics depends
+  // on it.
+  static std::unique_ptr<ModelTrainer> make(ModelUnit unit, std::uint64_t text_size);
+  virtual ~ModelTrainer() = default;
+
+  // Adds a segment. `invalid` if it is not whole units, or too much.
+  virtual Status add(ByteView segment) = 0;
+  // Binary decisions so far: what decoding the dictionary takes is proportional to them. A token
+  // that was predicted is one, another about ten. Stop adding when it is as much as a reader shall
+  // wait for.
+  virtual std::uint64_t work() const = 0;
+  // Bytes of code so far.
+  virtual std::uint64_t coded_size() const = 0;
+
+  // The coded dictionary, appended to `coded`, and the model. Nothing may be added afterwards.
+  virtual std::unique_ptr<TokenModel> finish(Buffer& coded) = 0;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_CODEC_TOKEN_MODEL_H_
