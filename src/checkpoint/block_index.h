@@ -30,7 +30,14 @@ using RecordId = std::uint32_t;
 inline constexpr RecordId kNoRecord = 0xffffffffu;
 
 // Part of the on-disk format, never renumber.
-enum class Kind : std::uint8_t { free = 0, block = 1, tail = 2, sidecar = 3, state = 4 };
+enum class Kind : std::uint8_t {
+  free = 0,
+  block = 1,
+  tail = 2,
+  sidecar = 3,
+  state = 4,
+  name_space = 5,  // in the log only: the fields of a namespace, for rebuilding the index
+};
 
 inline constexpr std::uint8_t kHasTails = 1;      // some child is a partial last block
 inline constexpr std::uint8_t kContinuation = 2;  // stored behind a block that had been used before

@@ -14,6 +14,8 @@ namespace tokvault::checkpoint {
 namespace {
 
 constexpr std::uint16_t kRecordVersion = 1;
+constexpr std::uint16_t kRecordVersion2 = 2;  // the fields behind `created`
+constexpr std::uint64_t kVersion1Bytes = 104;
 constexpr std::uint64_t kCheckedFrom = 16;  // the header checksum covers everything behind itself
 constexpr std::uint64_t kNamespaceBytesMax = 64 << 10;
 
@@ -128,7 +130,7 @@ Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload) 
   Buffer out;
   out.reserve(h.prefix_bytes());
   append_le(out, kRecordMagic);
-  append_le(out, kRecordVersion);
+  append_le(out, h.expires_ms != 0 ? kRecordVersion2 : kRecordVersion);
   append_le(out, static_cast<std::uint8_t>(h.kind));
   append_le<std::uint8_t>(out, h.paged ? 1 : 0);
   append_le<std::uint64_t>(out, 0);  // the checksum
@@ -142,6 +144,7 @@ Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload) 
   append_le(out, h.meta_bytes);
   append_le(out, h.tail_checksum);
   append_le(out, h.created_ms);
+  append_le(out, h.expires_ms);
   out.resize(kRecordHeaderBytes, '\0');
   out.append(token_bytes(tokens));
   for (std::uint64_t at = 0; at < h.payload_bytes; at += kChunkBytes) {
@@ -155,13 +158,13 @@ Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload) 
 std::optional<RecordHeader> peek_header(ByteView bytes) {
   if (bytes.size() < kRecordHeaderBytes) return std::nullopt;
   ByteReader r(bytes.substr(0, kRecordHeaderBytes));
-  if (r.le<std::uint32_t>() != kRecordMagic || r.le<std::uint16_t>() != kRecordVersion) {
-    return std::nullopt;
-  }
+  if (r.le<std::uint32_t>() != kRecordMagic) return std::nullopt;
+  const auto version = r.le<std::uint16_t>();
+  if (version != kRecordVersion && version != kRecordVersion2) return std::nullopt;
   RecordHeader h;
   const auto kind = r.le<std::uint8_t>();
   const auto paged = r.le<std::uint8_t>();
-  if (kind < 1 || kind > 4 || paged > 1) return std::nullopt;
+  if (kind < 1 || kind > 5 || paged > 1) return std::nullopt;
   h.kind = static_cast<Kind>(kind);
   h.paged = paged == 1;
   static_cast<void>(r.le<std::uint64_t>());
@@ -175,6 +178,12 @@ std::optional<RecordHeader> peek_header(ByteView bytes) {
   h.meta_bytes = r.le<std::uint32_t>();
   h.tail_checksum = r.le<std::uint64_t>();
   h.created_ms = r.le<std::uint64_t>();
+  ByteView rest = bytes.substr(kVersion1Bytes, kRecordHeaderBytes - kVersion1Bytes);
+  if (version == kRecordVersion2) {
+    h.expires_ms = r.le<std::uint64_t>();
+    rest.remove_prefix(8);
+  }
+  if (rest.find_first_not_of('\0') != ByteView::npos) return std::nullopt;
   if (h.payload_bytes > std::uint64_t{1} << 40) return std::nullopt;
   return h;
 }
@@ -202,6 +211,28 @@ Result<RecordPrefix> decode_prefix(ByteView bytes) {
 
 bool chunk_matches(const RecordPrefix& prefix, std::uint64_t chunk, ByteView bytes) {
   return chunk < prefix.sums.size() && checksum64(bytes, chunk * kChunkBytes) == prefix.sums[chunk];
+}
+
+bool key_matches(const RecordPrefix& prefix, ByteView tail) {
+  const RecordHeader& h = prefix.header;
+  const ByteView text = tail.substr(0, h.text_bytes);
+  switch (h.kind) {
+    case Kind::block:
+    case Kind::tail:
+      return h.tokens > 0 && block_hash(h.parent, prefix.tokens) == h.key;
+    case Kind::sidecar:
+      return sidecar_hash(h.parent, tail) == h.key;
+    case Kind::state: {
+      PrefixHasher hasher(h.name_space, h.tokens > 0 ? 1 : 2);
+      hasher.update(h.tokens > 0 ? token_bytes(prefix.tokens) : text);
+      return hasher.digest() == h.key;
+    }
+    case Kind::name_space:
+      return namespace_hash(tail) == h.key;
+    case Kind::free:
+      break;
+  }
+  return false;
 }
 
 // An event: u32 checksum of the rest, u16 size of the body, u8 event, body.

@@ -60,6 +60,7 @@ struct RecordHeader {
   std::uint32_t meta_bytes = 0;
   std::uint64_t tail_checksum = 0;  // of text and meta
   std::uint64_t created_ms = 0;
+  std::uint64_t expires_ms = 0;  // 0: never
 
   std::uint64_t unit() const { return paged ? 4096 : 64; }
   std::uint64_t chunks() const { return (payload_bytes + kChunkBytes - 1) / kChunkBytes; }
@@ -81,6 +82,9 @@ struct RecordPrefix {
 // Verifies the checksum over the whole prefix. `corrupt` otherwise.
 Result<RecordPrefix> decode_prefix(ByteView bytes);
 bool chunk_matches(const RecordPrefix& prefix, std::uint64_t chunk, ByteView bytes);
+// Whether the key is what the record's own content gives: what a scan of the log goes by. `tail` is
+// its text and meta.
+bool key_matches(const RecordPrefix& prefix, ByteView tail);
 
 // --- the journal ---
 // Part of the on-disk format, never renumber.
@@ -120,7 +124,7 @@ struct JournalEvent {
   Hash128 key;
   Hash128 parent;
   bool has_parent = false;
-  BlockRecord record;  // segment, offset_units, units, depth, name_space, kind, tokens
+  BlockRecord record = {};  // segment, offset_units, units, depth, name_space, kind, tokens
   Extra extra;
   // remove
   Gone reason = Gone::none;

@@ -37,6 +37,7 @@ const char* kind_name(Kind kind) {
     case Kind::state:
       return "state";
     case Kind::free:
+    case Kind::name_space:
       break;
   }
   return "free";

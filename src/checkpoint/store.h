@@ -1,6 +1,7 @@
 // The state of an open checkpoint store, shared by the files that implement it: store_open.cc
-// (files, index, journal), store_write.cc (put, eviction, removal), store_read.cc (match, get,
-// explain), store.cc (the public class, upkeep, asynchronous calls).
+// (files, index, journal), store_recover.cc (what only the log knows), store_write.cc (put,
+// eviction, removal), store_read.cc (match, get, explain), store.cc (the public class, upkeep,
+// asynchronous calls).
 //
 // Locks, in this order:
 //   write_mutex  one change at a time: put, evict, remove, flush. Held over the writes.
@@ -20,6 +21,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <unordered_map>
 
@@ -69,6 +71,16 @@ struct Place {
 
 enum class Room : std::uint8_t { made, not_worth, none };
 
+// The number in "KIND-xxxxxxxx"; 0 if the name is not of that kind.
+std::uint64_t number_of(std::string_view name, std::string_view kind);
+Result<std::vector<std::string>> names_in(const std::string& directory);
+// What an index file says of itself, if its header is whole; else 0.
+std::uint32_t index_block_tokens(const std::string& path);
+
+// Reads of a record at `offset` of a file; nothing of it is trusted but the prefix.
+Result<Buffer> read_tail_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
+Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
+
 }  // namespace checkpoint
 
 struct CheckpointStore::Impl {
@@ -109,6 +121,8 @@ struct CheckpointStore::Impl {
   std::map<std::uint32_t, checkpoint::Segment> segments;
   std::uint32_t active = 0;  // 0: none
   std::uint32_t next_segment = 1;
+  std::uint32_t named_segment = 0;  // in which the records of these namespaces stand
+  std::set<std::uint16_t> named;
   std::uint64_t allocated = 0;                                  // of all segments
   std::unordered_map<std::uint64_t, std::uint32_t> dead_edges;  // page -> dead bytes of a live page
   bool punching = true;
@@ -117,6 +131,10 @@ struct CheckpointStore::Impl {
   std::uint64_t generation = 0;
   std::shared_ptr<checkpoint::DiskFile> journal;
   std::uint64_t journal_bytes = 0;
+  bool journal_torn = false;  // it goes on behind journal_bytes with what is no event
+  bool recovered = false;     // the log knew more: a new index is due
+  bool rebuilt = false;       // read-only: the index came from the log; no journal continues it
+  std::int64_t directory_time = 0;  // of the directory when it was rebuilt
   std::uint64_t index_file_bytes = 0;
   bool dirty = false;
   std::uint64_t blocks = 0;
@@ -144,6 +162,9 @@ struct CheckpointStore::Impl {
   // --- store_open.cc ---
   Status open_files();
   Status load();
+  Status read_store_file();
+  Status write_store_file();
+  std::int64_t directory_changed() const;
   Status load_index(std::uint64_t from_generation);
   Status apply(const checkpoint::JournalEvent& event);
   Status follow_journal(bool& rotated);
@@ -159,6 +180,30 @@ struct CheckpointStore::Impl {
   void link_record(RecordId id);    // the side tables of a record that was added
   void unlink_record(RecordId id);  // of one that goes
 
+  // --- store_recover.cc ---
+  struct Found {
+    checkpoint::RecordHeader header;
+    checkpoint::Extra extra;
+    Buffer encoded;  // of a namespace
+    std::uint32_t segment = 0;
+    std::uint64_t offset = 0;
+    bool usable = true;
+  };
+  enum class Taken : std::uint8_t { yes, no, no_parent };
+  using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+  // Takes in what the log has behind what is known of it. Returns how many records that were.
+  Result<std::uint64_t> roll_forward(bool everything);
+  Status scan_segment(std::uint32_t number, std::uint64_t from, bool verify,
+                      const std::function<void(Found&&)>& visit);
+  std::optional<Found> record_at(const checkpoint::DiskFile& file, std::uint32_t segment,
+                                 std::uint64_t offset, std::uint64_t size, ByteView seen,
+                                 bool verify) const;
+  Taken take_found(const Found& found);
+  void punch_gaps(const std::map<std::uint32_t, std::uint64_t>& scanned,
+                  std::map<std::uint32_t, Ranges>& kept);
+  void void_record(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
+  std::uint32_t block_tokens_of_files();
+
   // --- store_write.cc --- REQUIRES: write_mutex and mutex, except where said
   Status writable() const;
   Result<std::uint16_t> namespace_number(const Namespace& n, bool create);
@@ -167,6 +212,7 @@ struct CheckpointStore::Impl {
   Status erase(RecordId id, checkpoint::Gone reason);
   Status quarantine(RecordId id);  // REQUIRES: mutex
   void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
+  Status name_in_segment(const checkpoint::DiskFile& file, std::uint32_t segment, std::uint16_t n);
   void note_gone(Hash128 key, checkpoint::Gone reason);
   Status clean(std::uint32_t segment);
   std::uint32_t segment_to_clean() const;

@@ -34,7 +34,20 @@ std::string numbered(const std::string& directory, const char* kind, std::uint64
   return directory + name;
 }
 
-// The number in "KIND-xxxxxxxx"; 0 if the name is not of that kind.
+std::uint64_t index_sums_bytes(std::uint32_t records) {
+  constexpr std::uint64_t kChunk = 1u << BlockIndex::kChunkBits;
+  return ((records + kChunk - 1) / kChunk + 2) * 8;
+}
+
+std::uint64_t text_key(std::uint64_t parent, std::uint32_t size, Hash128 text) {
+  const std::uint64_t fields[] = {parent, size, text.lo};
+  return checksum64(ByteView(reinterpret_cast<const char*>(fields), sizeof fields));
+}
+
+}  // namespace
+
+namespace checkpoint {
+
 std::uint64_t number_of(std::string_view name, std::string_view kind) {
   if (!name.starts_with(kind) || name.size() < kind.size() + 9 || name[kind.size()] != '-')
     return 0;
@@ -56,12 +69,24 @@ Result<std::vector<std::string>> names_in(const std::string& directory) {
   return names;
 }
 
-std::uint64_t text_key(std::uint64_t parent, std::uint32_t size, Hash128 text) {
-  const std::uint64_t fields[] = {parent, size, text.lo};
-  return checksum64(ByteView(reinterpret_cast<const char*>(fields), sizeof fields));
+std::uint32_t index_block_tokens(const std::string& path) {
+  const auto file = disk_open(path, O_RDONLY);
+  char head[kIndexHeaderBytes];
+  if (!file || !(*file)->file.pread(0, sizeof head, head)) return 0;
+  ByteReader r(ByteView(head, sizeof head));
+  if (r.le<std::uint32_t>() != kIndexMagic || r.le<std::uint32_t>() != kFormatVersion) return 0;
+  const auto header_sum = r.le<std::uint64_t>();
+  static_cast<void>(r.le<std::uint64_t>());
+  const auto tokens = r.le<std::uint32_t>();
+  const auto limit = load_le<std::uint32_t>(head + 40);
+  Buffer checked(head + 16, sizeof head - 16);
+  Buffer sums(index_sums_bytes(limit), '\0');
+  if (!(*file)->file.pread(kIndexHeaderBytes, sums.size(), sums.data())) return 0;
+  checked += sums;
+  return checksum64(checked) == header_sum ? tokens : 0;
 }
 
-}  // namespace
+}  // namespace checkpoint
 
 CheckpointStore::Impl::~Impl() {
   stop_threads();
@@ -261,7 +286,7 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
 }
 
 Status CheckpointStore::Impl::follow_journal(bool& rotated) {
-  rotated = false;
+  rotated = journal_torn = false;
   if (!journal) return {};
   TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
   if (size <= journal_bytes) return {};
@@ -280,6 +305,7 @@ Status CheckpointStore::Impl::follow_journal(bool& rotated) {
       break;
     }
   }
+  journal_torn = !rotated && !left.empty();
   return {};
 }
 
@@ -378,7 +404,9 @@ Status CheckpointStore::Impl::rotate() {
   JournalEvent end;
   end.event = Event::rotate;
   end.generation = generation + 1;
-  auto told = log(end);  // readers that follow the old journal go to the new one
+  // Readers that follow the old journal go to the new one. After a rebuild there is none.
+  Status told;
+  if (journal) told = log(end);
   journal = std::move(new_journal);
   const std::uint64_t old = generation++;
   journal_bytes = 0;
@@ -403,9 +431,8 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
   TOKVAULT_TRY(file->file.pread(0, sizeof head, head));
   ByteReader r(ByteView(head, sizeof head));
   if (r.le<std::uint32_t>() != kIndexMagic) return damaged("wrong magic");
-  if (r.le<std::uint32_t>() != kFormatVersion) {
-    return Error(Errc::unsupported, "the index file is of a newer version");
-  }
+  const auto version = r.le<std::uint32_t>();
+  const Error newer(Errc::unsupported, "the index file is of a newer version");
   const auto header_sum = r.le<std::uint64_t>();
   const auto number = r.le<std::uint64_t>();
   const auto tokens = r.le<std::uint32_t>();
@@ -418,20 +445,24 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
   const auto slot_count = r.le<std::uint64_t>();
   const std::uint32_t chunks = static_cast<std::uint32_t>(
       (std::uint64_t{limit} + (1u << BlockIndex::kChunkBits) - 1) >> BlockIndex::kChunkBits);
-  const std::uint64_t sums_bytes = (std::uint64_t{chunks} + 2) * 8;
+  const std::uint64_t sums_bytes = index_sums_bytes(limit);
   // Sizes are checked against the file before anything is allocated.
   if (small_bytes > kSmallTablesMax || slot_count > std::uint64_t{1} << 33 ||
       kIndexHeaderBytes + sums_bytes + small_bytes + std::uint64_t{limit} * sizeof(BlockRecord) +
               slot_count * sizeof(RecordId) !=
           file_bytes ||
       (slot_count & (slot_count - 1)) != 0 || size > limit || (size > 0 && slot_count <= size)) {
+    if (version != kFormatVersion) return newer.clone();
     return damaged("the sizes do not fit the file");
   }
   Buffer sums(sums_bytes, '\0');
   TOKVAULT_TRY(file->file.pread(kIndexHeaderBytes, sums_bytes, sums.data()));
   Buffer checked(head + 16, sizeof head - 16);
   checked += sums;
-  if (checksum64(checked) != header_sum || number != from_generation || tokens != block_tokens) {
+  const bool whole = checksum64(checked) == header_sum;
+  // A version whose header has the checksum of this one is a damaged number.
+  if (version != kFormatVersion && !whole) return newer.clone();
+  if (version != kFormatVersion || !whole || number != from_generation || tokens != block_tokens) {
     return damaged("the header is wrong");
   }
   const auto sum_of = [&](std::uint64_t i) { return load_le<std::uint64_t>(sums.data() + i * 8); };
@@ -547,34 +578,69 @@ void CheckpointStore::Impl::reset() {
   journal.reset();
 }
 
+std::int64_t CheckpointStore::Impl::directory_changed() const {
+  struct stat st{};
+  if (::stat(directory.c_str(), &st) != 0) return 0;
+  return std::int64_t{st.st_mtim.tv_sec} * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+// The newest index that is whole, and every journal from there on. What they do not know, because
+// they are damaged or lost, is looked for in the log.
 Status CheckpointStore::Impl::load() {
-  // The newest index that is whole, then its journal. Without either the store starts empty.
-  for (int attempt = 0;; ++attempt) {
+  std::uint64_t newest = 0;  // generation that has an index, or events
+  std::uint64_t last = 0;    // that has any file
+  bool whole = false;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    directory_time = directory_changed();
     TOKVAULT_ASSIGN(const auto names, names_in(directory));
     std::vector<std::uint64_t> generations;
+    newest = last = 0;
     for (const std::string& name : names) {
-      if (const std::uint64_t n = number_of(name, "index"); n > 0) generations.push_back(n);
+      struct stat st{};
+      const std::uint64_t n = number_of(name, "index");
+      const std::uint64_t j = number_of(name, "journal");
+      if (n > 0) generations.push_back(n);
+      last = std::max({last, n, j});
+      // An empty journal is made before its index has a name.
+      const bool begun =
+          j > 0 && ::stat((directory + "/" + name).c_str(), &st) == 0 && st.st_size > 0;
+      newest = std::max({newest, n, begun ? j : 0});
     }
     std::sort(generations.rbegin(), generations.rend());
     reset();
-    bool loaded = generations.empty();
     for (const std::uint64_t n : generations) {
       auto status = load_index(n);
-      if (status) {
-        loaded = true;
-        break;
-      }
+      if (status) break;
       if (status.code() == Errc::unsupported) return status;
       reset();
     }
-    if (!loaded && options.read_only && attempt < 10) continue;  // the writer rotated meanwhile
-    auto opened = disk_open(numbered(directory, "journal", generation),
-                            options.read_only ? O_RDONLY : O_RDWR);
-    if (opened) journal = *opened;
-    bool rotated = false;
-    TOKVAULT_TRY(follow_journal(rotated));
-    if (rotated && options.read_only && attempt < 10) continue;
-    break;
+    for (;;) {
+      auto opened = disk_open(numbered(directory, "journal", generation),
+                              options.read_only ? O_RDONLY : O_RDWR);
+      journal = opened ? *opened : nullptr;
+      journal_bytes = 0;
+      bool rotated = false;
+      TOKVAULT_TRY(follow_journal(rotated));
+      if (!rotated) break;
+      // The next index is this one and its journal; where it is damaged, its journal may not be.
+      ++generation;
+    }
+    whole = journal && !journal_torn && generation == newest;
+    // A reader may have come between two steps of the writer.
+    if (whole || !options.read_only) break;
+  }
+  const bool lost = generation != newest || (generation == 0 && !journal);
+  rebuilt = false;
+  if (!whole || !options.read_only) {
+    if (lost) {
+      // What there is belongs to an older generation, or is nothing: all comes from the log.
+      reset();
+      generation = last;
+      rebuilt = options.read_only;
+    }
+    TOKVAULT_ASSIGN(const std::uint64_t found, roll_forward(lost));
+    dirty = dirty || found > 0;
+    recovered = found > 0 || (lost && newest > 0);
   }
   if (options.read_only) return {};
   PolicyOptions p;
@@ -587,10 +653,20 @@ Status CheckpointStore::Impl::load() {
 
 Status CheckpointStore::Impl::refresh() {
   if (!options.read_only) return {};
-  bool rotated = false;
+  if (rebuilt) return directory_changed() == directory_time ? Status() : load();
   const std::uint64_t before = journal_bytes;
-  auto status = follow_journal(rotated);
-  if (!journal || rotated || !status) return load();
+  for (;;) {
+    bool rotated = false;
+    auto status = follow_journal(rotated);
+    if (!journal || !status) return load();
+    if (!rotated) break;
+    // What was read so far is the next index: only its journal is new.
+    auto next = disk_open(numbered(directory, "journal", generation + 1), O_RDONLY);
+    if (!next) return load();
+    journal = *next;
+    journal_bytes = 0;
+    ++generation;
+  }
   if (journal_bytes != before) {
     files[0].clear();
     files[1].clear();
@@ -669,49 +745,16 @@ Status CheckpointStore::Impl::open_files() {
     TOKVAULT_TRY(lock_file.truncate(0));
     TOKVAULT_TRY(lock_file.pwrite(0, pid));
   }
-  // The store file: which format, and the block size that all hashes rest on.
-  const std::string path = directory + "/store";
-  auto store = read_file(path, 4096);
-  if (!store && store.code() == Errc::not_found && !options.read_only) {
-    block_tokens = options.block_tokens == 0 ? 256 : options.block_tokens;
-    Buffer bytes;
-    append_le(bytes, kStoreMagic);
-    append_le(bytes, kFormatVersion);
-    append_le(bytes, block_tokens);
-    append_le<std::uint32_t>(bytes, 0);
-    append_le(bytes, checksum64(bytes));
-    TOKVAULT_ASSIGN(const auto file, disk_open(path + ".tmp", O_RDWR | O_CREAT | O_TRUNC));
-    const ByteView parts[] = {bytes};
-    TOKVAULT_TRY(disk_write(*file, 0, parts));
-    TOKVAULT_TRY(disk_sync(*file));
-    TOKVAULT_TRY(disk_rename(path + ".tmp", path));
-    TOKVAULT_TRY(sync_folder(directory));
-  } else if (!store) {
-    return std::move(store).error();
-  } else {
-    ByteReader r(*store);
-    const auto magic = r.le<std::uint32_t>();
-    const auto version = r.le<std::uint32_t>();
-    block_tokens = r.le<std::uint32_t>();
-    static_cast<void>(r.le<std::uint32_t>());
-    const auto sum = r.le<std::uint64_t>();
-    if (!r.ok() || magic != kStoreMagic || sum != checksum64(ByteView(*store).substr(0, 16))) {
-      return Error(Errc::corrupt, path + " is no checkpoint store");
-    }
-    if (version != kFormatVersion) {
-      return Error(Errc::unsupported, path + " is of format " + std::to_string(version));
-    }
-    if (block_tokens < 16 || block_tokens > 4096) {
-      return Error(Errc::corrupt, path + " has a wrong block size");
-    }
-    if (options.block_tokens != 0 && options.block_tokens != block_tokens) {
-      return Error(Errc::invalid, "checkpoint: the store has blocks of " +
-                                      std::to_string(block_tokens) + " tokens");
-    }
-  }
+  TOKVAULT_TRY(read_store_file());
   TOKVAULT_TRY(load());
   if (options.read_only) return {};
   TOKVAULT_TRY(sweep());
+  if (recovered) {
+    auto written = rotate();
+    // What only the log says is found again by the next start; without any index nothing would be.
+    if (!written && !journal) return written;
+    TOKVAULT_TRY(sweep());
+  }
   if (!journal) {
     TOKVAULT_ASSIGN(journal,
                     disk_open(numbered(directory, "journal", generation), O_RDWR | O_CREAT));
@@ -719,6 +762,59 @@ Status CheckpointStore::Impl::open_files() {
   TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
   if (size > journal_bytes) TOKVAULT_TRY(disk_truncate(*journal, journal_bytes));
   return {};
+}
+
+// The store file: which format, and the block size that all hashes rest on. Where it is damaged or
+// lost, index and log say the block size too.
+Status CheckpointStore::Impl::read_store_file() {
+  const std::string path = directory + "/store";
+  auto store = read_file(path, 4096);
+  if (!store && store.code() != Errc::not_found) return std::move(store).error();
+  const Buffer bytes = store ? std::move(*store) : Buffer();
+  if (bytes.size() >= 24 &&
+      load_le<std::uint64_t>(bytes.data() + 16) == checksum64(ByteView(bytes).substr(0, 16)) &&
+      load_le<std::uint32_t>(bytes.data()) == kStoreMagic) {
+    const auto version = load_le<std::uint32_t>(bytes.data() + 4);
+    if (version != kFormatVersion) {
+      return Error(Errc::unsupported, path + " is of format " + std::to_string(version));
+    }
+    block_tokens = load_le<std::uint32_t>(bytes.data() + 8);
+    if (block_tokens < 16 || block_tokens > 4096) {
+      return Error(Errc::corrupt, path + " has a wrong block size");
+    }
+  } else {
+    block_tokens = 0;
+    const std::uint32_t found = block_tokens_of_files();
+    if (found < 16 || found > 4096) {
+      if (!bytes.empty()) return Error(Errc::corrupt, path + " is no checkpoint store");
+      if (options.read_only) return Error(Errc::not_found, path + " is not there");
+      block_tokens = options.block_tokens == 0 ? 256 : options.block_tokens;
+    } else {
+      block_tokens = found;
+    }
+    if (!options.read_only) TOKVAULT_TRY(write_store_file());
+  }
+  if (options.block_tokens != 0 && options.block_tokens != block_tokens) {
+    return Error(Errc::invalid,
+                 "checkpoint: the store has blocks of " + std::to_string(block_tokens) + " tokens");
+  }
+  return {};
+}
+
+Status CheckpointStore::Impl::write_store_file() {
+  const std::string path = directory + "/store";
+  Buffer bytes;
+  append_le(bytes, kStoreMagic);
+  append_le(bytes, kFormatVersion);
+  append_le(bytes, block_tokens);
+  append_le<std::uint32_t>(bytes, 0);
+  append_le(bytes, checksum64(bytes));
+  TOKVAULT_ASSIGN(const auto file, disk_open(path + ".tmp", O_RDWR | O_CREAT | O_TRUNC));
+  const ByteView parts[] = {bytes};
+  TOKVAULT_TRY(disk_write(*file, 0, parts));
+  TOKVAULT_TRY(disk_sync(*file));
+  TOKVAULT_TRY(disk_rename(path + ".tmp", path));
+  return sync_folder(directory);
 }
 
 }  // namespace tokvault

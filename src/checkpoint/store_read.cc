@@ -16,6 +16,36 @@ namespace tokvault {
 
 using namespace checkpoint;
 
+namespace checkpoint {
+
+Result<Buffer> read_tail_at(const DiskFile& file, std::uint64_t offset,
+                            const RecordPrefix& prefix) {
+  const RecordHeader& h = prefix.header;
+  Buffer out(std::uint64_t{h.text_bytes} + h.meta_bytes, '\0');
+  TOKVAULT_TRY(
+      file.file.pread(offset + h.prefix_bytes() + h.payload_bytes, out.size(), out.data()));
+  if (checksum64(out) != h.tail_checksum) {
+    return Error(Errc::corrupt, "the checksum of a record's text is wrong");
+  }
+  return out;
+}
+
+Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix) {
+  const RecordHeader& h = prefix.header;
+  Buffer bytes;
+  for (std::uint64_t c = 0; c < h.chunks(); ++c) {
+    bytes.resize(std::min(kChunkBytes, h.payload_bytes - c * kChunkBytes));
+    TOKVAULT_TRY(
+        file.file.pread(offset + h.prefix_bytes() + c * kChunkBytes, bytes.size(), bytes.data()));
+    if (!chunk_matches(prefix, c, bytes)) {
+      return Error(Errc::corrupt, "the checksum of a chunk is wrong");
+    }
+  }
+  return {};
+}
+
+}  // namespace checkpoint
+
 Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const {
   Chain chain;
   Hash128 hash = namespaces[number].hash;
@@ -144,18 +174,11 @@ Status CheckpointStore::Impl::read_payload(const Located& at, const RecordPrefix
 }
 
 Result<Buffer> CheckpointStore::Impl::read_tail(const Located& at, const RecordPrefix& prefix) {
-  const RecordHeader& h = prefix.header;
-  const std::uint64_t bytes = std::uint64_t{h.text_bytes} + h.meta_bytes;
-  if (h.record_bytes() != at.record.bytes())
+  if (prefix.header.record_bytes() != at.record.bytes()) {
     return Error(Errc::corrupt, "a record's size is wrong");
-  Buffer out(bytes, '\0');
-  TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
-  TOKVAULT_TRY(
-      file->file.pread(at.record.offset() + h.prefix_bytes() + h.payload_bytes, bytes, out.data()));
-  if (checksum64(out) != h.tail_checksum) {
-    return Error(Errc::corrupt, "the checksum of a record's text is wrong");
   }
-  return out;
+  TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
+  return read_tail_at(*file, at.record.offset(), prefix);
 }
 
 Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView tokens,

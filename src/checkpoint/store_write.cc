@@ -126,7 +126,10 @@ Status CheckpointStore::Impl::erase(RecordId id, Gone reason) {
     unlink_record(id);
     index.erase(id);
     pins.erase(id);
-    if ((r.flags & kBad) == 0) free_bytes(r.segment, r.offset(), r.bytes());
+    if ((r.flags & kBad) == 0) {
+      if (reason != Gone::evicted) void_record(r.segment, r.offset(), r.bytes());
+      free_bytes(r.segment, r.offset(), r.bytes());
+    }
     id = kNoRecord;
     if (r.parent != kNoRecord && index[r.parent].children() == 0) {
       if ((index[r.parent].flags & kBad) != 0) {
@@ -158,6 +161,7 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
   const BlockRecord old = r;
   r.flags |= kBad;
   r.units = 0;
+  void_record(old.segment, old.offset(), old.bytes());
   free_bytes(old.segment, old.offset(), old.bytes());
   return {};
 }
@@ -216,6 +220,7 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
       TOKVAULT_TRY(disk_open(segment_path(active), O_RDWR | O_CREAT | O_EXCL));
     }
     TOKVAULT_ASSIGN(const auto to, segment_file(active, false));
+    TOKVAULT_TRY(name_in_segment(*to, active, r.name_space));
     Segment& target = segments[active];
     const std::uint64_t unit = r.offset() % kPage == 0 ? kPage : 64;
     const std::uint64_t at = round_up(target.size, unit);
@@ -245,6 +250,30 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
   return {};
 }
 
+// Every segment says the fields of the namespaces of its records, so that it proves them alone.
+Status CheckpointStore::Impl::name_in_segment(const DiskFile& file, std::uint32_t number,
+                                              std::uint16_t n) {
+  if (named_segment != number) named.clear();
+  named_segment = number;
+  if (named.contains(n)) return {};
+  RecordHeader header;
+  header.kind = Kind::name_space;
+  header.key = header.parent = header.name_space = namespaces[n].hash;
+  header.meta_bytes = static_cast<std::uint32_t>(namespaces[n].encoded.size());
+  header.tail_checksum = checksum64(namespaces[n].encoded);
+  header.created_ms = static_cast<std::uint64_t>(now_ms());
+  const Buffer prefix = encode_prefix(header, {}, {});
+  const std::uint64_t bytes = header.record_bytes();
+  const std::uint64_t pad = bytes - prefix.size() - header.meta_bytes;
+  const std::uint64_t at = round_up(segments[number].size, header.unit());
+  const ByteView parts[] = {prefix, namespaces[n].encoded, ByteView(kZeros).substr(0, pad)};
+  TOKVAULT_TRY(disk_write(file, at, parts));
+  segments[number].size = at + bytes;
+  counters.bytes_written += bytes;
+  named.insert(n);
+  return {};
+}
+
 Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& lock,
                                                   const RecordHeader& header, TokenView tokens,
                                                   ByteView payload, ByteView text, ByteView meta) {
@@ -258,8 +287,9 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     files[0][active] = created;
   }
   const std::uint32_t number = active;
-  const std::uint64_t at = round_up(segments[number].size, header.unit());
   TOKVAULT_ASSIGN(const auto buffered, segment_file(number, false));
+  auto ready = name_in_segment(*buffered, number, namespace_numbers.at(header.name_space));
+  const std::uint64_t at = round_up(segments[number].size, header.unit());
   auto direct = buffered;
   if (options.direct_io && header.paged) {
     TOKVAULT_ASSIGN(direct, segment_file(number, true));
@@ -294,7 +324,7 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     const ByteView parts[] = {prefix, payload, text, meta, ByteView(kZeros).substr(0, pad)};
     return disk_write(*buffered, at, parts);
   };
-  auto status = write();
+  auto status = ready ? write() : std::move(ready);
   if (status && header.paged && direct == buffered) disk_start_writing(*buffered, at, bytes);
   lock.lock();
   Segment& segment = segments[number];
@@ -329,9 +359,11 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
     std::unique_lock<std::mutex>& lock, const NewRecord& n, CheckpointPutReport& report,
     bool optional) {
   const std::uint64_t bytes = n.header.record_bytes();
+  const std::uint64_t wanted =
+      bytes + kSegmentSlack +
+      round_up(kRecordHeaderBytes + namespaces[n.name_space].encoded.size(), kPage);
   // What can never fit must not empty the store before it is refused.
-  if (bytes + kSegmentSlack + kJournalSlack + index_estimate() + disk_bytes() - allocated >
-      options.budget_bytes) {
+  if (wanted + kJournalSlack + index_estimate() + disk_bytes() - allocated > options.budget_bytes) {
     note_gone(n.header.key, Gone::no_room);
     ++counters.refused;
     return Error(Errc::exhausted,
@@ -347,13 +379,11 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   auto place = Result<Place>(Error(Errc::exhausted, "the budget is full"));
   Room room = Room::none;
   for (int attempt = 0; attempt < 3; ++attempt) {
-    room =
-        make_room(bytes + kSegmentSlack, optional ? &candidate : nullptr, n.parent, report.evicted);
+    room = make_room(wanted, optional ? &candidate : nullptr, n.parent, report.evicted);
     if (room != Room::made) break;
     place = write_record(lock, n.header, n.tokens, n.payload, n.text, n.meta);
     if (place || place.code() != Errc::exhausted) break;
     // A full disk is pressure: as much as the record needs goes, and the write is tried again.
-    const std::uint64_t wanted = bytes + kSegmentSlack;
     const std::uint64_t before = allocated;
     while (before - std::min(before, allocated) < wanted) {
       const RecordId victim = policy->victim([&](RecordId id) { return is_protected(id); });
@@ -390,6 +420,7 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   e.extra = n.extra;
   auto logged = log(e);
   if (!logged) {
+    void_record(place->segment, place->offset, bytes);
     free_bytes(place->segment, place->offset, bytes);
     return std::move(logged).error();
   }
@@ -513,6 +544,7 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
       }
       if (p.time_to_live_ms > 0) {
         record.extra.expires_ms = static_cast<std::uint64_t>(now_ms()) + p.time_to_live_ms;
+        record.header.expires_ms = record.extra.expires_ms;
       }
       auto added = add(lock, record, report, true);
       if (!added) {
