@@ -100,6 +100,130 @@ def unzigzag(v):
     return v >> 1 ^ -(v & 1)
 
 
+# --- delta.md ----------------------------------------------------------------------------------
+
+
+class Bits:
+    """The decoder of delta.md, The coder. Models are made when they are first asked for."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 4
+        self.low, self.high = 0, U32
+        self.code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+        self.models = {}
+
+    def split(self, p):
+        middle = self.low + ((self.high - self.low) * p >> 16)
+        bit = self.code <= middle
+        self.low, self.high = (self.low, middle) if bit else (middle + 1, self.high)
+        while self.low >> 24 == self.high >> 24:
+            byte = self.data[self.at] if self.at < len(self.data) else 0
+            self.at += 1
+            self.low, self.high = self.low << 8 & U32, (self.high << 8 & U32) | 0xFF
+            self.code = (self.code << 8 & U32) | byte
+        check(self.at <= len(self.data) + 4, "range code: it is cut short")
+        return int(bit)
+
+    def bit(self, name, start=32768):
+        p, seen = self.models.get(name, (start, 0))
+        bit = self.split(p)
+        change = (65503 if bit else 32) - p
+        step = abs(change) * 2 // (2 * seen + 3)
+        self.models[name] = p + (step if change > 0 else -step), min(seen + 1, 30)
+        return bit
+
+    def number(self, name):
+        if self.bit((name, "zero"), 4096):
+            return 0
+        node = 1
+        for i in range(6):
+            node = node * 2 + self.bit((name, "width", node), 512 if i == 0 else 32768)
+        width, value = node - 64, 1
+        for i in range(width):
+            bit = self.bit((name, width, value)) if i < 2 else self.split(32768)
+            value = value * 2 + bit
+        return value
+
+    def end(self):
+        tail = 0
+        while self.low and self.high & (U32 << 32 - 8 * tail & U32) < self.low:
+            tail += 1
+        check(self.data[self.at - 4:] == self.high.to_bytes(4, "big")[:tail], "range code: its end")
+
+
+class Guesses:
+    """The tokens of a delta that are inserted."""
+
+    def __init__(self, bits, base):
+        self.bits, self.base, self.last = bits, base, 0
+        counts = {t: base.count(t) for t in set(base)}
+        self.by_rank = sorted(counts, key=lambda t: (-counts[t], t))
+        self.places = {self.place(a): (a, b) for a, b in zip(base, base[1:])}
+
+    @staticmethod
+    def place(context):
+        return (context * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 52
+
+    def token(self, context):
+        known, guess = self.places.get(self.place(context), (None, None))
+        if known == context:
+            self.last = self.bits.bit(("guessed", self.last))
+            if self.last:
+                return guess
+        if self.base and self.bits.bit("in_base"):
+            rank = self.bits.number("rank")
+            check(rank < len(self.by_rank), "delta: a rank")
+            token = self.by_rank[rank]
+        else:
+            token = self.bits.number("spelled")
+            check(token <= U32, "delta: a token")
+        self.places[self.place(context)] = context, token
+        return token
+
+
+def delta(base, data):
+    """The target of a delta, as token ids."""
+    source = In(data)
+    count = len(base) + source.svarint()
+    total = source.le(4)
+    check(0 <= count < 1 << 31, "delta: size")
+    bits = Bits(source.rest())
+    guesses = Guesses(bits, base)
+    out, cursor, starts = [], 0, True
+    while len(out) < count:
+        moved, insert = 0, 0
+        if not starts or bits.bit("starts"):
+            insert = 1
+            if bits.bit("skips"):
+                back = bits.bit("back")
+                moved = bits.number("skipped_back" if back else "skipped") + 1
+                moved = -moved if back else moved
+                check(0 <= cursor + moved <= len(base), "delta: the cursor")
+                insert = bits.bit("inserts")
+        if insert:
+            as_many = moved > 0 and bits.bit("as_many")
+            size = moved if as_many else bits.number("inserted") + 1
+            check(size <= count - len(out), "delta: too many tokens")
+            context = 1 << 32 | base[cursor] if moved > 0 else out[-1] if out else 1 << 33
+            for _ in range(size):
+                context = guesses.token(context)
+                out.append(context)
+        cursor, starts = cursor + moved, False
+        if len(out) < count:
+            size = count - len(out)
+            if not bits.bit("to_end"):
+                size = bits.number("copied") + 1
+            check(size <= min(count - len(out), len(base) - cursor), "delta: a copy")
+            out += base[cursor:cursor + size]
+            cursor += size
+    bits.end()
+    data, found = b"".join(t.to_bytes(4, "little") for t in out), 0
+    for at in range(0, len(data), 65536):
+        found = xxh3_64(data[at:at + 65536], found)
+    check(not CHECKSUMS or found & U32 == total, "delta: checksum")
+    return out
+
+
 # --- frame.md ----------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@
 #include "tokvault/checkpoint_replay.h"
 #include "tokvault/conversation.h"
 #include "tokvault/dedup.h"
+#include "tokvault/delta.h"
 #include "tokvault/directory.h"
 #include "tokvault/interchange.h"
 #include "tokvault/kvc.h"

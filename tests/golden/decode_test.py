@@ -44,12 +44,28 @@ def vectors():
             expect(xxh3.xxh3_128(data, seed) == tuple(hashes[1:]), f"XXH3-128 of {n} bytes")
 
 
+def deltas():
+    sys.path.insert(0, str(DECODE.parent))
+    import decode
+    for path in sorted((HERE / "delta").glob("*.json")):
+        known = json.loads(path.read_text())
+        data = path.with_suffix(".delta").read_bytes()
+        expect(decode.delta(known["base"], data) == known["target"], path.stem)
+        for cut in range(len(data)):
+            try:
+                decode.delta(known["base"], data[:cut])
+                expect(False, f"{path.stem}, cut at {cut}")
+            except decode.Failure:
+                pass
+
+
 def main():
     sys.dont_write_bytecode = True
     parser = argparse.ArgumentParser()
     parser.add_argument("--ranks", required=True)
     ranks = ["--ranks", parser.parse_args().ranks]
     vectors()
+    deltas()
     for expected in sorted((HERE / "v1").glob("*.jsonl")):
         vault = expected.with_suffix("")
         wanted = [json.loads(line) for line in expected.read_text().splitlines()]
