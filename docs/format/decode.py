@@ -113,7 +113,7 @@ class Bits:
         self.models = {}
 
     def split(self, p):
-        middle = self.low + ((self.high - self.low) * p >> 16)
+        middle = self.low + (self.high - self.low >> 16) * p
         bit = self.code <= middle
         self.low, self.high = (self.low, middle) if bit else (middle + 1, self.high)
         while self.low >> 24 == self.high >> 24:
@@ -121,7 +121,7 @@ class Bits:
             self.at += 1
             self.low, self.high = self.low << 8 & U32, (self.high << 8 & U32) | 0xFF
             self.code = (self.code << 8 & U32) | byte
-        check(self.at <= len(self.data) + 4, "range code: it is cut short")
+        check(self.at <= len(self.data) + 4, "delta: it is cut short")
         return int(bit)
 
     def bit(self, name, start=32768):
@@ -145,10 +145,12 @@ class Bits:
         return value
 
     def end(self):
-        tail = 0
-        while self.low and self.high & (U32 << 32 - 8 * tail & U32) < self.low:
-            tail += 1
-        check(self.data[self.at - 4:] == self.high.to_bytes(4, "big")[:tail], "range code: its end")
+        for tail in range(5):
+            unit = 1 << 32 - 8 * tail
+            value = -(-self.low // unit) * unit
+            if value <= self.high:
+                break
+        check(self.data[self.at - 4:] == value.to_bytes(5, "big")[1:1 + tail], "delta: its end")
 
 
 class Guesses:

@@ -1,9 +1,9 @@
 // Deltas: edits to bytes and back. Format: docs/format/delta.md.
 //
 // A delta is mostly a few numbers and the tokens that were inserted. Both are coded with adaptive
-// probabilities under a range coder; an inserted token is first guessed from what followed the
-// token before it in earlier insertions (a name that was changed in many places costs its tokens
-// once), then named by its rank among the tokens of the base, and only then spelled out. As
+// probabilities under an arithmetic coder; an inserted token is first guessed from what followed
+// the token before it in earlier insertions (a name that was changed in many places costs its
+// tokens once), then named by its rank among the tokens of the base, and only then spelled out. As
 // varints the same edits are 1.3 to 3 times as large (docs/format/delta.md).
 #include "tokvault/delta.h"
 
@@ -14,7 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "codec/range_coder.h"
+#include "codec/number_model.h"
 #include "codec/token_diff.h"
 
 namespace tokvault {
@@ -93,12 +93,12 @@ class EditModel {
   bool code(Edit& edit, bool first, std::uint64_t cursor, std::uint64_t count,
             std::vector<Token>& target) {
     bool changes = true;
-    if (first) changes = coder_.bit(starts_with_edit_, edit.skip != 0 || !edit.inserted.empty());
+    if (first) changes = starts_with_edit_.code(coder_, edit.skip != 0 || !edit.inserted.empty());
     if (changes && !code_change(edit, cursor, count, target)) return false;
     cursor += static_cast<std::uint64_t>(edit.skip);
     if (target.size() == count) return coder_.ok();
     const std::uint64_t left = count - target.size();
-    const bool to_end = coder_.bit(copies_to_end_, edit.copied == left);
+    const bool to_end = copies_to_end_.code(coder_, edit.copied == left);
     edit.copied = to_end ? left : copied_.code(coder_, edit.copied - 1) + 1;
     if (!coder_.ok() || edit.copied == 0 || edit.copied > left ||
         edit.copied > base_.size() - cursor) {
@@ -118,14 +118,14 @@ class EditModel {
 
   bool code_change(Edit& edit, std::uint64_t cursor, std::uint64_t count,
                    std::vector<Token>& target) {
-    const bool skips = coder_.bit(skips_, edit.skip != 0);
+    const bool skips = skips_.code(coder_, edit.skip != 0);
     if (skips && !code_skip(edit, cursor)) return false;
     bool inserts = true;  // an edit that does not skip inserts
-    if (skips) inserts = coder_.bit(inserts_, !edit.inserted.empty());
+    if (skips) inserts = inserts_.code(coder_, !edit.inserted.empty());
     if (!inserts) return true;
     const std::uint64_t skipped = edit.skip > 0 ? static_cast<std::uint64_t>(edit.skip) : 0;
     bool as_many = false;
-    if (skipped > 0) as_many = coder_.bit(as_many_, edit.inserted.size() == skipped);
+    if (skipped > 0) as_many = as_many_.code(coder_, edit.inserted.size() == skipped);
     const std::uint64_t n =
         as_many ? skipped : inserted_.code(coder_, edit.inserted.size() - 1) + 1;
     if (!coder_.ok() || n == 0 || n > count - target.size()) return false;
@@ -137,9 +137,9 @@ class EditModel {
       context = target.back();
     }
     for (std::uint64_t i = 0; i < n; ++i) {
-      const Token t = code_token(Coder::kEncodes ? edit.inserted[i] : 0, context);
+      const Token t = code_token(Coder::kDecodes ? 0 : edit.inserted[i], context);
       if (!coder_.ok()) return false;
-      if (!Coder::kEncodes) edit.inserted.push_back(t);
+      if (Coder::kDecodes) edit.inserted.push_back(t);
       target.push_back(t);
       context = t;
     }
@@ -147,7 +147,7 @@ class EditModel {
   }
 
   bool code_skip(Edit& edit, std::uint64_t cursor) {
-    const bool back = coder_.bit(back_, edit.skip < 0);
+    const bool back = back_.code(coder_, edit.skip < 0);
     const auto size = static_cast<std::uint64_t>(edit.skip < 0 ? -edit.skip : edit.skip);
     const std::uint64_t n = (back ? skipped_back_ : skipped_).code(coder_, size - 1) + 1;
     if (!coder_.ok() || n == 0 || n > (back ? cursor : base_.size() - cursor)) return false;
@@ -164,7 +164,7 @@ class EditModel {
     }
     Guess& guess = guess_of(context);
     if (guess.is_set && guess.context == context) {
-      if (coder_.bit(guessed_[last_guessed_], token == guess.token)) {
+      if (guessed_[last_guessed_].code(coder_, token == guess.token)) {
         last_guessed_ = true;
         return guess.token;
       }
@@ -181,8 +181,8 @@ class EditModel {
 
   Token code_unguessed(Token token) {
     std::optional<std::uint64_t> rank;
-    if (Coder::kEncodes) rank = ranks_.rank(token);
-    if (!base_.empty() && coder_.bit(in_base_, rank.has_value())) {
+    if (!Coder::kDecodes) rank = ranks_.rank(token);
+    if (!base_.empty() && in_base_.code(coder_, rank.has_value())) {
       const std::uint64_t r = rank_.code(coder_, rank.value_or(0));
       return r < ranks_.size() ? ranks_.token(r) : fail();
     }
@@ -301,8 +301,8 @@ Buffer encode_edits(TokenView base, TokenView target, std::vector<Edit> edits) {
   append_varint(out, zigzag(static_cast<std::int64_t>(target.size()) -
                             static_cast<std::int64_t>(base.size())));
   append_le(out, target_checksum(target));
-  RangeEncoder coder(out);
-  EditModel<RangeEncoder> model(coder, base);
+  BinaryEncoder coder(out);
+  EditModel<BinaryEncoder> model(coder, base);
   std::vector<Token> written;
   written.reserve(target.size());
   std::uint64_t cursor = 0;
@@ -337,8 +337,8 @@ Result<Decoded> decode(TokenView base, ByteView delta, std::uint64_t tokens_max,
     return Error(Errc::exhausted, "delta: the target has " + std::to_string(count) +
                                       " tokens, more than " + std::to_string(tokens_max));
   }
-  RangeDecoder coder(in.rest());
-  EditModel<RangeDecoder> model(coder, base);
+  BinaryDecoder coder(in.rest());
+  EditModel<BinaryDecoder> model(coder, base);
   Decoded out;
   OpWriter ops;
   std::uint64_t cursor = 0;
