@@ -14,6 +14,7 @@
 #include "tokvault/backend.h"
 #include "tokvault/catalog.h"
 #include "tokvault/conversation.h"
+#include "tokvault/dictionary.h"
 #include "tokvault/result.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"
@@ -109,7 +110,10 @@ struct VaultStats {
   std::uint64_t pack_text_bytes = 0;   // of these, blocks and dictionaries
   std::uint64_t pack_table_bytes = 0;  // of these, tables and framing
   std::uint64_t catalog_bytes = 0;
-  std::uint64_t artifact_bytes = 0;
+  std::uint64_t artifact_bytes = 0;       // the vault's own vocabulary and what follows
+  std::uint64_t dictionary_bytes = 0;     // of these, dictionaries
+  std::uint64_t substring_set_bytes = 0;  // sets of substrings
+  std::uint64_t token_model_bytes = 0;    // and token models
   std::uint64_t total_bytes = 0;
   std::uint64_t logs = 0;
   std::uint64_t packs = 0;
@@ -243,6 +247,10 @@ class Vault {
   virtual Result<VaultStats> stats() const = 0;
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;
+
+  // Lifetime: of the vault.
+  virtual Dictionaries& dictionaries() = 0;
+  virtual const Dictionaries& dictionaries() const = 0;
 
   virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;

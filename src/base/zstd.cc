@@ -184,6 +184,16 @@ Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out) {
   return {};
 }
 
+bool is_zstd_dictionary(ByteView bytes) {
+  // Both sides: a decoder accepts tables that an encoder refuses.
+  Ddict d(ZSTD_createDDict_advanced(bytes.data(), bytes.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict,
+                                    ZSTD_defaultCMem));
+  const ZSTD_compressionParameters p = ZSTD_getCParams(1, 0, bytes.size());
+  Cdict c(ZSTD_createCDict_advanced(bytes.data(), bytes.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict,
+                                    p, ZSTD_defaultCMem));
+  return d != nullptr && c != nullptr;
+}
+
 Result<std::unique_ptr<BlockEncoder>> BlockEncoder::make(ByteView dictionary, int level) {
   Cctx c(ZSTD_createCCtx());
   if (!c) return no_memory();

@@ -21,6 +21,9 @@ Result<Buffer> zstd_compress(ByteView text, int level);
 // bounded `size`.
 Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out);
 
+// Whether zstd can decode with these bytes as a trained dictionary (RFC 8878, section 6).
+bool is_zstd_dictionary(ByteView bytes);
+
 // Compresses many small texts against one dictionary of raw content.
 // Threads: one at a time. Lifetime: refers to `dictionary`, which must outlive it.
 class BlockEncoder {

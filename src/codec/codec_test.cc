@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/zstd.h"
+#include "codec/dictionary.h"
 #include "codec/token_code.h"
 
 namespace tokvault {
@@ -98,6 +99,54 @@ TEST(Zstd, StreamPiecesDecodeOneByOneAndContinueFromAPrefix) {
   Buffer again;
   ASSERT_TRUE((*next_decoder)->read(out, text.size(), again));
   EXPECT_EQ(again, text);
+}
+
+// Samples that share phrases, as messages do.
+Buffer samples(std::vector<std::size_t>& sizes) {
+  std::mt19937_64 random(3);
+  Buffer all;
+  for (int i = 0; i < 400; ++i) {
+    const std::size_t before = all.size();
+    for (int k = 0; k < 20; ++k) {
+      const std::uint64_t phrase = random() % 50;
+      all += "phrase number " + std::to_string(phrase * phrase) + " of the samples; ";
+    }
+    sizes.push_back(all.size() - before);
+  }
+  return all;
+}
+
+TEST(Dictionary, IsTrainedTheSameEveryTimeAndHasAnId) {
+  std::vector<std::size_t> sizes;
+  const Buffer all = samples(sizes);
+  const auto trained = train_dictionary(all, sizes, 4096);
+  ASSERT_TRUE(trained);
+  EXPECT_LE(trained->size(), 4096u);
+  const auto again = train_dictionary(all, sizes, 4096);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(*trained, *again);
+  const auto id = dictionary_id(*trained);
+  ASSERT_TRUE(id);
+  EXPECT_NE(*id, 0u);
+}
+
+TEST(Dictionary, WhatIsNoneIsRefused) {
+  std::vector<std::size_t> sizes;
+  const Buffer all = samples(sizes);
+  EXPECT_EQ(train_dictionary("ab", std::vector<std::size_t>{2}, 4096).code(), Errc::invalid);
+  EXPECT_EQ(train_dictionary(all, sizes, 100).code(), Errc::invalid);
+  EXPECT_EQ(train_dictionary(all, sizes, kDictionaryBytesMax + 1).code(), Errc::invalid);
+  const auto trained = train_dictionary(all, sizes, 4096);
+  ASSERT_TRUE(trained);
+  EXPECT_EQ(dictionary_id("").code(), Errc::invalid);
+  EXPECT_EQ(dictionary_id(Buffer(4096, 'x')).code(), Errc::invalid);
+  for (std::size_t size = 0; size < 64; ++size) {
+    EXPECT_EQ(dictionary_id(ByteView(*trained).substr(0, size)).code(), Errc::invalid) << size;
+  }
+  Buffer no_id = *trained;
+  for (std::size_t i = 4; i < 8; ++i) no_id[i] = 0;
+  EXPECT_EQ(dictionary_id(no_id).code(), Errc::invalid);
+  EXPECT_EQ(dictionary_id(Buffer(kDictionaryBytesMax + 1, 'x')).code(), Errc::exhausted);
 }
 
 }  // namespace

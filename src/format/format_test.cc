@@ -3,6 +3,8 @@
 #include <random>
 
 #include "base/bytes.h"
+#include "base/checksum.h"
+#include "format/artifact.h"
 #include "format/batch.h"
 #include "format/column.h"
 #include "format/log.h"
@@ -271,6 +273,100 @@ TEST(Records, RoundTrip) {
   EXPECT_EQ((*back)[1].key, records[1].key);
   EXPECT_FALSE((*back)[1].value);
   EXPECT_FALSE(decode_records(*bytes, 3));
+}
+
+Artifact some_artifact() {
+  Artifact a;
+  a.number = 7;
+  a.tenant = 3;
+  a.vault_id = Buffer(16, 'v');
+  a.record = {ArtifactKind::substring_set, 7, 1'700'000'000'000, 0, 12, 34, 5678};
+  for (int i = 0; i < 300; ++i) a.content += "content " + std::to_string(i % 7);
+  a.record.size_bytes = a.content.size();
+  return a;
+}
+
+TEST(Artifact, RoundTripAndEveryDamageIsFound) {
+  const Artifact a = some_artifact();
+  const auto file = encode_artifact(a, 3);
+  ASSERT_TRUE(file);
+  const auto back = decode_artifact(*file);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->number, a.number);
+  EXPECT_EQ(back->tenant, a.tenant);
+  EXPECT_EQ(back->vault_id, a.vault_id);
+  EXPECT_EQ(back->record, a.record);
+  EXPECT_EQ(back->content, a.content);
+  EXPECT_LT(file->size(), 250u);
+  for (std::size_t size = 0; size < file->size(); ++size) {
+    EXPECT_EQ(decode_artifact(ByteView(*file).substr(0, size)).code(), Errc::corrupt) << size;
+  }
+  EXPECT_EQ(decode_artifact(*file + "x").code(), Errc::corrupt);
+  for (std::size_t i = 0; i < file->size(); ++i) {
+    for (const int bit : {0, 5}) {
+      Buffer bad = *file;
+      bad[i] = static_cast<char>(bad[i] ^ (1 << bit));
+      EXPECT_EQ(decode_artifact(bad).code(), Errc::corrupt) << i;
+    }
+  }
+}
+
+// What checksums that are right do not excuse.
+TEST(Artifact, RulesBeyondTheChecksums) {
+  const auto good = encode_artifact(some_artifact(), 3);
+  ASSERT_TRUE(good);
+  auto mended = [&](std::size_t at, char value) {
+    Buffer file = *good;
+    file[at] = value;
+    store_le(checksum64(ByteView(file).substr(kArtifactHeaderBytes)), file.data() + 48);
+    store_le(checksum64(ByteView(file).substr(0, 56)), file.data() + 56);
+    return decode_artifact(file).code();
+  };
+  EXPECT_EQ(mended(4, 2), Errc::unsupported) << "version";
+  EXPECT_EQ(mended(6, 1), Errc::unsupported) << "feature";
+  EXPECT_EQ(mended(20, 1), Errc::unsupported) << "cipher";
+  for (std::size_t at : {21, 22, 23, 24, 25, 26, 27}) EXPECT_EQ(mended(at, 1), Errc::corrupt) << at;
+  EXPECT_EQ(mended(44, 1), Errc::corrupt) << "a record of one byte";
+  EXPECT_EQ(mended(47, 1), Errc::corrupt) << "a record of 16 MB";
+  EXPECT_EQ(mended(64, 0), Errc::unsupported) << "kind 0";
+  EXPECT_EQ(mended(64, 4), Errc::unsupported) << "kind 4";
+  // The size of the content is a varint after kind, id and time.
+  ArtifactRecord huge = some_artifact().record;
+  huge.size_bytes = kArtifactBytesMax + 1;
+  EXPECT_EQ(decode_artifact_record(encode(huge)).code(), Errc::corrupt);
+  EXPECT_EQ(decode_artifact_record(encode(huge).substr(0, 4)).code(), Errc::corrupt);
+  EXPECT_EQ(decode_artifact_record(encode(some_artifact().record) + "x").code(), Errc::corrupt);
+  ArtifactRecord other = some_artifact().record;
+  ++other.size_bytes;
+  const Buffer was = encode(some_artifact().record);
+  const Buffer now = encode(other);
+  ASSERT_EQ(was.size(), now.size());
+  Buffer file = *good;
+  std::copy(now.begin(), now.end(), file.begin() + kArtifactHeaderBytes);
+  store_le(checksum64(ByteView(file).substr(kArtifactHeaderBytes)), file.data() + 48);
+  store_le(checksum64(ByteView(file).substr(0, 56)), file.data() + 56);
+  EXPECT_EQ(decode_artifact(file).code(), Errc::corrupt) << "another size than the content has";
+}
+
+TEST(Records, KeysOfArtifacts) {
+  ArtifactKey key;
+  ASSERT_TRUE(parse_artifact_key(artifact_key(5, 1234567890123), key));
+  EXPECT_EQ(key.tenant, 5u);
+  EXPECT_EQ(key.number, 1234567890123u);
+  ASSERT_TRUE(parse_active_key(active_key(6, ArtifactKind::token_model), key));
+  EXPECT_EQ(key.tenant, 6u);
+  EXPECT_EQ(key.kind, ArtifactKind::token_model);
+  EXPECT_FALSE(parse_active_key(artifact_key(5, 1), key));
+  EXPECT_FALSE(parse_artifact_key(active_key(5, ArtifactKind::dictionary), key));
+  EXPECT_FALSE(parse_artifact_key(artifact_key(5, 1) + "x", key));
+  EXPECT_FALSE(parse_artifact_key("", key));
+  EXPECT_EQ(*decode_active(encode_active(300)), 300u);
+  EXPECT_EQ(decode_active(encode_active(300) + "x").code(), Errc::corrupt);
+  EXPECT_EQ(tenant_of(artifact_key(5, 1)), 5u);
+  EXPECT_EQ(tenant_of(tag_key(4, {}, "x")), 4u);
+  EXPECT_EQ(tenant_of(progress_key("abcdefgh")), std::nullopt);
+  EXPECT_EQ(tenant_of("Zabcdefgh"), std::nullopt);
+  EXPECT_EQ(tenant_of(""), std::nullopt);
 }
 
 }  // namespace

@@ -59,6 +59,69 @@ Buffer progress_key(ByteView source) {
   return Buffer(1, static_cast<char>(RecordKind::progress)).append(source);
 }
 
+Buffer artifact_key(std::uint32_t tenant, std::uint64_t number) {
+  Buffer key(1, static_cast<char>(RecordKind::artifact));
+  append_le(key, tenant);
+  append_le(key, number);
+  return key;
+}
+
+Buffer active_key(std::uint32_t tenant, ArtifactKind kind) {
+  Buffer key(1, static_cast<char>(RecordKind::active));
+  append_le(key, tenant);
+  append_le(key, static_cast<std::uint8_t>(kind));
+  return key;
+}
+
+Buffer encode_active(std::uint64_t number) {
+  Buffer out;
+  append_varint(out, number);
+  return out;
+}
+
+Result<std::uint64_t> decode_active(ByteView value) {
+  ByteReader in(value);
+  const std::uint64_t number = in.varint();
+  if (!in.ok() || !in.at_end()) return corrupt_record("active artifact");
+  return number;
+}
+
+bool parse_artifact_key(ByteView key, ArtifactKey& out) {
+  ByteReader in(key);
+  const auto letter = in.le<char>();
+  out.tenant = in.le<std::uint32_t>();
+  out.number = in.le<std::uint64_t>();
+  return in.ok() && in.at_end() && letter == static_cast<char>(RecordKind::artifact);
+}
+
+bool parse_active_key(ByteView key, ArtifactKey& out) {
+  ByteReader in(key);
+  const auto letter = in.le<char>();
+  out.tenant = in.le<std::uint32_t>();
+  const auto kind = in.le<std::uint8_t>();
+  out.kind = static_cast<ArtifactKind>(kind);
+  return in.ok() && in.at_end() && letter == static_cast<char>(RecordKind::active) &&
+         is_artifact_kind(kind);
+}
+
+std::optional<std::uint32_t> tenant_of(ByteView key) {
+  ByteReader in(key);
+  const auto letter = in.le<char>();
+  const auto tenant = in.le<std::uint32_t>();
+  if (!in.ok()) return std::nullopt;
+  switch (static_cast<RecordKind>(letter)) {
+    case RecordKind::tenant:
+    case RecordKind::deletion:
+    case RecordKind::tag:
+    case RecordKind::artifact:
+    case RecordKind::active:
+      return tenant;
+    case RecordKind::progress:
+      break;
+  }
+  return std::nullopt;
+}
+
 bool parse_id_key(ByteView key, RecordKind kind, IdKey& out) {
   ByteReader in(key);
   const ByteView tag = in.bytes(1);

@@ -22,7 +22,13 @@ enum class RecordKind : char {
   deletion = 'D',  // + tenant + id hash; every version with a lower sequence number is gone
   tag = 'G',       // + tenant + id hash + tag
   progress = 'P',  // + source; value: ProgressRecord
+  artifact = 'A',  // + tenant + number; value: ArtifactRecord (format/artifact.h)
+  active = 'C',    // + tenant + kind; value: number of the artifact that new frames use
 };
+
+// What an artifact is. Part of the on-disk format, never renumber.
+enum class ArtifactKind : std::uint8_t { dictionary = 1, substring_set = 2, token_model = 3 };
+inline constexpr bool is_artifact_kind(std::uint8_t kind) { return kind >= 1 && kind <= 3; }
 
 // An id, hashed under the tenant's key, so that a record outlives the text of the id that it names.
 using IdHash = std::array<std::uint8_t, 16>;
@@ -61,6 +67,10 @@ Buffer tenant_key(std::uint32_t tenant);
 Buffer deletion_key(std::uint32_t tenant, const IdHash& id);
 Buffer tag_key(std::uint32_t tenant, const IdHash& id, std::string_view tag);
 Buffer progress_key(ByteView source);
+Buffer artifact_key(std::uint32_t tenant, std::uint64_t number);
+Buffer active_key(std::uint32_t tenant, ArtifactKind kind);
+Buffer encode_active(std::uint64_t number);
+Result<std::uint64_t> decode_active(ByteView value);
 
 // The parts of a deletion's or tag's key. False if the key is of another kind.
 struct IdKey {
@@ -69,6 +79,16 @@ struct IdKey {
   std::string_view tag;
 };
 bool parse_id_key(ByteView key, RecordKind kind, IdKey& out);
+// The parts of an artifact's key, or of the key of the active one. False if it is of another kind.
+struct ArtifactKey {
+  std::uint32_t tenant = 0;
+  std::uint64_t number = 0;                      // of an artifact's key
+  ArtifactKind kind = ArtifactKind::dictionary;  // of the active one's
+};
+bool parse_artifact_key(ByteView key, ArtifactKey& out);
+bool parse_active_key(ByteView key, ArtifactKey& out);
+// Whose packs carry a record on; none for what belongs to the vault, or is not known here.
+std::optional<std::uint32_t> tenant_of(ByteView key);
 
 Buffer encode(const TenantRecord& record);
 Buffer encode(const ProgressRecord& record);

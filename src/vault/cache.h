@@ -1,5 +1,5 @@
-// What has been decoded and may be needed again: tables and dictionaries of packs, in bounded
-// memory.
+// What has been decoded and may be needed again: tables and dictionaries of packs, artifacts, in
+// bounded memory.
 #ifndef TOKVAULT_VAULT_CACHE_H_
 #define TOKVAULT_VAULT_CACHE_H_
 
@@ -16,7 +16,7 @@ namespace tokvault {
 // Threads: any number at once.
 class Cache {
  public:
-  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary, usage };
+  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary, usage, artifact };
   struct Key {
     std::uint64_t file = 0;
     Kind kind = Kind::tables;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/checksum.h"
+#include "vault/artifacts.h"
 #include "vault/recovery.h"
 #include "vault/vault_impl.h"
 
@@ -165,6 +166,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
       done += source->is_pack() ? state.packs().at(source->file())->size_bytes() : 0;
     }
   }
+  TOKVAULT_TRY(check_artifacts(*backend_, state, !options.read_data, report));
   const Leftovers leftovers(*backend_, state);
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));

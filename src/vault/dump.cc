@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/file.h"
+#include "format/artifact.h"
 #include "format/log.h"
 #include "format/pack.h"
 #include "tokvault/vault.h"
@@ -149,6 +150,25 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   return out.finish();
 }
 
+Result<std::string> dump_artifact(ByteView file, bool json) {
+  TOKVAULT_ASSIGN(const Artifact a, decode_artifact(file));
+  static constexpr const char* kKinds[] = {"", "dictionary", "substring set", "token model"};
+  Printer out(json);
+  out.field("kind", "artifact");
+  out.number("number", a.number);
+  out.field("vault", to_hex(a.vault_id));
+  out.number("tenant", a.tenant);
+  out.field("artifact", kKinds[static_cast<std::size_t>(a.record.kind)]);
+  out.number("id", a.record.id);
+  out.field("created_ms", std::to_string(a.record.created_ms), false);
+  out.number("bytes", file.size());
+  out.number("content_bytes", a.content.size());
+  out.number("conversations", a.record.conversations);
+  out.number("samples", a.record.samples);
+  out.number("sample_bytes", a.record.sample_bytes);
+  return out.finish();
+}
+
 }  // namespace
 
 Result<std::string> dump_file(const std::string& path, bool json) {
@@ -158,6 +178,7 @@ Result<std::string> dump_file(const std::string& path, bool json) {
   auto text = [&]() -> Result<std::string> {
     if (magic == kLogMagic) return dump_log(*bytes, json);
     if (magic == kPackMagic) return dump_pack(*bytes, json);
+    if (magic == kArtifactMagic) return dump_artifact(*bytes, json);
     Printer out(json);
     out.field("kind", bytes->starts_with("SQLite format 3") ? "catalog (SQLite)"
                       : path.ends_with(".tiktoken")         ? "vocabulary"

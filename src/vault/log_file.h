@@ -31,6 +31,7 @@ class LogPart final : public Source, private BatchVisitor {
   std::uint32_t tenant() const override { return tenant_; }
   std::string name() const override { return log_name(file_); }
   Range range() const override { return range_; }
+  std::vector<ArtifactRef> artifacts() const override { return {}; }
   Result<std::shared_ptr<const Tables>> tables() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;

@@ -32,6 +32,7 @@ class PackFile final : public Source {
   std::uint32_t tenant() const override { return header_.tenant; }
   std::string name() const override { return pack_name(number_); }
   Range range() const override;
+  std::vector<ArtifactRef> artifacts() const override { return {}; }
   Result<std::shared_ptr<const Tables>> tables() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;

@@ -13,7 +13,7 @@
 
 namespace tokvault {
 
-// The number in a name of log_name() or pack_name(); 0 if it is none.
+// The number in a name of log_name(), pack_name() or artifact_name(); 0 if it is none.
 std::uint64_t number_of(std::string_view name);
 
 // What the packs and logs under a backend say is live: sets that are whole supersede what they
@@ -28,7 +28,7 @@ class Leftovers {
  public:
   // Lifetime: backend and state outlive it.
   Leftovers(const Backend& backend, const State& state);
-  // Whether the state names a file.
+  // Whether the state names a file, or has an artifact that is registered or that a file names.
   bool is_live(std::string_view name) const { return live_.contains(number_of(name)); }
   // Whether a file that is not live can go: a live pack replaces it; or it is of a rewrite that was
   // not committed, and all that it would replace is live; or nothing in it is visible. Anything

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "vault/artifacts.h"
 #include "vault/log_file.h"
 #include "vault/pack_file.h"
 #include "vault/recovery.h"
@@ -38,6 +39,38 @@ Status quarantine(Backend& backend, const std::string& name, std::uint64_t size)
   }
   TOKVAULT_TRY(backend.put(target, all));
   return backend.remove(name);
+}
+
+// Artifacts of which no record is left are registered again: the log that said so may be lost. A
+// removal is a record, so that one that was retired does not come back.
+Status register_found(const Backend& backend,
+                      const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs,
+                      const std::set<std::uint64_t>& garbage, CatalogState& state,
+                      std::map<Buffer, Record>& records, CheckReport* report) {
+  TOKVAULT_ASSIGN(const auto blobs, backend.list("artifacts"));
+  TOKVAULT_ASSIGN(const VaultRecord vault, decode_vault(state.vault_record));
+  std::set<Buffer, std::less<>> known;
+  for (const auto& [key, r] : records) known.insert(key);
+  for (const auto& [number, log] : logs) {
+    if (garbage.contains(number)) continue;
+    for (const Record& r : log->records()) known.insert(r.key);
+  }
+  for (const BlobInfo& blob : blobs) {
+    if (!is_artifact_name(blob.name)) continue;
+    const std::uint64_t number = number_of(blob.name);
+    state.next_file = std::max(state.next_file, number + 1);
+    auto artifact = load_artifact(backend, number);
+    if (artifact && (*artifact)->vault_id != vault.id) {
+      artifact = Error(Errc::corrupt, "of another vault");
+    }
+    if (!artifact) {
+      report_or(report, std::move(artifact).error(), blob.name);
+      continue;
+    }
+    const Buffer key = artifact_key((*artifact)->tenant, number);
+    if (!known.contains(key)) records[key] = {key, encode((*artifact)->record), 0};
+  }
+  return {};
 }
 
 }  // namespace
@@ -180,6 +213,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
       if (is_tenant && !records.contains(r.key)) take({r.key, r.value, r.sequence});
     }
   }
+  TOKVAULT_TRY(register_found(backend, logs, garbage, state, records, report));
   for (const auto& [key, r] : records) {
     if (r.value) state.records.push_back({key, *r.value, r.sequence});
   }
@@ -281,6 +315,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   report.files = state.files.size();
   State now(backend, cache);
   TOKVAULT_TRY(now.load(state, nullptr));
+  TOKVAULT_TRY(check_artifacts(backend, now, true, report));
   for (const auto& [number, tenant] : now.tenants()) {
     for (const auto& source : now.sources(number)) {
       auto tables = source->tables();

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/checksum.h"
+#include "vault/artifacts.h"
 #include "vault/recovery.h"
 #include "vault/vault_impl.h"
 
@@ -239,16 +240,13 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
     if (drop_dead) {
       TOKVAULT_ASSIGN(needed, needed_externals(*tenant));
     }
-    // Every record that the log carried goes along: to its tenant's pack, import progress to the
-    // first. A tenant's own record is in its packs' footers.
+    // Every record that the log carried goes along: to its tenant's pack, what belongs to none to
+    // the first. A tenant's own record is in its packs' footers.
     std::vector<Record> mine;
     for (const Record& r : kept_records(records)) {
-      IdKey key;
-      const bool of_tenant = (parse_id_key(r.key, RecordKind::deletion, key) ||
-                              parse_id_key(r.key, RecordKind::tag, key)) &&
-                             key.tenant == number;
-      if (drop_dead && is_tag_removal(r)) continue;
-      if (of_tenant || (first && is_kind(r, RecordKind::progress))) mine.push_back(r);
+      if (is_kind(r, RecordKind::tenant) || (drop_dead && is_tag_removal(r))) continue;
+      const auto owner = tenant_of(r.key);
+      if (owner ? *owner == number : first) mine.push_back(r);
     }
     TOKVAULT_ASSIGN(auto builder,
                     gather(*tenant, part, drop_dead, drop_dead ? &needed : nullptr, mine));
@@ -465,9 +463,10 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
 
 Status VaultImpl::remove_leftovers() {
   const Leftovers leftovers(*backend_, state_);
-  for (const char* folder : {"packs", "log"}) {
+  for (const char* folder : {"packs", "log", "artifacts"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
+      if (folder == std::string_view("artifacts") && !is_artifact_name(blob.name)) continue;
       next_file_ = std::max(next_file_, number_of(blob.name) + 1);
       if (!leftovers.is_live(blob.name) && leftovers.contains(blob.name)) {
         TOKVAULT_TRY(backend_->remove(blob.name));
@@ -480,6 +479,12 @@ Status VaultImpl::remove_leftovers() {
 Leftovers::Leftovers(const Backend& backend, const State& state)
     : backend_(backend), state_(state) {
   for (const CatalogFile& f : state.files()) live_.insert(f.number);
+  for (const auto& [number, tenant] : state.tenants()) {
+    for (const auto& [artifact, record] : tenant.artifacts) live_.insert(artifact);
+    for (const auto& source : state.sources(number)) {
+      for (const ArtifactRef& ref : source->artifacts()) live_.insert(ref.number);
+    }
+  }
   for (const auto& [number, pack] : state.packs()) {
     superseded_.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
   }
@@ -487,6 +492,8 @@ Leftovers::Leftovers(const Backend& backend, const State& state)
 
 bool Leftovers::contains(std::string_view name) const {
   const std::uint64_t number = number_of(name);
+  // Registered before it was named, retired when it no longer was: either was interrupted.
+  if (name.starts_with("artifacts/")) return is_artifact_name(name);
   if (superseded_.contains(number)) return true;
   if (name.starts_with("log/")) {
     // Of a rotation: empty.

@@ -18,6 +18,9 @@ std::string numbered(const char* folder, std::uint64_t number, const char* suffi
 
 std::string log_name(std::uint64_t number) { return numbered("log", number, "log"); }
 std::string pack_name(std::uint64_t number) { return numbered("packs", number, "pack"); }
+std::string artifact_name(std::uint64_t number) {
+  return numbered("artifacts", number, "artifact");
+}
 
 const Scratch::Block* Scratch::find(std::uint64_t file, Stream stream, std::uint64_t number) {
   for (auto it = blocks_.begin(); it != blocks_.end(); ++it) {

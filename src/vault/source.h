@@ -41,6 +41,13 @@ class Scratch {
 // Where the files of a vault lie.
 std::string log_name(std::uint64_t number);
 std::string pack_name(std::uint64_t number);
+std::string artifact_name(std::uint64_t number);
+
+// An artifact that a file cannot be decoded without.
+struct ArtifactRef {
+  std::uint64_t number = 0;
+  ArtifactKind kind = ArtifactKind::dictionary;
+};
 
 // Threads: const methods from any thread at once, for a log under the engine's state lock.
 class Source {
@@ -60,6 +67,8 @@ class Source {
     std::int64_t time_last_ms = 0;
   };
   virtual Range range() const = 0;
+  // The artifacts that the file names, each once.
+  virtual std::vector<ArtifactRef> artifacts() const = 0;
 
   // The tables; they stay as they are as long as they are held (for a log: and locked).
   virtual Result<std::shared_ptr<const Tables>> tables() const = 0;

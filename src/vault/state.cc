@@ -146,6 +146,30 @@ void State::apply(const Record& record) {
         }
       }
       break;
+    case RecordKind::artifact:
+      if (ArtifactKey artifact; parse_artifact_key(record.key, artifact)) {
+        auto& artifacts = tenants_[artifact.tenant].artifacts;
+        auto value = record.value ? decode_artifact_record(*record.value)
+                                  : Result<ArtifactRecord>(Error(Errc::not_found, "removed"));
+        if (value) {
+          artifacts[artifact.number] = *value;
+        } else {
+          artifacts.erase(artifact.number);
+        }
+      }
+      break;
+    case RecordKind::active:
+      if (ArtifactKey active; parse_active_key(record.key, active)) {
+        auto& by_kind = tenants_[active.tenant].active;
+        auto number = record.value ? decode_active(*record.value)
+                                   : Result<std::uint64_t>(Error(Errc::not_found, "removed"));
+        if (number) {
+          by_kind[active.kind] = *number;
+        } else {
+          by_kind.erase(active.kind);
+        }
+      }
+      break;
     case RecordKind::progress:
       break;
   }

@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "format/artifact.h"
 #include "format/record.h"
 #include "tokvault/catalog.h"
 #include "vault/log_file.h"
@@ -39,6 +40,8 @@ struct TenantState {
   TenantRecord record;
   std::unordered_map<IdHash, std::uint64_t, IdHashHash> deletions;  // sequence
   std::unordered_map<IdHash, std::set<std::string, std::less<>>, IdHashHash> tags;
+  std::map<std::uint64_t, ArtifactRecord> artifacts;  // registered, by number
+  std::map<ArtifactKind, std::uint64_t> active;       // number of the one that new frames use
 };
 
 // A conversation in a source.

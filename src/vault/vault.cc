@@ -7,19 +7,17 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "vault/artifacts.h"
 #include "vault/recovery.h"
 
 namespace tokvault {
 namespace {
 
-constexpr std::string_view kDefaultTenant = "default";
 // put_async() commits by itself when this much waits.
 constexpr std::size_t kAsyncMax = 256;
 // Conversations that one thread prepares at a time, in bytes of their values.
 constexpr std::size_t kPrepareBytes = 256u << 10;
 constexpr std::uint64_t kPageRows = 512;
-
-std::string_view tenant_name(std::string_view name) { return name.empty() ? kDefaultTenant : name; }
 
 Error no_conversation(std::string_view id) {
   return Error(Errc::not_found, "no conversation " + std::string(id));
@@ -795,24 +793,6 @@ Status VaultImpl::refresh() const {
   return {};
 }
 
-// Runs f() under the lock; if a file was gone, which a rewrite by another process makes possible,
-// once more with the catalog of now.
-template <class F>
-auto VaultImpl::reading(F f) const -> decltype(f()) {
-  if (auto fresh = refresh(); !fresh) return std::move(fresh).error();
-  {
-    std::shared_lock lock(state_mutex_);
-    auto result = f();
-    if (result || !options_.read_only || result.error().os_code() == 0 ||
-        result.code() != Errc::not_found) {
-      return result;
-    }
-  }
-  if (auto again = reload(); !again) return std::move(again).error();
-  std::shared_lock lock(state_mutex_);
-  return f();
-}
-
 // Whether a conversation could not be read for a file that is gone, for the first time: then
 // reading() is to look at the catalog again. A conversation that is not there has no os_code.
 bool VaultImpl::is_gone(const Result<Conversation>& read, bool& again) const {
@@ -1134,7 +1114,25 @@ Result<VaultStats> VaultImpl::stats() const {
     s.packs = state_.packs().size();
     s.logs = state_.logs().size();
     TOKVAULT_ASSIGN(const auto artifacts, backend_->list("artifacts"));
-    for (const BlobInfo& a : artifacts) s.artifact_bytes += a.size_bytes;
+    for (const BlobInfo& a : artifacts) {
+      s.artifact_bytes += a.size_bytes;
+      if (!is_artifact_name(a.name)) continue;
+      for (const auto& [number, tenant] : state_.tenants()) {
+        const auto it = tenant.artifacts.find(number_of(a.name));
+        if (it == tenant.artifacts.end()) continue;
+        switch (it->second.kind) {
+          case ArtifactKind::dictionary:
+            s.dictionary_bytes += a.size_bytes;
+            break;
+          case ArtifactKind::substring_set:
+            s.substring_set_bytes += a.size_bytes;
+            break;
+          case ArtifactKind::token_model:
+            s.token_model_bytes += a.size_bytes;
+            break;
+        }
+      }
+    }
     TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
     s.catalog_bytes =
         s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes);

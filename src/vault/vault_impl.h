@@ -1,5 +1,6 @@
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; rewrite.cc seals,
-// collects and compacts; check.cc checks; repair.cc rebuilds the catalog.
+// collects and compacts; registry.cc keeps artifacts; check.cc checks; repair.cc rebuilds the
+// catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
@@ -24,6 +25,7 @@
 
 #include "tokvault/vault.h"
 #include "vault/cache.h"
+#include "vault/dictionaries.h"
 #include "vault/log_writer.h"
 #include "vault/pack_builder.h"
 #include "vault/reader.h"
@@ -36,6 +38,11 @@ namespace tokvault {
 // a seal keeps in memory is bounded, and so is the table of a pack.
 inline constexpr std::uint64_t kLogTextBytesMax = 64u << 20;
 inline constexpr std::uint64_t kLogRowsMax = 65'536;
+
+inline constexpr std::string_view kDefaultTenant = "default";
+inline std::string_view tenant_name(std::string_view given) {
+  return given.empty() ? kDefaultTenant : given;
+}
 
 class VaultImpl final : public Vault {
  public:
@@ -73,6 +80,8 @@ class VaultImpl final : public Vault {
   Status seal() override;
   Result<VaultStats> stats() const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
+  Dictionaries& dictionaries() override { return dictionaries_; }
+  const Dictionaries& dictionaries() const override { return dictionaries_; }
   std::optional<ImportProgress> import_progress(ByteView source) const override;
   std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
 
@@ -166,6 +175,17 @@ class VaultImpl final : public Vault {
   // Which of a pack's records still say what holds.
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
 
+  // --- artifacts: registry.cc, under write_mutex_ ---
+  friend class DictionariesImpl;
+  // Puts an artifact and registers it. Returns its number.
+  Result<std::uint64_t> register_artifact(std::uint32_t tenant, ArtifactRecord record,
+                                          ByteView content);
+  // What new frames use, or nothing. REQUIRES: a number is registered
+  Status activate_artifact(std::uint32_t tenant, ArtifactKind kind,
+                           std::optional<std::uint64_t> number);
+  // `conflict` if a live file names it.
+  Status remove_artifact(std::uint32_t tenant, std::uint64_t number);
+
   // --- reading ---
   Status refresh() const;  // a reader takes in what others have committed
   Status reload() const;
@@ -196,6 +216,8 @@ class VaultImpl final : public Vault {
   mutable bool unreadable_ = false;
   std::shared_ptr<const Tokenizer> tokenizer_;
 
+  DictionariesImpl dictionaries_{*this};
+
   std::mutex write_mutex_;
   Error failed_;                  // [W2]
   std::shared_ptr<LogFile> log_;  // that is written to
@@ -224,6 +246,24 @@ class VaultImpl final : public Vault {
   std::vector<Sealed> sealed_;  // guarded by seal_mutex_
   Error seal_error_;            // guarded by seal_mutex_
 };
+
+// Runs f() under the lock; if a file was gone, which a rewrite by another process makes possible,
+// once more with the catalog of now.
+template <class F>
+auto VaultImpl::reading(F f) const -> decltype(f()) {
+  if (auto fresh = refresh(); !fresh) return std::move(fresh).error();
+  {
+    std::shared_lock lock(state_mutex_);
+    auto result = f();
+    if (result || !options_.read_only || result.error().os_code() == 0 ||
+        result.code() != Errc::not_found) {
+      return result;
+    }
+  }
+  if (auto again = reload(); !again) return std::move(again).error();
+  std::shared_lock lock(state_mutex_);
+  return f();
+}
 
 }  // namespace tokvault
 

@@ -1,0 +1,114 @@
+#include "vault/artifacts.h"
+
+#include <algorithm>
+
+#include "vault/recovery.h"
+
+namespace tokvault {
+
+bool is_artifact_name(std::string_view name) {
+  const std::uint64_t number = number_of(name);
+  return number != 0 && name == artifact_name(number);
+}
+
+Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend,
+                                                      std::uint64_t number) {
+  const std::string name = artifact_name(number);
+  TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(name));
+  // What does not compress grows by less than this.
+  if (size > kArtifactBytesMax + (1u << 20)) {
+    return Error(Errc::corrupt, name + ": larger than any artifact");
+  }
+  Buffer file;
+  TOKVAULT_TRY(backend.get(name, 0, size, file));
+  auto artifact = decode_artifact(file);
+  if (!artifact) return std::move(artifact).error().with(name);
+  if (artifact->number != number) {
+    return Error(Errc::corrupt, name + ": it is named as another artifact");
+  }
+  return std::make_shared<const Artifact>(std::move(*artifact));
+}
+
+Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend,
+                                                      const ArtifactUse& use) {
+  TOKVAULT_ASSIGN(auto artifact, load_artifact(backend, use.number));
+  if (artifact->tenant != use.tenant || artifact->record.kind != use.kind ||
+      artifact->vault_id != use.vault_id) {
+    return Error(Errc::corrupt, artifact_name(use.number) +
+                                    ": of another vault, tenant or kind than it is needed for");
+  }
+  return artifact;
+}
+
+Result<std::shared_ptr<const Artifact>> cached_artifact(const Backend& backend, Cache& cache,
+                                                        const ArtifactUse& use) {
+  const Cache::Key key{use.number, Cache::Kind::artifact};
+  if (auto found = cache.find(key)) {
+    auto artifact = std::static_pointer_cast<const Artifact>(found);
+    if (artifact->tenant == use.tenant && artifact->record.kind == use.kind) return artifact;
+  }
+  TOKVAULT_ASSIGN(auto artifact, load_artifact(backend, use));
+  cache.insert(key, artifact, artifact->content.size() + 256);
+  return artifact;
+}
+
+Status check_artifacts(const Backend& backend, const State& state, bool count_rows,
+                       CheckReport& report) {
+  for (const auto& [number, tenant] : state.tenants()) {
+    std::map<std::uint64_t, std::vector<std::shared_ptr<const Source>>> users;
+    for (const auto& [artifact, record] : tenant.artifacts) users[artifact];
+    for (const auto& source : state.sources(number)) {
+      for (const ArtifactRef& ref : source->artifacts()) users[ref.number].push_back(source);
+    }
+    for (const auto& [artifact, sources] : users) {
+      const auto registered = tenant.artifacts.find(artifact);
+      ArtifactKind kind = ArtifactKind::dictionary;
+      if (registered != tenant.artifacts.end()) {
+        kind = registered->second.kind;
+      } else {
+        for (const ArtifactRef& ref : sources.front()->artifacts()) {
+          if (ref.number == artifact) kind = ref.kind;
+        }
+      }
+      auto loaded = load_artifact(backend, {artifact, number, kind, state.vault().id});
+      Error error;
+      if (!loaded) {
+        error = std::move(loaded).error();
+      } else if (registered == tenant.artifacts.end()) {
+        error = Error(Errc::conflict, "a file names it, but it is not registered");
+      } else if ((*loaded)->record != registered->second) {
+        error = Error(Errc::corrupt, "it is not what its record says");
+      } else {
+        continue;
+      }
+      std::string needed;
+      std::uint64_t rows = 0;
+      for (const auto& source : sources) {
+        needed += (needed.empty() ? "; needed by " : ", ") + source->name();
+        rows += source->range().rows;
+      }
+      if (rows > 0) needed += ": " + std::to_string(rows) + " conversations";
+      const std::string name = artifact_name(artifact);
+      auto known = std::find_if(report.findings.begin(), report.findings.end(),
+                                [&](const Finding& f) { return f.file == name; });
+      if (known == report.findings.end()) {
+        known = report.findings.insert(known, {name, error.code(), std::string(error.message())});
+      }
+      known->message += needed;
+      if (!count_rows || loaded) continue;
+      for (const auto& source : sources) {
+        auto tables = source->tables();
+        auto dead = state.dead_rows(tenant, *source);
+        if (!tables || !dead) continue;  // reported where the file is read
+        for (std::uint32_t i = 0; i < (*tables)->rows.size(); ++i) {
+          if (!dead->empty() && (*dead)[i]) continue;
+          ++report.lost_conversations;
+          report.lost_ids.emplace_back((*tables)->ids[i]);
+        }
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace tokvault

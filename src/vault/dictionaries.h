@@ -1,0 +1,32 @@
+// DictionariesImpl: the dictionaries of a vault, which are artifacts.
+#ifndef TOKVAULT_VAULT_DICTIONARIES_H_
+#define TOKVAULT_VAULT_DICTIONARIES_H_
+
+#include "tokvault/dictionary.h"
+
+namespace tokvault {
+
+class VaultImpl;
+struct TenantState;
+
+// Lifetime: the vault outlives it. Locks are the vault's.
+class DictionariesImpl final : public Dictionaries {
+ public:
+  explicit DictionariesImpl(VaultImpl& vault) : vault_(vault) {}
+
+  Result<DictionaryInfo> add(ByteView bytes, std::uint64_t samples,
+                             std::string_view tenant) override;
+  Status activate(std::optional<std::uint32_t> id, std::string_view tenant) override;
+  Result<std::vector<DictionaryInfo>> list(std::string_view tenant) const override;
+  Result<Buffer> get(std::uint32_t id, std::string_view tenant) const override;
+  Status retire(std::uint32_t id, bool rewrite, std::string_view tenant) override;
+
+ private:
+  DictionaryInfo info_of(const TenantState& tenant, std::uint64_t number) const;
+
+  VaultImpl& vault_;
+};
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_DICTIONARIES_H_
