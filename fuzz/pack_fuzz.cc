@@ -19,7 +19,8 @@ Buffer mended(Buffer file) {
   if (file.size() < kPackHeaderBytes + kPackTrailerBytes) return file;
   char* p = file.data();
   store_le(kPackMagic, p);
-  store_le(std::uint32_t{1}, p + 4);
+  const std::uint16_t version = load_le<std::uint16_t>(p + 4) == 1 ? 1 : kPackVersion;
+  store_le(std::uint32_t{kPackVersion}, p + 4);
   store_le(std::uint64_t{1}, p + 8);
   store_le(checksum64(ByteView(file).substr(0, 56)), p + 56);
   char* trailer = p + file.size() - kPackTrailerBytes;
@@ -30,7 +31,7 @@ Buffer mended(Buffer file) {
   e.raw_size = std::min<std::uint64_t>(load_le<std::uint32_t>(trailer + 12), 1u << 20);
   const ByteView packed = ByteView(file).substr(e.offset, e.size);
   e.checksum = checksum32(packed);
-  auto footer = decode_pack_footer(packed, e);
+  auto footer = decode_pack_footer(packed, e, version);
   if (!footer) return file;
   footer->vault.id = file.substr(28, 16);
   footer->tenant.number = load_le<std::uint32_t>(p + 16);

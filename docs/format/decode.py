@@ -328,30 +328,40 @@ def iter_sizes(column):
 # --- token_map.md ------------------------------------------------------------------------------
 
 
-def token_map(data):
+def token_map(data, radix):
     source, tokens, previous = In(data), [], -1
     for _ in range(source.varint()):
         previous += 1 + source.svarint()
         check(0 <= previous < 1 << 21, "token map")
         tokens.append(previous)
     source.end("token map")
-    check(len(set(tokens)) == len(tokens) <= 16512, "token map")
+    check(len(set(tokens)) == len(tokens) <= 128 + 64 * radix, "token map")
     return tokens
 
 
-def tokens_of(code, listed):
+def tokens_of(code, listed, radix):
+    """radix: 256, or 255 for codes without the byte 255."""
     source, out = In(code), []
+    two, six = 128 + 64 * radix, 0xFF if radix == 256 else 0xFE
+    three = two + (six - 0xC0) * radix * radix
+
+    def digit():
+        d = source.le(1)
+        check(d < radix, "token code")
+        return d
+
     while source.left():
         b = source.le(1)
         if b < 0x80:
             n = b
         elif b < 0xC0:
-            n = 128 + (b & 0x3F) * 256 + source.le(1)
-        elif b < 0xFF:
-            n = 16512 + (b & 0x3F) * 65536 + int.from_bytes(source.bytes(2), "big")
+            n = 128 + (b & 0x3F) * radix + digit()
+        elif b < six:
+            n = two + ((b & 0x3F) * radix + digit()) * radix + digit()
         else:
-            n = source.le(5)
-            check(n >= 4145280, "token code: overlong")
+            check(b == six, "token code")
+            n = sum(digit() * radix**i for i in range(5))
+            check(n >= three, "token code: overlong")
         token = listed[n] if n < len(listed) else n - len(listed)
         check(token <= U32, "token code")
         out.append(token)
@@ -412,11 +422,11 @@ class Source:
         self.file, self.tenant = file, tenant
         self.models, self.applications, self.forms = [b""], [b""], []
         self.rows, self.nodes, self.externals = [], [], []
-        self.listed = []  # the token map
+        self.listed, self.radix = [], 256  # the token map, and how codes are written
         self.digests = None
 
     def tokens(self, number):
-        return tokens_of(self.code(TOKEN_STREAM, number), self.listed)
+        return tokens_of(self.code(TOKEN_STREAM, number), self.listed, self.radix)
 
     def find(self, stream, digest):
         """The number of the segment with this digest."""
@@ -586,7 +596,7 @@ class Pack(Source):
         cipher, zero3, _, vault_id, zero12 = (head.le(1), head.le(3), head.le(4), head.bytes(16),
                                               head.le(12))
         checksum(data[:56], head.le(8), "pack header")
-        if version != 1 or features != 0 or cipher != 0:
+        if version not in (1, 2) or features != 0 or cipher != 0:
             raise unsupported(f"pack version {version}")
         check(zero3 == 0 and zero12 == 0, "pack header: reserved bytes")
         check(own == number, "it is named as another pack")
@@ -596,11 +606,12 @@ class Pack(Source):
         checksum(data[-32:-8], sum64, "trailer")
         check(magic == 0xD1A7F3E5 and offset + size == len(data) - 32, "trailer")
         checksum(data[offset:-32], sum32, "footer", bits=32)
+        self.version, self.radix = version, 256 if version == 1 else 255
         self.read_footer(packed(data[offset:-32], raw_size), offset)
         check(self.tenant_record["number"] == tenant and self.vault["id"] == vault_id,
               "header and footer disagree")
         self.read_tables()
-        self.listed = token_map(packed(self.part(self.map), self.map[2]))
+        self.listed = token_map(packed(self.part(self.map), self.map[2]), self.radix)
         self.frames, self.texts = [], {}
         for stream in (TOKEN_STREAM, BYTE_STREAM):
             self.frames.append(self.read_segments(stream))
@@ -626,8 +637,18 @@ class Pack(Source):
         self.totals = [f.varint() for _ in range(3)] + [f.svarint(), f.svarint(), f.varint(),
                                                         f.varint()]
         self.map = extent()
-        self.streams = [{"dictionary": extent(), "blocks": extent(), "table": extent(),
-                         "block_count": f.varint(), "text_bytes": f.varint()} for _ in range(2)]
+
+        def stream():
+            s = {"dictionary": extent(), "blocks": extent(), "table": extent(),
+                 "block_count": f.varint(), "text_bytes": f.varint(), "ended": 0}
+            if self.version > 1:
+                s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
+                if s["codec"] > 0:
+                    raise unsupported("a codec of a newer program")
+                check(s["ended"] < 2, "footer")
+            return s
+
+        self.streams = [stream(), stream()]
         self.tables = [extent() for _ in range(10)]
         self.usage_extent, self.usage_count = extent(), f.varint()
         self.record_extent, self.record_count = extent(), f.varint()
@@ -711,8 +732,14 @@ class Pack(Source):
     def read_segments(self, stream):
         """Of each segment: (block or None for the dictionary, offset, size)."""
         s = self.streams[stream]
-        table = In(self.part(s["table"]))
         count, blocks = self.segment_counts[stream], s["block_count"]
+        if s["ended"]:
+            check(s["table"][1] == s["blocks"][1] == blocks == 0, "footer")
+            check(s["text_bytes"] + count == s["dictionary"][2], "footer")
+            ends = [-1] + [i for i, b in enumerate(self.text(stream, None)) if b == 0xFF]
+            check(len(ends) == count + 1 and ends[-1] + 1 == s["dictionary"][2], "segment ends")
+            return [(None, a + 1, b - a - 1) for a, b in zip(ends, ends[1:])]
+        table = In(self.part(s["table"]))
         sizes, placed = integers(table.sized(), count), integers(table.sized(), count)
         held, frame_sizes = integers(table.sized(), blocks), integers(table.sized(), blocks)
         check(len(table.rest()) == 3 * sum(n >= SHARED for n in sizes), "fingerprints")

@@ -9,22 +9,31 @@
 namespace tokvault {
 namespace {
 
-TEST(TokenMap, EveryClassOfCodesRoundTrips) {
+class TokenMaps : public testing::TestWithParam<CodeBytes> {};
+INSTANTIATE_TEST_SUITE_P(, TokenMaps, testing::Values(CodeBytes::all, CodeBytes::below_ff));
+
+TEST_P(TokenMaps, EveryClassOfCodesRoundTrips) {
   std::vector<std::pair<Token, std::uint64_t>> counts;
   for (Token t = 0; t < 20000; ++t) counts.push_back({t * 7, 1 + 1000000 / (t + 1)});
-  const TokenMap map = TokenMap::by_frequency(counts);
-  EXPECT_EQ(map.size(), kTokenMapTokensMax);
-  std::vector<Token> tokens = {0, 1, 7, 128 * 7, 16511 * 7, 19999 * 7, 4145280, 0xffffffff};
+  const TokenMap map = TokenMap::by_frequency(counts, GetParam());
+  const Token listed = TokenMap::tokens_max(GetParam());
+  EXPECT_EQ(map.size(), listed);
+  std::vector<Token> tokens = {0, 1, 7, 128 * 7, (listed - 1) * 7, 19999 * 7, 4145280, 0xffffffff};
+  for (Token t = 4030000; t < 4050000; t += 7) tokens.push_back(t);  // where six bytes begin
   std::mt19937 random(1);
   for (int i = 0; i < 10000; ++i) tokens.push_back(static_cast<Token>(random()) >> (i % 32));
-  for (const TokenMap& m : {map, TokenMap()}) {
+  for (const TokenMap& m : {map, TokenMap(GetParam())}) {
     Buffer code;
     m.encode(tokens, code);
     std::vector<Token> back;
     ASSERT_TRUE(m.decode(code, back));
     EXPECT_EQ(back, tokens);
-    EXPECT_EQ(TokenMap::count(code), tokens.size());
-    auto parsed = TokenMap::parse(m.serialize());
+    if (GetParam() == CodeBytes::all) {
+      EXPECT_EQ(TokenMap::count(code), tokens.size());
+    } else {
+      EXPECT_EQ(code.find('\xff'), Buffer::npos);
+    }
+    auto parsed = TokenMap::parse(m.serialize(), GetParam());
     ASSERT_TRUE(parsed);
     Buffer again;
     parsed->encode(tokens, again);
@@ -36,19 +45,27 @@ TEST(TokenMap, EveryClassOfCodesRoundTrips) {
   EXPECT_EQ(code.size(), 3u);
 }
 
-TEST(TokenMap, RefusesDamage) {
-  const TokenMap map = TokenMap::by_frequency({{5, 10}, {900, 4}, {7, 4}});
+TEST_P(TokenMaps, RefuseDamage) {
+  const TokenMap map = TokenMap::by_frequency({{5, 10}, {900, 4}, {7, 4}}, GetParam());
   const Buffer good = map.serialize();
-  for (std::size_t n = 0; n < good.size(); ++n) {
-    EXPECT_FALSE(TokenMap::parse(good.substr(0, n))) << n;
-  }
-  EXPECT_FALSE(TokenMap::parse(good + "x"));
-  EXPECT_EQ(TokenMap::parse(Buffer("\x02\x00\x01", 3)).code(), Errc::corrupt);  // 0 twice
+  auto parse = [](ByteView bytes) { return TokenMap::parse(bytes, GetParam()); };
+  for (std::size_t n = 0; n < good.size(); ++n) EXPECT_FALSE(parse(good.substr(0, n))) << n;
+  EXPECT_FALSE(parse(good + "x"));
+  EXPECT_EQ(parse(Buffer("\x02\x00\x01", 3)).code(), Errc::corrupt);  // 0 twice
   std::vector<Token> out;
   EXPECT_EQ(map.decode("\x80", out).code(), Errc::corrupt);
+  EXPECT_EQ(map.decode("\xfe\x01\x01\x01\x01", out).code(),
+            GetParam() == CodeBytes::all ? Errc::ok : Errc::corrupt);
   EXPECT_EQ(map.decode("\xff\x01\x01\x01\x01", out).code(), Errc::corrupt);
   EXPECT_EQ(map.decode(Buffer("\xff\0\0\0\0\0", 6), out).code(), Errc::corrupt);  // overlong
   EXPECT_EQ(map.decode("\xff\xff\xff\xff\xff\xff", out).code(), Errc::corrupt);   // out of range
+  if (GetParam() == CodeBytes::below_ff) {
+    EXPECT_EQ(map.decode("\x80\xff", out).code(), Errc::corrupt);
+    EXPECT_EQ(map.decode("\xc0\xff\x01", out).code(), Errc::corrupt);
+    EXPECT_EQ(map.decode("\xc0\x01\xff", out).code(), Errc::corrupt);
+    EXPECT_EQ(map.decode(Buffer("\xfe\0\0\0\0\0", 6), out).code(), Errc::corrupt);  // overlong
+    EXPECT_EQ(map.decode("\xfe\xfe\xfe\xfe\xfe\xfe", out).code(), Errc::corrupt);
+  }
 }
 
 TEST(Zstd, BlocksAgainstADictionary) {

@@ -5,14 +5,18 @@
 // token's code is its place in the list, or the length of the list plus its id if it is not listed.
 // Codes are written as (Format: docs/format/token_map.md)
 //
-//   below 128                1 byte   0xxxxxxx
-//   below 16,512             2 bytes  10xxxxxx x, high byte first, minus 128
-//   below 4,145,280          3 bytes  11xxxxxx x x, first byte 0xC0 to 0xFE, minus 16,512
-//   anything else            6 bytes  0xFF and the code as 40 bits, little-endian
+//   one byte       0xxxxxxx
+//   two bytes      10xxxxxx x
+//   three bytes    11xxxxxx x x
+//   six bytes      a first byte above all of those, and five more
 //
-// The list holds at most 16,512 tokens, because a listed token saves nothing after that. Within one
-// class of frequency it is ordered by id, which makes it cost a few bits a token instead of 17 and
-// loses the compressor nothing: it sees byte values, not their order.
+// in one of two ways: with all bytes, or without the byte 0xFF, which then can end a segment inside
+// a longer text and be found again by memchr.
+//
+// The list holds at most as many tokens as have codes of one or two bytes, because a listed token
+// saves nothing after that. Within one class of frequency it is ordered by id, which makes it cost
+// a few bits a token instead of 17 and loses the compressor nothing: it sees byte values, not their
+// order.
 #ifndef TOKVAULT_CODEC_TOKEN_CODE_H_
 #define TOKVAULT_CODEC_TOKEN_CODE_H_
 
@@ -25,10 +29,12 @@
 
 namespace tokvault {
 
-inline constexpr std::uint32_t kOneByteCodes = 128;
-inline constexpr std::uint32_t kTwoByteCodes = kOneByteCodes + 64 * 256;
-inline constexpr std::uint32_t kThreeByteCodes = kTwoByteCodes + 63 * 65536;
-inline constexpr std::uint32_t kTokenMapTokensMax = kTwoByteCodes;
+// Which bytes a code may hold.
+enum class CodeBytes : std::uint8_t {
+  all,       // logs, packs of version 1
+  below_ff,  // packs of version 2
+};
+
 inline constexpr std::size_t kTokenCodeBytesMax = 6;
 
 // The list of frequent tokens of one pack.
@@ -36,13 +42,18 @@ inline constexpr std::size_t kTokenCodeBytesMax = 6;
 class TokenMap {
  public:
   // No list: a token's code is its id.
-  TokenMap() = default;
+  explicit TokenMap(CodeBytes bytes = CodeBytes::all) : bytes_(bytes) {}
   // Chooses and orders the list from (token, count) pairs of distinct tokens.
-  static TokenMap by_frequency(std::vector<std::pair<Token, std::uint64_t>> counts);
+  static TokenMap by_frequency(std::vector<std::pair<Token, std::uint64_t>> counts,
+                               CodeBytes bytes);
+  // The most tokens that a list holds: those with codes of one or two bytes.
+  static constexpr std::uint32_t tokens_max(CodeBytes bytes) {
+    return 128 + 64 * (bytes == CodeBytes::all ? 256 : 255);
+  }
 
   // The list as bytes, not yet compressed, and back. `corrupt` if a token repeats or does not fit.
   Buffer serialize() const;
-  static Result<TokenMap> parse(ByteView bytes);
+  static Result<TokenMap> parse(ByteView bytes, CodeBytes code);
 
   std::size_t size() const { return tokens_.size(); }
 
@@ -50,12 +61,17 @@ class TokenMap {
   // Appends the tokens that `bytes` is the code of; `corrupt` if it ends inside a code or holds a
   // code that no encoder writes.
   Status decode(ByteView bytes, std::vector<Token>& out) const;
-  // How many tokens `bytes` holds, without checking them.
+  // How many tokens a code of all bytes holds, without checking them.
   static std::uint64_t count(ByteView bytes);
 
  private:
   std::uint64_t code_of(Token token) const;
+  template <CodeBytes kBytes>
+  char* encode(Token token, char* p) const;
+  template <CodeBytes kBytes>
+  Status decode(ByteView bytes, std::vector<Token>& out) const;
 
+  CodeBytes bytes_ = CodeBytes::all;
   std::vector<Token> tokens_;         // code -> token
   std::vector<std::uint32_t> codes_;  // token -> code + 1, for tokens below codes_.size()
 };

@@ -224,7 +224,10 @@ TEST(Pack, FooterTrailerAndSegments) {
       decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes), file_size);
   ASSERT_TRUE(extent);
   EXPECT_EQ(extent->offset, offset);
-  auto back = decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent);
+  auto decode = [&] {
+    return decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent, kPackVersion);
+  };
+  auto back = decode();
   ASSERT_TRUE(back);
   EXPECT_EQ(back->set_members, f.set_members);
   EXPECT_EQ(back->time_first_ms, -5);
@@ -233,7 +236,32 @@ TEST(Pack, FooterTrailerAndSegments) {
   bytes = encode_pack_footer(f, offset);
   extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes),
                                offset + bytes->size());
-  EXPECT_FALSE(decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent));
+  EXPECT_FALSE(decode());
+  // A stream whose segments are ended is all dictionary, and as long as they and their ends.
+  f.streams[0].blocks = {};
+  f.streams[0].dictionary = {64, 10, 103, 1};
+  f.streams[0].artifacts = {7, 300};
+  f.streams[0].ended = true;
+  f.streams[0].text_bytes = 100;
+  f.counts.segments[0] = 3;
+  auto encode = [&] {
+    bytes = encode_pack_footer(f, offset);
+    extent = decode_pack_trailer(ByteView(*bytes).substr(bytes->size() - kPackTrailerBytes),
+                                 offset + bytes->size());
+  };
+  encode();
+  back = decode();
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_TRUE(back->streams[0].ended);
+  EXPECT_FALSE(back->streams[1].ended);
+  EXPECT_EQ(back->streams[0].artifacts, f.streams[0].artifacts);
+  f.streams[0].text_bytes = 101;
+  encode();
+  EXPECT_FALSE(decode());
+  f.streams[0].text_bytes = 100;
+  f.streams[0].table = {70, 1, 0, 1};
+  encode();
+  EXPECT_FALSE(decode());
 
   PackSegments s;
   s.code_sizes = {10, 200, 30};

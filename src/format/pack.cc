@@ -100,7 +100,7 @@ Result<PackHeader> decode_pack_header(ByteView bytes) {
   const auto checksum = in.le<std::uint64_t>();
   if (magic != kPackMagic) return corrupt_pack("this is no pack");
   if (checksum != checksum64(bytes.substr(0, 56))) return corrupt_pack("header checksum");
-  if (h.version != 1 || features != 0 || h.cipher != 0) {
+  if (h.version == 0 || h.version > kPackVersion || features != 0 || h.cipher != 0) {
     return Error(Errc::unsupported, "pack version " + std::to_string(h.version) +
                                         " needs a newer program; use the one that wrote it");
   }
@@ -136,6 +136,9 @@ Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
     append_extent(out, s.table);
     append_varint(out, s.block_count);
     append_varint(out, s.text_bytes);
+    out.push_back(static_cast<char>(s.codec));
+    out.push_back(s.ended ? 1 : 0);
+    append_numbers(out, s.artifacts);
   }
   for (const Extent& e : f.tables) append_extent(out, e);
   append_extent(out, f.usage);
@@ -177,7 +180,7 @@ Result<Extent> decode_pack_trailer(ByteView trailer, std::uint64_t file_size) {
   return e;
 }
 
-Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent) {
+Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std::uint16_t version) {
   if (checksum32(bytes) != extent.checksum) return corrupt_pack("footer checksum");
   Buffer raw;
   TOKVAULT_TRY(decode_bytes(bytes, extent.raw_size, raw));
@@ -207,6 +210,23 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent) {
     s.table = read_extent(in, limit);
     s.block_count = in.varint();
     s.text_bytes = in.varint();
+    if (version < 2) continue;
+    const auto codec = in.le<std::uint8_t>();
+    const auto ended = in.le<std::uint8_t>();
+    s.artifacts = read_numbers(in);
+    if (codec > static_cast<std::uint8_t>(PackCodec::zstd)) {
+      return Error(Errc::unsupported, "a codec of a newer program; use the one that wrote it");
+    }
+    s.codec = static_cast<PackCodec>(codec);
+    s.ended = ended == 1;
+    if (ended > 1) in.fail();
+    const std::uint64_t segments =
+        f.counts.segments[static_cast<std::size_t>(&s - f.streams.data())];
+    if (s.ended &&
+        (s.table.size != 0 || s.blocks.size != 0 || s.block_count != 0 ||
+         s.dictionary.raw_size < segments || s.dictionary.raw_size - segments != s.text_bytes)) {
+      return corrupt_pack("a stream does not add up");
+    }
   }
   for (Extent& e : f.tables) e = read_extent(in, limit);
   f.usage = read_extent(in, limit);

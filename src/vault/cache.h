@@ -16,7 +16,15 @@ namespace tokvault {
 // Threads: any number at once.
 class Cache {
  public:
-  enum class Kind : std::uint8_t { tables, token_dictionary, byte_dictionary, usage, artifact };
+  enum class Kind : std::uint8_t {
+    tables,
+    token_dictionary,
+    byte_dictionary,
+    token_fingerprints,
+    byte_fingerprints,
+    usage,
+    artifact
+  };
   struct Key {
     std::uint64_t file = 0;
     Kind kind = Kind::tables;

@@ -68,8 +68,9 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     if (source->is_pack()) {
       const auto& pack = static_cast<const PackFile&>(*source);
       for (const Stream s : {kTokenStream, kByteStream}) {
+        if (pack.footer().streams[s].ended) continue;  // it has none on disk
         TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
-        for (const auto& f : prints) {
+        for (const auto& f : *prints) {
           if (broken[s][f.segment]) continue;
           TOKVAULT_ASSIGN(const ByteView code, source->code(s, f.segment, scratch));
           TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));

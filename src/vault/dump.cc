@@ -102,8 +102,8 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   }
   TOKVAULT_ASSIGN(const Extent extent,
                   decode_pack_trailer(file.substr(file.size() - kPackTrailerBytes), file.size()));
-  TOKVAULT_ASSIGN(const PackFooter f,
-                  decode_pack_footer(file.substr(extent.offset, extent.size), extent));
+  TOKVAULT_ASSIGN(const PackFooter f, decode_pack_footer(file.substr(extent.offset, extent.size),
+                                                         extent, header.version));
   Printer out(json);
   out.field("kind", "pack");
   out.number("version", header.version);
@@ -136,6 +136,7 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   for (std::size_t s = 0; s < kStreams; ++s) {
     const std::string prefix = streams[s];
     if (f.streams[s].dictionary.size > 0) part(prefix + " dictionary", f.streams[s].dictionary);
+    if (f.streams[s].ended) continue;
     part(prefix + " blocks", f.streams[s].blocks);
     part(prefix + " segments", f.streams[s].table);
   }

@@ -211,7 +211,7 @@ Status PackBuilder::count_tokens() {
   for (Token t = 0; t < counts.size(); ++t) {
     if (counts[t] > 0) pairs.push_back({t, counts[t]});
   }
-  map_ = TokenMap::by_frequency(std::move(pairs));
+  map_ = TokenMap::by_frequency(std::move(pairs), CodeBytes::below_ff);
   return {};
 }
 
@@ -221,6 +221,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Buffer& f
   Buffer text;
   std::vector<Token> tokens;
   Scratch scratch;
+  bool can_end = true;
   for (Origin& o : origins_[stream]) {
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(stream, o.number, scratch));
     const std::size_t begin = text.size();
@@ -232,6 +233,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Buffer& f
     } else {
       text.append(code);
       o.checksum = checksum64(code);
+      can_end = can_end && code.find(kSegmentEnd) == ByteView::npos;
     }
     const std::size_t size = text.size() - begin;
     table.code_sizes.push_back(static_cast<std::uint32_t>(size));
@@ -245,6 +247,21 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Buffer& f
 
   // Everything, or an even sample.
   const bool holds_all = text.size() <= kDictionaryTextBytes;
+  if (holds_all && can_end) {
+    Buffer ended;
+    ended.reserve(text.size() + table.code_sizes.size());
+    std::uint64_t at = 0;
+    for (std::uint32_t size : table.code_sizes) {
+      ended.append(text, at, size);
+      ended.push_back(kSegmentEnd);
+      at += size;
+    }
+    out.ended = true;
+    if (ended.empty()) return {};
+    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary));
+    out.dictionary = append_part(file, frame, ended.size());
+    return {};
+  }
   Buffer dictionary;
   std::uint64_t seen = 0;
   for (std::uint32_t size : table.code_sizes) {

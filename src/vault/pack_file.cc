@@ -48,7 +48,7 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
   auto extent = decode_pack_trailer(bytes, *size);
   if (!extent) return in_pack(std::move(extent).error());
   TOKVAULT_TRY(backend.get(name, extent->offset, extent->size, bytes));
-  auto footer = decode_pack_footer(bytes, *extent);
+  auto footer = decode_pack_footer(bytes, *extent, pack->header_.version);
   if (!footer) return in_pack(std::move(footer).error());
   pack->footer_ = std::move(*footer);
   if (pack->footer_.tenant.number != pack->header_.tenant ||
@@ -91,7 +91,7 @@ Result<std::shared_ptr<const PackFile::Loaded>> PackFile::load() const {
   Buffer packed, raw;
   TOKVAULT_TRY(read_extent(footer_.token_map, packed));
   TOKVAULT_TRY(decode_bytes(packed, footer_.token_map.raw_size, raw));
-  TOKVAULT_ASSIGN(out->map, TokenMap::parse(raw));
+  TOKVAULT_ASSIGN(out->map, TokenMap::parse(raw, code_bytes()));
   for (const Stream s : {kTokenStream, kByteStream}) TOKVAULT_TRY(load_segments(s, *out));
   out->ids.reserve(out->tables.rows.size());
   for (std::uint32_t i = 0; i < out->tables.rows.size(); ++i) {
@@ -102,6 +102,7 @@ Result<std::shared_ptr<const PackFile::Loaded>> PackFile::load() const {
 
 Status PackFile::load_segments(Stream stream, Loaded& out) const {
   const PackStream& ps = footer_.streams[stream];
+  if (ps.ended) return {};
   Buffer table;
   TOKVAULT_TRY(read_extent(ps.table, table));
   TOKVAULT_ASSIGN(const PackSegments segments,
@@ -147,9 +148,28 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
     auto status = zstd_decompress(frame, extent.raw_size, out->text);
     if (!status) return std::move(status).error().with(name() + ": dictionary");
   }
-  TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
-  cache_.insert(key, out, out->text.size() + 64 * 1024);
+  if (footer_.streams[stream].ended) {
+    TOKVAULT_TRY(find_ends(stream, *out));
+  } else {
+    TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
+  }
+  cache_.insert(key, out, out->text.size() + out->ends.size() * 4 + 64 * 1024);
   return std::shared_ptr<const Dictionary>(std::move(out));
+}
+
+Status PackFile::find_ends(Stream stream, Dictionary& d) const {
+  const std::uint64_t count = footer_.counts.segments[stream];
+  if (d.text.size() > 0xffffffffu)
+    return damaged("a dictionary is larger than any writer makes it");
+  d.ends.reserve(count);
+  for (std::size_t at = 0; (at = d.text.find(kSegmentEnd, at)) != Buffer::npos; ++at) {
+    if (d.ends.size() == count) break;
+    d.ends.push_back(static_cast<std::uint32_t>(at));
+  }
+  if (d.ends.size() != count || d.text.size() != (count == 0 ? 0 : d.ends.back() + 1)) {
+    return damaged("its segments do not end where they should");
+  }
+  return {};
 }
 
 Result<std::shared_ptr<const Tables>> PackFile::tables() const {
@@ -185,39 +205,52 @@ Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
 }
 
 Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
+  // The dictionary is block 0 of the scratch, block n is n + 1.
+  auto from_dictionary = [&]() -> Result<const BlockText*> {
+    const Scratch::Block* b = scratch.find(number_, stream, 0);
+    if (b == nullptr) {
+      TOKVAULT_ASSIGN(auto d, dictionary(stream));
+      Scratch::Block& slot = scratch.replace_oldest(number_, stream, 0);
+      slot.pin = std::move(d);
+      b = &slot;
+    }
+    return b->pin.get();
+  };
+  if (footer_.streams[stream].ended) {
+    TOKVAULT_ASSIGN(const BlockText* const d, from_dictionary());
+    const std::uint32_t begin = number == 0 ? 0 : d->ends[number - 1] + 1;
+    return ByteView(d->text).substr(begin, d->ends[number] - begin);
+  }
   TOKVAULT_ASSIGN(auto l, loaded());
   const Place& place = l->places[stream][number];
   if (place.size == 0) return ByteView();
-  // The dictionary is block 0 of the scratch, block n is n + 1.
-  const std::uint64_t block = place.block == kDictionaryBlock ? 0 : std::uint64_t{place.block} + 1;
+  if (place.block == kDictionaryBlock) {
+    TOKVAULT_ASSIGN(const BlockText* const d, from_dictionary());
+    return ByteView(d->text).substr(place.offset, place.size);
+  }
+  const std::uint64_t block = std::uint64_t{place.block} + 1;
   const Scratch::Block* b = scratch.find(number_, stream, block);
   if (b == nullptr) {
     TOKVAULT_ASSIGN(auto d, dictionary(stream));
-    if (place.block == kDictionaryBlock) {
-      Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
-      slot.pin = std::shared_ptr<const Buffer>(d, &d->text);
-      b = &slot;
-    } else {
-      const BlockPlace& where = l->blocks[stream][place.block];
-      Buffer frame;
-      TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
-      const ByteView payload = ByteView(frame).substr(4);
-      if (load_le<std::uint32_t>(frame.data()) != checksum32(payload)) {
-        return damaged("bad checksum of the block at offset " + std::to_string(where.offset));
-      }
-      auto text = std::make_shared<Buffer>();
-      auto status = d->decoder->decode(payload, where.text_size, *text);
-      if (!status) {
-        return std::move(status).error().with(name() + ": block at offset " +
-                                              std::to_string(where.offset));
-      }
-      Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
-      slot.pin = std::move(text);
-      ++scratch.blocks_decoded;
-      b = &slot;
+    const BlockPlace& where = l->blocks[stream][place.block];
+    Buffer frame;
+    TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
+    const ByteView payload = ByteView(frame).substr(4);
+    if (load_le<std::uint32_t>(frame.data()) != checksum32(payload)) {
+      return damaged("bad checksum of the block at offset " + std::to_string(where.offset));
     }
+    auto out = std::make_shared<BlockText>();
+    auto status = d->decoder->decode(payload, where.text_size, out->text);
+    if (!status) {
+      return std::move(status).error().with(name() + ": block at offset " +
+                                            std::to_string(where.offset));
+    }
+    Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
+    slot.pin = std::move(out);
+    ++scratch.blocks_decoded;
+    b = &slot;
   }
-  return ByteView(*b->pin).substr(place.offset, place.size);
+  return ByteView(b->pin->text).substr(place.offset, place.size);
 }
 
 Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
@@ -230,10 +263,10 @@ Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
 Result<std::optional<std::uint32_t>> PackFile::find_segment(Stream stream,
                                                             const ShortDigest& digest,
                                                             Scratch& scratch) const {
-  TOKVAULT_ASSIGN(auto l, loaded());
+  TOKVAULT_ASSIGN(const auto prints, fingerprints(stream));
   const std::uint32_t wanted = fingerprint(digest);
   std::vector<Token> tokens;
-  for (const Fingerprint& f : l->fingerprints[stream]) {
+  for (const Fingerprint& f : *prints) {
     if (f.value != wanted) continue;
     TOKVAULT_ASSIGN(const ByteView c, code(stream, f.segment, scratch));
     TOKVAULT_ASSIGN(const ShortDigest found, segment_digest(*this, stream, c, tokens));
@@ -242,9 +275,27 @@ Result<std::optional<std::uint32_t>> PackFile::find_segment(Stream stream,
   return std::optional<std::uint32_t>();
 }
 
-Result<std::vector<PackFile::Fingerprint>> PackFile::fingerprints(Stream stream) const {
-  TOKVAULT_ASSIGN(auto l, loaded());
-  return l->fingerprints[stream];
+Result<std::shared_ptr<const std::vector<PackFile::Fingerprint>>> PackFile::fingerprints(
+    Stream stream) const {
+  using Prints = std::vector<Fingerprint>;
+  if (!footer_.streams[stream].ended) {
+    TOKVAULT_ASSIGN(auto l, loaded());
+    return std::shared_ptr<const Prints>(l, &l->fingerprints[stream]);
+  }
+  const Cache::Key key{number_, stream == kTokenStream ? Cache::Kind::token_fingerprints
+                                                       : Cache::Kind::byte_fingerprints};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Prints>(found);
+  auto out = std::make_shared<Prints>();
+  Scratch scratch;
+  std::vector<Token> tokens;
+  for (std::uint32_t i = 0; i < footer_.counts.segments[stream]; ++i) {
+    TOKVAULT_ASSIGN(const ByteView c, code(stream, i, scratch));
+    if (c.size() < kSharedCodeBytes) continue;
+    TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*this, stream, c, tokens));
+    out->push_back({fingerprint(digest), i});
+  }
+  cache_.insert(key, out, out->capacity() * sizeof(Fingerprint) + 64);
+  return std::shared_ptr<const Prints>(std::move(out));
 }
 
 Result<std::vector<Record>> PackFile::records() const {

@@ -45,7 +45,8 @@ class PackFile final : public Source {
     std::uint32_t value;
     std::uint32_t segment;
   };
-  Result<std::vector<Fingerprint>> fingerprints(Stream stream) const;
+  // Made by decoding the stream if the pack has none, and kept in the cache.
+  Result<std::shared_ptr<const std::vector<Fingerprint>>> fingerprints(Stream stream) const;
   Result<std::vector<Record>> records() const;
   // Sums by model, application and day, with the names; empty if the pack has none.
   struct Usage {
@@ -69,15 +70,14 @@ class PackFile final : public Source {
   };
   struct Loaded {
     Tables tables;
-    std::array<std::vector<Place>, kStreams> places;
+    std::array<std::vector<Place>, kStreams> places;  // empty if the stream is ended
     std::array<std::vector<BlockPlace>, kStreams> blocks;
     std::array<std::vector<Fingerprint>, kStreams> fingerprints;
     IdIndex ids;
     TokenMap map;
     std::uint64_t memory_bytes() const;
   };
-  struct Dictionary {
-    Buffer text;
+  struct Dictionary : BlockText {
     std::unique_ptr<BlockDecoder> decoder;
   };
 
@@ -91,6 +91,10 @@ class PackFile final : public Source {
   Result<std::shared_ptr<const Loaded>> load() const;
   Status load_segments(Stream stream, Loaded& out) const;
   Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
+  Status find_ends(Stream stream, Dictionary& dictionary) const;
+  CodeBytes code_bytes() const {
+    return header_.version == 1 ? CodeBytes::all : CodeBytes::below_ff;
+  }
 
   const Backend& backend_;
   Cache& cache_;

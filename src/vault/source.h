@@ -18,6 +18,13 @@
 
 namespace tokvault {
 
+// A dictionary or block, decoded.
+struct BlockText {
+  Buffer text;
+  // Where each segment ends, if the text says that itself (PackStream::ended).
+  std::vector<std::uint32_t> ends;
+};
+
 // Blocks that were decoded a moment ago, since neighbours share them. One per thread or call.
 class Scratch {
  public:
@@ -25,7 +32,7 @@ class Scratch {
     std::uint64_t file = 0;
     Stream stream = kTokenStream;
     std::uint64_t number = 0;
-    std::shared_ptr<const Buffer> pin;  // the text
+    std::shared_ptr<const BlockText> pin;
   };
   const Block* find(std::uint64_t file, Stream stream, std::uint64_t number);
   // A slot to decode a block into.

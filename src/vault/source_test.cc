@@ -5,8 +5,8 @@
 namespace tokvault {
 namespace {
 
-std::shared_ptr<const Buffer> text(std::uint64_t n) {
-  return std::make_shared<const Buffer>(std::to_string(n));
+std::shared_ptr<const BlockText> text(std::uint64_t n) {
+  return std::make_shared<const BlockText>(BlockText{std::to_string(n), {}});
 }
 
 TEST(Scratch, HoldsTheBlocksThatWereUsedLast) {
@@ -14,12 +14,12 @@ TEST(Scratch, HoldsTheBlocksThatWereUsedLast) {
   EXPECT_EQ(scratch.find(1, kTokenStream, 0), nullptr);
   for (std::uint64_t n = 0; n < 16; ++n) scratch.replace_oldest(1, kTokenStream, n).pin = text(n);
   ASSERT_NE(scratch.find(1, kTokenStream, 0), nullptr);  // used again: not the oldest any more
-  EXPECT_EQ(*scratch.find(1, kTokenStream, 0)->pin, "0");
+  EXPECT_EQ(scratch.find(1, kTokenStream, 0)->pin->text, "0");
   scratch.replace_oldest(1, kTokenStream, 16).pin = text(16);
   EXPECT_EQ(scratch.find(1, kTokenStream, 1), nullptr);
   EXPECT_NE(scratch.find(1, kTokenStream, 0), nullptr);
   EXPECT_NE(scratch.find(1, kTokenStream, 2), nullptr);
-  EXPECT_EQ(*scratch.find(1, kTokenStream, 16)->pin, "16");
+  EXPECT_EQ(scratch.find(1, kTokenStream, 16)->pin->text, "16");
 }
 
 TEST(Scratch, FilesAndStreamsAreApart) {
@@ -27,9 +27,9 @@ TEST(Scratch, FilesAndStreamsAreApart) {
   scratch.replace_oldest(1, kTokenStream, 3).pin = text(1);
   scratch.replace_oldest(1, kByteStream, 3).pin = text(2);
   scratch.replace_oldest(2, kTokenStream, 3).pin = text(3);
-  EXPECT_EQ(*scratch.find(1, kTokenStream, 3)->pin, "1");
-  EXPECT_EQ(*scratch.find(1, kByteStream, 3)->pin, "2");
-  EXPECT_EQ(*scratch.find(2, kTokenStream, 3)->pin, "3");
+  EXPECT_EQ(scratch.find(1, kTokenStream, 3)->pin->text, "1");
+  EXPECT_EQ(scratch.find(1, kByteStream, 3)->pin->text, "2");
+  EXPECT_EQ(scratch.find(2, kTokenStream, 3)->pin->text, "3");
   EXPECT_EQ(scratch.find(2, kByteStream, 3), nullptr);
 }
 

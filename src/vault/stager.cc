@@ -275,8 +275,8 @@ Result<std::optional<TenantIndex::Known>> Stager::find_in_packs(TenantIndex& ind
     index.packs_read[number] = true;
     for (const Stream stream : {kTokenStream, kByteStream}) {
       TOKVAULT_ASSIGN(const auto prints, pack->fingerprints(stream));
-      if (index.fingerprints[stream].size() + prints.size() > kFingerprintsMax) continue;
-      for (const auto& f : prints) {
+      if (index.fingerprints[stream].size() + prints->size() > kFingerprintsMax) continue;
+      for (const auto& f : *prints) {
         index.fingerprints[stream].emplace(f.value, TenantIndex::Place{number, f.segment});
       }
     }

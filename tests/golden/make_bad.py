@@ -187,7 +187,8 @@ def variants():
 
     packs = [
         ("pack_magic", "corrupt", "the first byte is another", flip(0)),
-        ("pack_version_2", "unsupported", "version 2, checksum right", set_byte(4, 2, pack_header)),
+        ("pack_version_200", "unsupported", "version 200, checksum right",
+         set_byte(4, 200, pack_header)),
         ("pack_feature", "unsupported", "an unknown required feature",
          set_byte(7, 1, pack_header)),
         ("pack_cipher", "unsupported", "a cipher", set_byte(20, 1, pack_header)),
