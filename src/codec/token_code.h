@@ -35,6 +35,10 @@ enum class CodeBytes : std::uint8_t {
   below_ff,  // packs of version 2
 };
 
+// Numbers below these have codes of one, two and three bytes, when codes hold all bytes.
+inline constexpr std::uint32_t kOneByteCodes = 128;
+inline constexpr std::uint32_t kTwoByteCodes = kOneByteCodes + 64 * 256;
+inline constexpr std::uint32_t kThreeByteCodes = kTwoByteCodes + 63 * 65536;
 inline constexpr std::size_t kTokenCodeBytesMax = 6;
 
 // The list of frequent tokens of one pack.
