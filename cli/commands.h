@@ -114,6 +114,7 @@ ExitStatus run_import(const ImportCommand& command);
 // query.cc
 ExitStatus run_list(const ListCommand& command);
 ExitStatus run_stats(const StatsCommand& command);
+ExitStatus run_tenants(const Command& command);
 ExitStatus run_tag(const TagCommand& command);
 ExitStatus run_forget(const ForgetCommand& command);
 // upkeep.cc

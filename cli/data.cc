@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "output.h"
+#include "readable.h"
 #include "values.h"
 
 namespace tokvault::cli {
@@ -15,27 +16,6 @@ namespace {
 
 // So many conversations of a long list of ids are in memory at once.
 constexpr std::size_t kGetBatch = 64;
-
-// A conversation to be read: who says what, and the text as it is.
-std::string readable(const Conversation& conversation) {
-  std::string out = "# " + printable(conversation.id);
-  for (const std::string& part : {conversation.model, conversation.application}) {
-    if (!part.empty()) out += "  " + printable(part);
-  }
-  if (conversation.time_ms != 0) out += "  " + format_time_ms(conversation.time_ms);
-  out += "\n";
-  for (const Message& message : conversation.messages) {
-    const std::string role = message.role();
-    out += "\n[" + (role.empty() ? "no role" : printable(role)) + "]\n";
-    std::string text = message.text();
-    if (text.empty()) {  // tokens, tool calls and whatever else there is: as JSON
-      if (auto json = to_json(message)) text = std::move(*json);
-    }
-    out += text;
-    if (!text.ends_with('\n')) out += '\n';
-  }
-  return out;
-}
 
 Status print_conversation(const Conversation& conversation, Format format) {
   if (format == Format::text) {

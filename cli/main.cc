@@ -300,6 +300,9 @@ class CommandLine {
         ->check(CLI::IsMember({"model", "application", "day"}).description(""))
         ->type_name("FIELD,...");
     add_filter(sub, stats->filter, stats->has_filter);
+
+    auto tenants = std::make_shared<Command>();
+    add("tenants", "List tenants, and what they have", tenants, run_tenants);
   }
 
   void add_upkeep() {

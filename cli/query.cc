@@ -1,5 +1,6 @@
-// The commands over many conversations without their content: list, stats, tag, forget.
+// The commands over many conversations without their content: list, stats, tenants, tag, forget.
 #include <algorithm>
+#include <optional>
 #include <unordered_set>
 
 #include "commands.h"
@@ -98,13 +99,16 @@ ExitStatus print_usage(const StatsCommand& command, const Vault& vault) {
   return 0;
 }
 
-void print_stats_json(const VaultStats& s, const std::string& tokenizer) {
+void print_stats_json(const VaultStats& s, const std::string& tokenizer,
+                      std::optional<std::string_view> tenant) {
   JsonObject saved;
   saved.field("exact", s.saved.exact)
       .field("prefix", s.saved.prefix)
       .field("compression", s.saved.compression);
   JsonObject out;
-  out.field("tokenizer", tokenizer)
+  out.field("tokenizer", tokenizer);
+  if (tenant) out.field("tenant", *tenant);
+  out.field("tenants", s.tenants)
       .field("conversations", s.conversations)
       .field("messages", s.messages)
       .field("segments", s.segments)
@@ -125,10 +129,16 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer) {
   print_line(out.text());
 }
 
-void print_stats(const VaultStats& s, const std::string& tokenizer) {
+void print_stats(const VaultStats& s, const std::string& tokenizer,
+                 std::optional<std::string_view> tenant) {
   constexpr auto kRight = Table::Align::right;
   Table counts({{""}, {"", kRight}, {""}});
   counts.add({"tokenizer", "", printable(tokenizer)});
+  if (tenant) {
+    counts.add({"tenant", "", printable(*tenant)});
+  } else if (s.tenants > 1) {
+    counts.add({"tenants", format_count(s.tenants), "all together; --tenant NAME for one"});
+  }
   counts.add({"conversations", format_count(s.conversations), ""});
   counts.add({"messages", format_count(s.messages), ""});
   counts.add(
@@ -145,7 +155,7 @@ void print_stats(const VaultStats& s, const std::string& tokenizer) {
               format_count(s.packs) + "; text " + format_bytes(s.pack_text_bytes) + ", tables " +
                   format_bytes(s.pack_table_bytes)});
   counts.add({"  artifacts", format_bytes(s.artifact_bytes), ""});
-  counts.add({"  catalog", format_bytes(s.catalog_bytes), ""});
+  if (!tenant) counts.add({"  catalog", format_bytes(s.catalog_bytes), ""});
   counts.add({"saved by", "", ""});
   counts.add({"  storing once", format_bytes(s.saved.exact),
               "of this " + format_bytes(s.saved.prefix) + " as common beginnings"});
@@ -257,19 +267,50 @@ ExitStatus run_list(const ListCommand& command) {
 }
 
 ExitStatus run_stats(const StatsCommand& command) {
-  if (command.by.empty() && (command.has_filter || !command.filter.tenant.empty())) {
-    return Error(Errc::invalid, "stats takes a filter only with --by");
+  if (command.by.empty() && command.has_filter) {
+    return Error(Errc::invalid, "stats takes a filter other than --tenant only with --by");
   }
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   if (!command.by.empty()) return print_usage(command, *vault);
-  TOKVAULT_ASSIGN(const VaultStats stats, vault->stats());
+  std::optional<std::string_view> tenant;
+  if (!command.filter.tenant.empty()) tenant = command.filter.tenant;
+  TOKVAULT_ASSIGN(const VaultStats stats, vault->stats(tenant));
   const auto tokenizer = vault->tokenizer();
   const std::string name = tokenizer ? tokenizer->name() : "";
   if (command.json) {
-    print_stats_json(stats, name);
+    print_stats_json(stats, name, tenant);
   } else {
-    print_stats(stats, name);
+    print_stats(stats, name, tenant);
   }
+  return 0;
+}
+
+ExitStatus run_tenants(const Command& command) {
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_ASSIGN(const auto names, vault->tenants());
+  constexpr auto kRight = Table::Align::right;
+  Table table({{"TENANT"},
+               {"CONVERSATIONS", kRight},
+               {"MESSAGES", kRight},
+               {"TOKENS", kRight},
+               {"ON DISK", kRight}});
+  for (const std::string& name : names) {
+    TOKVAULT_ASSIGN(const VaultStats s, vault->stats(name));
+    if (command.json) {
+      print_line(JsonObject()
+                     .field("tenant", name)
+                     .field("conversations", s.conversations)
+                     .field("messages", s.messages)
+                     .field("tokens_logical", s.tokens_logical)
+                     .field("text_bytes", s.text_bytes)
+                     .field("total_bytes", s.total_bytes)
+                     .text());
+    } else {
+      table.add({printable(name), format_count(s.conversations), format_count(s.messages),
+                 format_count(s.tokens_logical), format_bytes(s.total_bytes)});
+    }
+  }
+  if (!command.json) table.print();
   return 0;
 }
 

@@ -103,25 +103,50 @@ std::string format_percent(double part, double whole) {
   return text;
 }
 
-std::string printable(std::string_view text) {
+namespace {
+
+// The size of the UTF-8 character at the beginning of a text; 0 if there is none.
+std::size_t character_size(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return 1;
+  const std::size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+  return size <= text.size() && is_text(text.substr(0, size)) ? size : 0;
+}
+
+// Escapes what is no character, and control characters except those in `kept`. Those from 128 to
+// 159 do to some terminals what the first 32 do.
+std::string escaped(std::string_view text, std::string_view kept) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
+  while (!text.empty()) {
+    const std::size_t size = character_size(text);
+    const std::string_view character = text.substr(0, std::max<std::size_t>(size, 1));
+    text.remove_prefix(character.size());
+    const auto byte = static_cast<unsigned char>(character[0]);
+    const bool is_control =
+        size == 0 || byte < 0x20 || byte == 0x7f || (byte == 0xc2 && character[1] < '\xa0');
+    if (!is_control || kept.find(character[0]) != std::string_view::npos) {
+      out += character;
+    } else if (character == "\n") {
       out += "\\n";
-    } else if (c == '\t') {
+    } else if (character == "\t") {
       out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      out += "\\x";
-      out += kDigits[byte >> 4];
-      out += kDigits[byte & 15];
     } else {
-      out += c;
+      for (char c : character) {
+        out += "\\x";
+        out += kDigits[static_cast<unsigned char>(c) >> 4];
+        out += kDigits[static_cast<unsigned char>(c) & 15];
+      }
     }
   }
   return out;
 }
+
+}  // namespace
+
+std::string printable(std::string_view text) { return escaped(text, ""); }
+
+std::string printable_text(std::string_view text) { return escaped(text, "\n\t"); }
 
 std::string in_quotes(std::string_view text) {
   std::string out("\"");

@@ -28,8 +28,11 @@ std::string format_bytes(std::uint64_t bytes);  // 11.7 MB, with K = 1000
 std::string format_rate(double per_second);     // 123.4, 12.3 or 1.23
 std::string format_percent(double part, double whole);
 
-// `text` in one line that can do nothing to a terminal: control bytes as \n or \x1b.
+// `text` in one line that can do nothing to a terminal: control characters, and bytes that are no
+// UTF-8, as \n or \x1b.
 std::string printable(std::string_view text);
+// The same in as many lines as it has: line ends and tabs stay.
+std::string printable_text(std::string_view text);
 // The same in quotes.
 std::string in_quotes(std::string_view text);
 

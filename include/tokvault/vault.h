@@ -104,6 +104,7 @@ struct VaultStats {
   std::uint64_t tokens_stored = 0;   // of all stored segments
   std::uint64_t text_bytes = 0;      // of all conversations
   std::uint64_t forgotten = 0;       // conversations and versions that gc would erase
+  std::uint64_t tenants = 0;         // that these numbers are of
   // Bytes on disk by kind; `total` is all of them and everything else in the vault.
   std::uint64_t log_bytes = 0;
   std::uint64_t pack_bytes = 0;
@@ -226,6 +227,7 @@ class Vault {
       const Filter& filter,
       const std::function<bool(const Summary&, Result<Conversation>)>& visit) const = 0;
   virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
+  // The names of all tenants that ever stored something, and of the default one.
   virtual Result<std::vector<std::string>> tenants() const = 0;
 
   // Adds and removes tags. `not_found` if an id is not there; then nothing is changed.
@@ -244,7 +246,9 @@ class Vault {
   // Rewrites the log as packs now.
   virtual Status seal() = 0;
 
-  virtual Result<VaultStats> stats() const = 0;
+  // Of all tenants together, or of one: then the bytes are those of its packs and of its part of
+  // the logs. `not_found` if there is no such tenant.
+  virtual Result<VaultStats> stats(std::optional<std::string_view> tenant = {}) const = 0;
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;
 

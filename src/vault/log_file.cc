@@ -221,15 +221,15 @@ Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
   if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
   Buffer body;
   TOKVAULT_TRY(section.decoder->read(payload, header.body_size, body));
-  return take(header, std::move(body));
+  return take(header, payload.size(), std::move(body));
 }
 
 Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
   size_ += kBatchHeaderBytes + payload_size;
-  return take(header, std::move(body));
+  return take(header, payload_size, std::move(body));
 }
 
-Status LogFile::take(const BatchHeader& header, Buffer body) {
+Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
   // A writer hands in what it has encoded: its sections need no decoder.
   if ((header.flags & kNewSection) != 0 && header.section == sections_.size()) {
     sections_.emplace_back();
@@ -242,6 +242,7 @@ Status LogFile::take(const BatchHeader& header, Buffer body) {
   section.bodies.push_back(text);
   section.text_bytes += text->size();
   text_bytes_ += text->size();
+  part->size_bytes_ += kBatchHeaderBytes + payload_size;
   TOKVAULT_TRY(part->apply(text, header.sequence, records_));
   next_sequence_ = std::max(next_sequence_, part->counts().next_sequence);
   return {};

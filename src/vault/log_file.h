@@ -43,6 +43,7 @@ class LogPart final : public Source, private BatchVisitor {
   const BatchBuilder::Counts& counts() const { return counts_; }
   const Buffer& tenant_key() const { return tenant_key_; }
   std::uint64_t tokens_stored() const { return tokens_stored_; }
+  std::uint64_t size_bytes() const { return size_bytes_; }  // of its batches in the file
 
  private:
   friend class LogFile;
@@ -73,6 +74,7 @@ class LogPart final : public Source, private BatchVisitor {
   Range range_;
   IdIndex ids_;
   std::uint64_t tokens_stored_ = 0;
+  std::uint64_t size_bytes_ = 0;
   std::vector<std::shared_ptr<const Buffer>> bodies_;
   std::array<std::vector<Place>, kStreams> places_;
   std::vector<Record>* records_ = nullptr;  // during apply()
@@ -124,7 +126,7 @@ class LogFile {
  private:
   Status read_tail(ByteView file, std::uint64_t known_size, bool salvage);
   Status decode_batch(const BatchHeader& header, ByteView payload);
-  Status take(const BatchHeader& header, Buffer body);
+  Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
 
   const std::uint64_t number_;
   VaultRecord vault_;

@@ -1055,9 +1055,16 @@ std::optional<ImportProgress> VaultImpl::import_progress(ByteView source) const 
                         false};
 }
 
-Result<VaultStats> VaultImpl::stats() const {
+Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given) const {
   return reading([&]() -> Result<VaultStats> {
     VaultStats s;
+    const TenantState* only = nullptr;
+    if (tenant_given) {
+      only = state_.tenant(tenant_name(*tenant_given));
+      if (only == nullptr) {
+        return Error(Errc::not_found, "no tenant " + std::string(tenant_name(*tenant_given)));
+      }
+    }
     std::uint64_t segment_text = 0;
     std::uint64_t node_text = 0;
     auto text_sizes = [&](const Source& source,
@@ -1076,6 +1083,8 @@ Result<VaultStats> VaultImpl::stats() const {
       return sizes;
     };
     for (const auto& [number, tenant] : state_.tenants()) {
+      if (only != nullptr && only != &tenant) continue;
+      ++s.tenants;
       for (const auto& source : state_.sources(number)) {
         TOKVAULT_ASSIGN(auto tables, source->tables());
         TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
@@ -1093,6 +1102,8 @@ Result<VaultStats> VaultImpl::stats() const {
         for (std::uint32_t n : tables->segment_counts) s.segments += n;
         if (source->is_pack()) {
           const PackFooter& f = static_cast<const PackFile&>(*source).footer();
+          ++s.packs;
+          s.pack_bytes += static_cast<const PackFile&>(*source).size_bytes();
           s.tokens_stored += f.tokens_stored;
           segment_text += f.segment_text_bytes;
           node_text += f.node_text_bytes;
@@ -1101,6 +1112,8 @@ Result<VaultStats> VaultImpl::stats() const {
           }
         } else {
           const auto& part = static_cast<const LogPart&>(*source);
+          if (only != nullptr) ++s.logs;
+          s.log_bytes += part.size_bytes();
           s.tokens_stored += part.tokens_stored();
           TOKVAULT_ASSIGN(const auto sizes, text_sizes(*source, *tables));
           for (std::uint64_t bytes : sizes) segment_text += bytes;
@@ -1108,18 +1121,20 @@ Result<VaultStats> VaultImpl::stats() const {
         }
       }
     }
-    for (const auto& [number, pack] : state_.packs()) s.pack_bytes += pack->size_bytes();
-    for (const auto& [number, log] : state_.logs()) s.log_bytes += log->size_bytes();
     s.pack_table_bytes = s.pack_bytes - s.pack_text_bytes;
-    s.packs = state_.packs().size();
-    s.logs = state_.logs().size();
+    if (only == nullptr) {
+      s.log_bytes = 0;
+      for (const auto& [number, log] : state_.logs()) s.log_bytes += log->size_bytes();
+      s.logs = state_.logs().size();
+    }
     TOKVAULT_ASSIGN(const auto artifacts, backend_->list("artifacts"));
     for (const BlobInfo& a : artifacts) {
-      s.artifact_bytes += a.size_bytes;
+      if (only == nullptr) s.artifact_bytes += a.size_bytes;
       if (!is_artifact_name(a.name)) continue;
       for (const auto& [number, tenant] : state_.tenants()) {
         const auto it = tenant.artifacts.find(number_of(a.name));
-        if (it == tenant.artifacts.end()) continue;
+        if (it == tenant.artifacts.end() || (only != nullptr && only != &tenant)) continue;
+        if (only != nullptr) s.artifact_bytes += a.size_bytes;
         switch (it->second.kind) {
           case ArtifactKind::dictionary:
             s.dictionary_bytes += a.size_bytes;
@@ -1133,9 +1148,13 @@ Result<VaultStats> VaultImpl::stats() const {
         }
       }
     }
-    TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
-    s.catalog_bytes =
-        s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes);
+    if (only != nullptr) {
+      s.total_bytes = s.pack_bytes + s.log_bytes + s.artifact_bytes;
+    } else {
+      TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
+      s.catalog_bytes =
+          s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes);
+    }
     s.saved.exact = s.text_bytes - std::min(s.text_bytes, segment_text);
     s.saved.prefix = s.text_bytes - std::min(s.text_bytes, node_text);
     s.saved.compression = segment_text - std::min(segment_text, s.pack_text_bytes + s.log_bytes);

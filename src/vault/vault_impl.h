@@ -78,7 +78,7 @@ class VaultImpl final : public Vault {
   Result<GcReport> gc(bool dry_run, const Progress& progress) override;
   Result<GcReport> compact(Level level, const Progress& progress) override;
   Status seal() override;
-  Result<VaultStats> stats() const override;
+  Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
   Dictionaries& dictionaries() override { return dictionaries_; }
   const Dictionaries& dictionaries() const override { return dictionaries_; }

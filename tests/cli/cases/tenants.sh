@@ -10,3 +10,22 @@ tokvault list v --tag mine
 tokvault forget v --all --tenant t
 tokvault export v
 tokvault export v --tenant t
+tokvault import v a.jsonl --tenant t
+tokvault import v a.jsonl --tenant u
+tokvault forget v same --tenant u
+tokvault tenants v | sed 's/  *[0-9.]* K*B$//'
+tokvault tenants v --json | sed 's/"total_bytes":[0-9]*/"total_bytes":#/'
+tokvault stats v | grep -E '^(tenant|conversations)'
+tokvault stats v --tenant t | grep -E '^(tenant|conversations|  catalog)'
+tokvault stats v --tenant t --json | grep -oE '"(tenants?|conversations|logs)":[^,]*'
+tokvault compact v --json > compacted
+# What the tenants have is what the vault has, without its catalog.
+for field in packs pack_bytes tokens_logical segments conversations; do
+  all=$(tokvault stats v --json | grep -o "\"$field\":[0-9]*" | cut -d : -f 2)
+  for tenant in default t u; do
+    part=$(tokvault stats v --tenant $tenant --json | grep -o "\"$field\":[0-9]*" | cut -d : -f 2)
+    all=$((all - part))
+  done
+  echo "$field $all"
+done
+tokvault stats v --tenant nobody

@@ -1,0 +1,132 @@
+// A conversation to be read on a terminal: who says what.
+//
+// The text of each message stands as it is; whatever else a message has (tool calls, reasoning,
+// parts that are no text) follows as `name: value`, so that nothing of a message is left out. What
+// could do something to a terminal is escaped.
+#include "readable.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "values.h"
+
+namespace tokvault::cli {
+namespace {
+
+// A value in a form, with the values of the holes in it.
+struct Piece {
+  std::string_view form;
+  std::span<const Value> values;
+};
+
+// The parts of an object or array, which begins and ends with its brackets; those of an object with
+// their names. Forms are valid and minified: the vault checks them.
+std::vector<Piece> split(const Piece& whole) {
+  std::vector<Piece> parts;
+  std::size_t begin = 1;
+  std::size_t value_begin = 0;
+  std::size_t value = 0;
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 1; i < whole.form.size(); ++i) {
+    const char c = whole.form[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    const bool is_last = i + 1 == whole.form.size();
+    if (is_last || (c == ',' && depth == 0)) {
+      if (i > begin) {
+        parts.push_back({whole.form.substr(begin, i - begin),
+                         whole.values.subspan(value_begin, value - value_begin)});
+      }
+      begin = i + 1;
+      value_begin = value;
+    }
+    if (c == '"') in_string = true;
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (is_value_hole(c)) ++value;
+  }
+  return parts;
+}
+
+// The name of an object's part in its quotes, and its value.
+std::pair<std::string_view, Piece> member(const Piece& part) {
+  std::size_t end = 1;
+  while (part.form[end] != '"') end += part.form[end] == '\\' ? 2 : 1;
+  return {part.form.substr(0, end + 1), {part.form.substr(end + 2), part.values}};
+}
+
+bool is_string(const Piece& p) {
+  return p.form.size() == 1 && (p.form[0] == static_cast<char>(Hole::text) ||
+                                p.form[0] == static_cast<char>(Hole::string));
+}
+
+// A value as it is shown: a string as its text, anything else as JSON.
+std::string shown(const Piece& p) {
+  if (is_string(p)) return printable_text(p.values[0].bytes);
+  constexpr std::string_view kBefore = "{\"x\":";
+  const Message alone{std::string(kBefore).append(p.form) + "}",
+                      {p.values.begin(), p.values.end()}};
+  const auto json = to_json(alone);
+  if (!json) return "(" + printable(json.error().message()) + ")";
+  return printable(
+      std::string_view(*json).substr(kBefore.size(), json->size() - kBefore.size() - 1));
+}
+
+// A part of a content that is a text and nothing else.
+bool is_text_part(const Piece& part) {
+  return is_string(part) || part.form == "{\"type\":\"text\",\"text\":\x01}";
+}
+
+void append_line(std::string& out, std::string_view text) {
+  out += text;
+  if (!text.ends_with('\n')) out += '\n';
+}
+
+void append_content(const Piece& content, const Message& message, std::string& out) {
+  const std::string text = message.text();
+  if (!text.empty() || is_string(content)) append_line(out, printable_text(text));
+  if (content.form == "null" || is_string(content)) return;
+  if (!content.form.starts_with('[')) {
+    if (text.empty()) append_line(out, "content: " + shown(content));
+    return;
+  }
+  for (const Piece& part : split(content)) {
+    if (!is_text_part(part)) append_line(out, "content: " + shown(part));
+  }
+}
+
+void append_message(const Message& message, std::string& out) {
+  const std::string role = message.role();
+  out += "\n[" + (role.empty() ? "no role" : printable(role)) + "]\n";
+  const std::vector<Piece> parts = split({message.form, message.values});
+  for (const bool is_content : {true, false}) {  // the content first
+    for (const Piece& part : parts) {
+      const auto [name, value] = member(part);
+      if ((name == "\"content\"") != is_content || (name == "\"role\"" && !role.empty())) continue;
+      if (is_content) {
+        append_content(value, message, out);
+      } else {
+        append_line(out, printable(name.substr(1, name.size() - 2)) + ": " + shown(value));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::string readable(const Conversation& conversation) {
+  std::string out = "# " + printable(conversation.id);
+  for (const std::string& part : {conversation.model, conversation.application}) {
+    if (!part.empty()) out += "  " + printable(part);
+  }
+  if (conversation.time_ms != 0) out += "  " + format_time_ms(conversation.time_ms);
+  out += "\n";
+  for (const Message& message : conversation.messages) append_message(message, out);
+  return out;
+}
+
+}  // namespace tokvault::cli
