@@ -1,21 +1,28 @@
 // redundancy_bench delta [file=A.jsonl] [tokenizer=cl100k_base] [texts=N]
+// redundancy_bench substrings file=A.jsonl,B.jsonl [tokens=N] [memory_mb=256] [tokens_max=1048576]
 //
 // delta: every text of at least 64 tokens against the one before it with the most pairs of adjacent
 // tokens in common among the last 32 of its corpus (at least three tenths of its own). Prints bytes
 // of the delta, of the same edits as tags and varints, of an edit list that never resynchronises
 // (which copies equal tokens at equal distance only), of zstd -19 with the base as prefix, and the
 // speed in tokens a second of processor time. Without a file: one token inserted in 2,000.
+//
+// substrings: the runs that recur in different texts of the corpora, each text once. Prints how
+// many were found, the share of all tokens that they cover, what they save, seconds of processor
+// time and memory. With tokens=N the corpora are taken again and again, each time with other token
+// ids, until there are N tokens: as much new text that repeats itself as the corpora do.
 #include <time.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "bench/bench_tools.h"
 #include "tokvault/delta.h"
 #include "tokvault/interchange.h"
+#include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
 
 namespace {
@@ -90,25 +97,49 @@ std::uint64_t zstd_bytes(ZSTD_CCtx* context, TokenView base, TokenView target) {
   return size - 4;  // without the magic number
 }
 
-// Every text of a corpus, as tokens, each once.
-std::vector<Tokens> texts_of(const std::string& path, const Tokenizer& tokenizer,
-                             std::uint64_t texts_max) {
+struct Text {
+  Tokens tokens;
+  std::vector<std::uint64_t> conversations;  // the first four that have it
+  std::uint64_t conversation_count = 0;
+};
+
+// Adds every text of a corpus, each once. `conversation` is counted up.
+void read_texts(const std::string& path, const Tokenizer& tokenizer, std::uint64_t texts_max,
+                std::uint64_t& conversation, std::vector<Text>& texts) {
+  constexpr std::size_t kNamed = 4;
   auto lines = need(LineReader::open(path, 1u << 30), path);
   auto encoder = tokenizer.make_encoder();
   JsonReader reader;
-  std::vector<Tokens> texts;
-  std::unordered_set<std::string> seen;
+  std::unordered_map<std::string, std::size_t> seen;
   LineReader::Line line;
   while (texts.size() < texts_max && need(lines->next(line), path)) {
-    auto conversation = reader.conversation(line.text);
-    if (!conversation) continue;
-    for (const Message& message : conversation->messages) {
+    auto parsed = reader.conversation(line.text);
+    if (!parsed) continue;
+    ++conversation;
+    for (const Message& message : parsed->messages) {
       for (const Value& value : message.values) {
-        if (!seen.insert(value.bytes).second) continue;
-        texts.emplace_back();
-        encoder->encode(value.bytes, texts.back());
+        const auto [place, is_new] = seen.try_emplace(value.bytes, texts.size());
+        if (is_new) {
+          texts.emplace_back();
+          encoder->encode(value.bytes, texts.back().tokens);
+        }
+        Text& text = texts[place->second];
+        if (!text.conversations.empty() && text.conversations.back() == conversation) continue;
+        ++text.conversation_count;
+        if (text.conversations.size() < kNamed) text.conversations.push_back(conversation);
       }
     }
+  }
+}
+
+std::vector<Text> texts_of(const std::string& paths, const Tokenizer& tokenizer,
+                           std::uint64_t texts_max) {
+  std::vector<Text> texts;
+  std::uint64_t conversation = 0;
+  for (std::size_t at = 0; at <= paths.size();) {
+    const std::size_t comma = std::min(paths.find(',', at), paths.size());
+    read_texts(paths.substr(at, comma - at), tokenizer, texts_max, conversation, texts);
+    at = comma + 1;
   }
   return texts;
 }
@@ -156,14 +187,15 @@ void print(const DeltaTotals& t) {
               {"apply_tokens_per_s", t.tokens / std::max(1e-9, t.apply_seconds)}});
 }
 
-void delta_of_corpus(const std::vector<Tokens>& texts, ZSTD_CCtx* zstd, DeltaTotals& totals) {
+void delta_of_corpus(const std::vector<Text>& texts, ZSTD_CCtx* zstd, DeltaTotals& totals) {
   constexpr std::size_t kTokensMin = 64, kRecent = 32;
   struct Recent {
     const Tokens* tokens;
     std::vector<std::uint64_t> pairs;
   };
   std::deque<Recent> recent;
-  for (const Tokens& text : texts) {
+  for (const Text& t : texts) {
+    const Tokens& text = t.tokens;
     if (text.size() < kTokensMin) continue;
     Recent now{&text, pairs_of(text)};
     const Recent* best = nullptr;
@@ -203,14 +235,70 @@ void bench_delta(const Arguments& arguments) {
   print(totals);
 }
 
+void bench_substrings(const Arguments& arguments) {
+  const auto tokenizer =
+      need(open_tokenizer(arguments.text("tokenizer", "cl100k_base")), "tokenizer");
+  const std::vector<Text> texts = texts_of(arguments.text("file"), *tokenizer, UINT64_MAX);
+  std::uint64_t tokens = 0;
+  for (const Text& t : texts) tokens += t.tokens.size();
+  const std::uint64_t wanted = arguments.count("tokens", tokens);
+  const double rss_before = peak_rss_mb();
+  double source_seconds = 0;
+  Tokens shifted;
+  const TrainingSource source = [&](const auto& visit) -> Status {
+    std::uint64_t given = 0;
+    for (std::uint32_t round = 0; given < wanted; ++round) {
+      for (const Text& t : texts) {
+        TrainingSegment segment{t.tokens, t.conversations, t.conversation_count};
+        if (round > 0) {
+          const double begin = cpu_seconds();
+          shifted.clear();
+          for (Token token : t.tokens) shifted.push_back(token + round * 200'000);
+          segment.tokens = shifted;
+          source_seconds += cpu_seconds() - begin;
+        }
+        TOKVAULT_TRY(visit(segment));
+        given += t.tokens.size();
+        if (given >= wanted) break;
+      }
+    }
+    tokens = given;
+    return {};
+  };
+  SubstringTraining options;
+  options.memory_bytes = arguments.count("memory_mb", 256) << 20;
+  options.tokens_max = arguments.count("tokens_max", options.tokens_max);
+  const Stopwatch watch;
+  const double begin = cpu_seconds();
+  const auto found = need(find_substrings(source, options), "find");
+  const double cpu = cpu_seconds() - begin - source_seconds;
+  double run_tokens = 0, covered = 0, saved = 0;
+  for (const FoundSubstring& f : found) {
+    run_tokens += static_cast<double>(f.tokens.size());
+    covered += static_cast<double>(f.tokens.size() * f.uses);
+    saved += f.saved_bytes;
+  }
+  print_json({{"texts", static_cast<double>(texts.size())},
+              {"tokens", static_cast<double>(tokens)},
+              {"runs", static_cast<double>(found.size())},
+              {"run_tokens", run_tokens},
+              {"covered", covered / static_cast<double>(tokens)},
+              {"saved_bytes", saved},
+              {"cpu_seconds", cpu},
+              {"seconds", watch.seconds()},
+              {"memory_mb", peak_rss_mb() - rss_before}});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
   if (arguments.command() == "delta") {
     bench_delta(arguments);
+  } else if (arguments.command() == "substrings") {
+    bench_substrings(arguments);
   } else {
-    die("redundancy_bench", "delta");
+    die("redundancy_bench", "delta or substrings");
   }
   return 0;
 }

@@ -226,6 +226,55 @@ def delta(base, data):
     return out
 
 
+# --- substrings.md -----------------------------------------------------------------------------
+
+
+def substring_set(data):
+    """(next id, {id: tokens}) of a set."""
+    source = In(data)
+    if source.varint() != 1:
+        raise unsupported("substrings: version")
+    next_id, count = source.varint(), source.varint()
+    check(0 < next_id <= U32 and count <= source.left() // 21, "substrings: head")
+    ids, at = [], 0
+    for _ in range(count):
+        at += source.varint() + 1
+        check(at < next_id, "substrings: an id")
+        ids.append(at)
+    lengths = [source.varint() + 16 for _ in range(count)]
+    for _ in range(2 * count):
+        source.varint()
+    for _ in range(count):
+        source.svarint()
+    listed = token_map(source.sized())
+    tokens = tokens_of(source.rest(), listed)
+    check(sum(lengths) == len(tokens), "substrings: lengths")
+    runs, at = {}, 0
+    for i, length in zip(ids, lengths):
+        check(length <= 65536 and tokens[at:at + length] not in runs.values(), "substrings: a run")
+        runs[i] = tokens[at:at + length]
+        at += length
+    return next_id, runs
+
+
+def segment_with_substrings(runs, data):
+    """The tokens of a segment that refers to runs."""
+    source, parts = In(data), []
+    count, references = source.varint(), source.varint()
+    check(references <= source.left() // 2, "segment with substrings: head")
+    for _ in range(references):
+        before, i = source.varint(), source.varint()
+        check(i in runs, "segment with substrings: an id")
+        parts.append((before, runs[i]))
+    others, out, at = tokens_of(source.rest(), []), [], 0
+    for before, run in parts:
+        out += others[at:at + before] + run
+        at += before
+    out += others[at:]
+    check(len(out) == count and at <= len(others), "segment with substrings: its size")
+    return out
+
+
 # --- frame.md ----------------------------------------------------------------------------------
 
 

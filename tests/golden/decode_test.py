@@ -59,6 +59,24 @@ def deltas():
                 pass
 
 
+def substrings():
+    import decode
+    folder = HERE / "substrings"
+    known = json.loads((folder / "set.json").read_text())
+    wanted = {int(i): run for i, run in known["runs"].items()}
+    stored, segment = (folder / "set.bin").read_bytes(), (folder / "segment.bin").read_bytes()
+    expect(decode.substring_set(stored) == (known["next_id"], wanted), "a set of substrings")
+    expect(decode.segment_with_substrings(wanted, segment) == known["segment"], "a segment")
+    for data, read in ((stored, decode.substring_set),
+                       (segment, lambda d: decode.segment_with_substrings(wanted, d))):
+        for cut in range(len(data)):
+            try:
+                read(data[:cut])
+                expect(False, f"substrings, cut at {cut}")
+            except decode.Failure:
+                pass
+
+
 def main():
     sys.dont_write_bytecode = True
     parser = argparse.ArgumentParser()
@@ -66,6 +84,7 @@ def main():
     ranks = ["--ranks", parser.parse_args().ranks]
     vectors()
     deltas()
+    substrings()
     for expected in sorted((HERE / "v1").glob("*.jsonl")):
         vault = expected.with_suffix("")
         wanted = [json.loads(line) for line in expected.read_text().splitlines()]
