@@ -246,8 +246,8 @@ def substring_set(data):
         source.varint()
     for _ in range(count):
         source.svarint()
-    listed = token_map(source.sized())
-    tokens = tokens_of(source.rest(), listed)
+    listed = token_map(source.sized(), 256)
+    tokens = tokens_of(source.rest(), listed, 256)
     check(sum(lengths) == len(tokens), "substrings: lengths")
     runs, at = {}, 0
     for i, length in zip(ids, lengths):
@@ -266,7 +266,7 @@ def segment_with_substrings(runs, data):
         before, i = source.varint(), source.varint()
         check(i in runs, "segment with substrings: an id")
         parts.append((before, runs[i]))
-    others, out, at = tokens_of(source.rest(), []), [], 0
+    others, out, at = tokens_of(source.rest(), [], 256), [], 0
     for before, run in parts:
         out += others[at:at + before] + run
         at += before

@@ -221,7 +221,7 @@ Buffer SubstringSet::serialize() const {
   }
   std::unordered_map<Token, std::uint64_t> counts;
   for (Token t : arena_) ++counts[t];
-  const TokenMap map = TokenMap::by_frequency({counts.begin(), counts.end()});
+  const TokenMap map = TokenMap::by_frequency({counts.begin(), counts.end()}, CodeBytes::all);
   append_sized(out, map.serialize());
   for (const Entry& e : entries_) map.encode(view(e), out);
   return out;
@@ -262,7 +262,7 @@ Result<SubstringSet> SubstringSet::parse(ByteView bytes) {
   }
   const ByteView map_bytes = in.sized();
   if (!in.ok() || tokens_total > in.left()) return damaged("it is cut short");
-  TOKVAULT_ASSIGN(const TokenMap map, TokenMap::parse(map_bytes));
+  TOKVAULT_ASSIGN(const TokenMap map, TokenMap::parse(map_bytes, CodeBytes::all));
   std::vector<Token> tokens;
   TOKVAULT_TRY(map.decode(in.rest(), tokens));
   if (tokens.size() != tokens_total) return damaged("its runs are not as long as it says");
