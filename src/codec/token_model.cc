@@ -10,26 +10,21 @@
 namespace tokvault {
 namespace {
 
-// Points of the logistic function, every 128.
-constexpr std::array<std::uint16_t, 33> kLogisticPoints = {
-    22,    36,    60,    98,    162,   267,   439,   720,   1179,  1921,  3108,
-    4971,  7812,  11955, 17625, 24743, 32768, 40793, 47911, 53581, 57724, 60565,
-    62428, 63615, 64357, 64816, 65097, 65269, 65374, 65438, 65476, 65500, 65514};
-
 int lines_log_of(std::uint64_t text_size) {
   return std::clamp(static_cast<int>(std::bit_width(text_size)) + 1, kModelLinesLogMin,
                     kModelLinesLogMax);
 }
-// A block touches at most a few lines for each byte.
+// A token touches up to 30 lines, in practice 6 that no other of its block has touched.
 int block_lines_log_of(std::uint64_t text_size) {
   return std::clamp(static_cast<int>(std::bit_width(text_size)) + 2, kModelLinesLogMin,
                     kModelLinesLogMax - 1);
 }
 
-Result<std::uint64_t> total_of(std::span<const std::uint32_t> sizes) {
+// How much text segments of these sizes have; an error of `code` if it is too much.
+Result<std::uint64_t> total_of(std::span<const std::uint32_t> sizes, Errc code) {
   std::uint64_t total = 0;
   for (std::uint32_t s : sizes) total += s;
-  if (total > kModelTextBytesMax) return Error(Errc::corrupt, "token model: too much text");
+  if (total > kModelTextBytesMax) return Error(code, "token model: too much text");
   return total;
 }
 
@@ -44,21 +39,18 @@ class SymbolReader {
     auto byte = [&](std::size_t i) { return std::uint32_t{static_cast<std::uint8_t>(p_[i])}; };
     const std::uint32_t b = byte(0);
     std::size_t size = 1;
-    if (unit_ == ModelUnit::byte) {
-      symbol = b;
-    } else if (raw_left_ > 0) {
+    symbol = b << 16;
+    if (raw_left_ > 0) {
       --raw_left_;
-      symbol = kRawByte + b;
-    } else if (b < 0x80) {
-      symbol = b;
+      symbol |= kRawByte;
+    } else if (unit_ == ModelUnit::byte || b < 0x80) {
     } else if (b == 0xFF) {
       raw_left_ = kRawBytes;
-      symbol = kEscape;
     } else {
-      size = b < 0xC0 ? 2 : 3;
+      size = static_cast<std::size_t>(code_bytes(b));
       if (left < size) return false;
-      symbol = size == 2 ? kOneByteCodes + ((b & 0x3F) << 8 | byte(1))
-                         : kTwoByteCodes + ((b & 0x3F) << 16 | byte(1) << 8 | byte(2));
+      symbol |= byte(1) << 8;
+      if (size == 3) symbol |= byte(2);
     }
     p_ += size;
     return true;
@@ -73,20 +65,11 @@ class SymbolReader {
 };
 
 void append_symbol(Buffer& out, ModelUnit unit, Symbol s) {
-  if (unit == ModelUnit::byte || s < kOneByteCodes) {
-    out.push_back(static_cast<char>(s));
-  } else if (s < kTwoByteCodes) {
-    s -= kOneByteCodes;
-    out.push_back(static_cast<char>(0x80 | s >> 8));
-    out.push_back(static_cast<char>(s));
-  } else if (s < kThreeByteCodes) {
-    s -= kTwoByteCodes;
-    out.push_back(static_cast<char>(0xC0 | s >> 16));
-    out.push_back(static_cast<char>(s >> 8));
-    out.push_back(static_cast<char>(s));
-  } else {
-    out.push_back(static_cast<char>(s == kEscape ? 0xFF : s - kRawByte));
-  }
+  const std::uint32_t b = s >> 16 & 0xff;
+  out.push_back(static_cast<char>(b));
+  if (unit == ModelUnit::byte || s >= kRawByte || b < 0x80 || b == 0xFF) return;
+  out.push_back(static_cast<char>(s >> 8));
+  if (b >= 0xC0) out.push_back(static_cast<char>(s));
 }
 
 template <bool kBlock>
@@ -102,21 +85,27 @@ Status encode_segment(Predictor<BinaryEncoder, kBlock>& predictor, ModelUnit uni
   return {};
 }
 
+// Appends the segments to `text`; nothing if it fails.
 template <bool kBlock>
 Status decode_segments(Predictor<BinaryDecoder, kBlock>& predictor, BinaryDecoder& coder,
                        ModelUnit unit, std::span<const std::uint32_t> sizes, Buffer& text) {
+  const std::size_t begin = text.size();
+  auto refuse = [&](const char* why) {
+    text.resize(begin);
+    return Error(Errc::corrupt, why);
+  };
   for (std::uint32_t size : sizes) {
     predictor.start();
     const std::size_t end = text.size() + size;
     while (text.size() < end) {
       append_symbol(text, unit, predictor.code(0));
-      if (!coder.ok()) return Error(Errc::corrupt, "token model: the code is cut short");
+      if (!coder.ok() || !predictor.ok()) return refuse("token model: not the code of a text");
     }
     if (text.size() > end || predictor.raw_left() > 0) {
-      return Error(Errc::corrupt, "token model: a segment ends inside a code");
+      return refuse("token model: a segment ends inside a code");
     }
   }
-  if (!coder.at_end()) return Error(Errc::corrupt, "token model: the code has another size");
+  if (!coder.at_end()) return refuse("token model: the code ends elsewhere");
   return {};
 }
 
@@ -125,7 +114,7 @@ class Model final : public TokenModel {
   Model(ModelUnit unit, std::unique_ptr<Learned> base) : unit_(unit), base_(std::move(base)) {}
 
   Result<Buffer> encode_block(ByteView text, std::span<const std::uint32_t> sizes) const override {
-    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes));
+    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes, Errc::invalid));
     if (total != text.size()) return Error(Errc::invalid, "token model: sizes and text differ");
     auto top = borrow(total);
     Buffer out;
@@ -142,7 +131,7 @@ class Model final : public TokenModel {
 
   Status decode_block(ByteView coded, std::span<const std::uint32_t> sizes,
                       Buffer& text) const override {
-    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes));
+    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes, Errc::corrupt));
     auto top = borrow(total);
     BinaryDecoder coder(coded);
     Predictor<BinaryDecoder, true> predictor(unit_, *base_, *top, coder);
@@ -152,10 +141,8 @@ class Model final : public TokenModel {
   }
 
   std::uint64_t memory_bytes() const override {
-    return sizeof(Learned) + base_->lines.lines.size() * sizeof(Line) +
-           (base_->after_four.positions.size() + base_->after_two.positions.size() +
-            base_->history.capacity()) *
-               4;
+    return sizeof(Learned) + base_->lines.size_bytes() + base_->after_four.size_bytes() +
+           base_->after_two.size_bytes() + base_->history.capacity() * sizeof(Symbol);
   }
 
  private:
@@ -175,9 +162,13 @@ class Model final : public TokenModel {
     return top;
   }
   void give_back(std::unique_ptr<Learned> top) const {
+    if (top->lines.size_bytes() > kSpareLinesBytesMax) return;
     std::lock_guard lock(mutex_);
-    spare_.push_back(std::move(top));
+    if (spare_.size() < kSparesMax) spare_.push_back(std::move(top));
   }
+
+  static constexpr std::size_t kSparesMax = 4;
+  static constexpr std::size_t kSpareLinesBytesMax = 4u << 20;
 
   const ModelUnit unit_;
   const std::unique_ptr<const Learned> base_;
@@ -221,48 +212,21 @@ class Trainer final : public ModelTrainer {
 
 }  // namespace
 
-Logistic::Logistic() {
-  for (int i = 0; i < 4096; ++i) {
-    const int x = std::clamp(i - 2048, -2047, 2047) + 2048;
-    const int low = kLogisticPoints[static_cast<std::size_t>(x >> 7)];
-    const int high = kLogisticPoints[static_cast<std::size_t>((x >> 7) + 1)];
-    const int p = (low * (128 - (x & 127)) + high * (x & 127)) >> 7;
-    squashed[static_cast<std::size_t>(i)] = static_cast<std::uint16_t>(p);
-  }
-  std::size_t next = 0;
-  for (int x = -2047; x <= 2047; ++x) {
-    const std::size_t p = squashed[static_cast<std::size_t>(x + 2048)] >> 4;
-    for (; next <= p; ++next) stretched[next] = static_cast<std::int16_t>(x);
-  }
-  for (; next < stretched.size(); ++next) stretched[next] = 2047;
-}
-const Logistic kLogistic;
-
 Adaptive::Adaptive() {
-  for (auto& a : bit_weights) {
+  for (auto& a : weights) {
     for (auto& b : a) {
-      for (auto& c : b) {
-        for (auto& weights : c) {
-          for (int i = 0; i < kInputs; ++i) {
-            weights[i] = i < 4 ? 20000 : i < kContexts + 1 ? 10000 : 0;
-          }
-        }
-      }
+      for (auto& c : b) c.fill({20000, 20000, 20000, 20000, 10000, 10000, 0});
     }
   }
-  for (auto& a : match_weights) {
-    for (auto& weights : a) {
-      for (int i = 0; i < 6; ++i) weights[i] = i < 5 ? 22000 : 0;
-    }
-  }
+  second.fill(50000);
+  for (auto& a : match_weights) a.fill({22000, 22000, 22000, 22000, 22000, 0});
   for (auto& a : match_by_length) {
-    for (auto& b : a) std::fill(std::begin(b), std::end(b), 32768);
+    for (auto& b : a) b.fill(32768);
   }
-  for (auto& a : match_by_run) std::fill(std::begin(a), std::end(a), 32768);
-  std::fill(std::begin(match_by_last), std::end(match_by_last), 40000);
-  std::fill(std::begin(match_by_symbol), std::end(match_by_symbol), 40000);
-  std::fill(std::begin(match_by_pair), std::end(match_by_pair), 40000);
-  std::fill(std::begin(second), std::end(second), 50000);
+  for (auto& a : match_by_run) a.fill(32768);
+  match_by_last.fill(40000);
+  match_by_symbol.fill(40000);
+  match_by_pair.fill(40000);
 }
 
 void Learned::resize(int lines_log) {
@@ -274,11 +238,10 @@ void Learned::resize(int lines_log) {
 Result<std::unique_ptr<TokenModel>> TokenModel::decode(ModelUnit unit, ByteView coded,
                                                        std::span<const std::uint32_t> sizes,
                                                        Buffer& text) {
-  TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes));
+  TOKVAULT_TRY(total_of(sizes, Errc::corrupt));
   ByteReader in(coded);
   const int lines_log = in.le<std::uint8_t>();
-  if (!in.ok() || lines_log < kModelLinesLogMin || lines_log > kModelLinesLogMax ||
-      lines_log > lines_log_of(total)) {
+  if (!in.ok() || lines_log < kModelLinesLogMin || lines_log > kModelLinesLogMax) {
     return Error(Errc::corrupt, "token model: bad header");
   }
   auto learned = std::make_unique<Learned>();

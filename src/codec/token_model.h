@@ -20,15 +20,12 @@
 
 namespace tokvault {
 
-// What a text is made of. Part of the on-disk format, never renumber.
-enum class ModelUnit : std::uint8_t {
-  token_code = 0,  // codes of tokens (token_code.h)
-  byte = 1,
-};
+// What a text is made of: codes of tokens (token_code.h), or bytes.
+enum class ModelUnit { token_code, byte };
 
 // The longest dictionary and the longest block, in bytes of text.
 inline constexpr std::uint64_t kModelTextBytesMax = std::uint64_t{1} << 28;
-// How much memory a model has for statistics, as a power of two of 32 bytes.
+// How many lines of 32 bytes a model has for what it learns, as powers of two.
 inline constexpr int kModelLinesLogMin = 10;
 inline constexpr int kModelLinesLogMax = 21;
 
@@ -38,7 +35,7 @@ class TokenModel {
  public:
   // Decodes a dictionary: `coded` is what ModelTrainer::finish() gave, `sizes` the sizes in bytes
   // of its segments. Appends their text to `text`. `corrupt` if that is not what it decodes to.
-  // Takes about 10 ns for each decision (ModelTrainer::work), and up to 96 MB of memory.
+  // Its time is that of ModelTrainer::work(); memory: memory_bytes().
   static Result<std::unique_ptr<TokenModel>> decode(ModelUnit unit, ByteView coded,
                                                     std::span<const std::uint32_t> sizes,
                                                     Buffer& text);
@@ -52,7 +49,9 @@ class TokenModel {
   // for a text with these sizes.
   virtual Status decode_block(ByteView coded, std::span<const std::uint32_t> sizes,
                               Buffer& text) const = 0;
-  // What the model occupies while it is kept, without what calls take.
+  // What the model occupies while it is kept: 4 bytes for each token (byte) of the dictionary, and
+  // 76 MB at most. A call takes about 200 bytes for each byte of its block, 38 MB at most, and 4
+  // for each token; a few of those are kept for the next calls and not counted here.
   virtual std::uint64_t memory_bytes() const = 0;
 };
 

@@ -3,29 +3,33 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
+#include "base/checksum.h"
+#include "codec/binary_coder.h"
 #include "codec/token_code.h"
 
 namespace tokvault {
 namespace {
 
+constexpr ModelUnit kUnits[] = {ModelUnit::token_code, ModelUnit::byte};
+
 struct Text {
-  Buffer text;
-  std::vector<std::uint32_t> sizes;
   void add(ByteView segment) {
     text += segment;
     sizes.push_back(static_cast<std::uint32_t>(segment.size()));
   }
+  Buffer text;
+  std::vector<std::uint32_t> sizes;
 };
 
-// Segments that repeat each other, with tokens of every class of codes.
-Text some_text(std::uint32_t seed, int count) {
+// Segments of tokens that repeat each other, with codes of every length.
+Text some_text(std::uint32_t seed, int segments) {
   std::mt19937 random(seed);
   std::vector<Token> tokens;
-  const TokenMap map;
   Text out;
-  for (int i = 0; i < count; ++i) {
-    if (tokens.size() > 30 && random() % 3 == 0) tokens.resize(random() % tokens.size());
+  for (int i = 0; i < segments; ++i) {
+    if (random() % 3 == 0) tokens.resize(random() % (tokens.size() + 1));
     const std::uint32_t n = random() % 40;
     for (std::uint32_t k = 0; k < n; ++k) {
       if (tokens.size() > 50 && random() % 2 == 0) {
@@ -36,38 +40,75 @@ Text some_text(std::uint32_t seed, int count) {
       if (random() % 50 == 0) tokens.push_back(0xffffffffu - random() % 3);
     }
     Buffer code;
-    map.encode(tokens, code);
+    TokenMap().encode(tokens, code);
     out.add(code);
   }
   return out;
 }
 
-Result<Buffer> train(ModelUnit unit, const Text& text, std::unique_ptr<TokenModel>& model) {
+struct Trained {
+  Buffer coded;
+  std::uint64_t work = 0;
+  std::unique_ptr<TokenModel> model;
+};
+
+Trained train(ModelUnit unit, const Text& text) {
   auto trainer = ModelTrainer::make(unit, text.text.size());
   std::size_t at = 0;
-  for (std::uint32_t size : text.sizes) {
-    TOKVAULT_TRY(trainer->add(ByteView(text.text).substr(at, size)));
+  for (const std::uint32_t size : text.sizes) {
+    EXPECT_TRUE(trainer->add(ByteView(text.text).substr(at, size)));
     at += size;
   }
-  Buffer coded;
-  model = trainer->finish(coded);
-  return coded;
+  Trained out;
+  out.work = trainer->work();
+  out.model = trainer->finish(out.coded);
+  return out;
+}
+
+TEST(BinaryCoder, AnyBitsUnderAnyProbabilitiesRoundTrip) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> bits(random() % 300);
+    for (auto& [bit, p] : bits) {
+      p = 1 + random() % 65535;
+      if (random() % 3 == 0) p = random() % 2 == 0 ? 1 : 65535;
+      bit = round % 4 == 0 ? random() & 1 : random() % 65536 < p;
+    }
+    Buffer out;
+    BinaryEncoder encoder(out);
+    for (const auto& [bit, p] : bits) EXPECT_EQ(encoder.code(bit, p), bit);
+    encoder.finish();
+    EXPECT_EQ(encoder.decisions(), bits.size());
+    BinaryDecoder decoder(out);
+    for (const auto& [bit, p] : bits) ASSERT_EQ(decoder.code(0, p), bit);
+    EXPECT_TRUE(decoder.ok());
+    EXPECT_TRUE(decoder.at_end());
+    // A byte more or less is not the code of these bits.
+    const Buffer longer = out + '\0';
+    BinaryDecoder after(longer);
+    for (const auto& [bit, p] : bits) after.code(0, p);
+    EXPECT_FALSE(after.at_end());
+    if (out.empty()) continue;
+    BinaryDecoder before(ByteView(out).substr(0, out.size() - 1));
+    bool same = true;
+    for (const auto& [bit, p] : bits) same = before.code(0, p) == bit && same;
+    EXPECT_FALSE(same && before.ok() && before.at_end());
+  }
 }
 
 TEST(TokenModel, DictionaryAndBlocksRoundTrip) {
-  for (const ModelUnit unit : {ModelUnit::token_code, ModelUnit::byte}) {
+  for (const ModelUnit unit : kUnits) {
     const Text dictionary = some_text(1, 100);
-    std::unique_ptr<TokenModel> written;
-    auto coded = train(unit, dictionary, written);
-    ASSERT_TRUE(coded);
-    EXPECT_LT(coded->size(), dictionary.text.size() / 2);
+    const Trained written = train(unit, dictionary);
+    EXPECT_LT(written.coded.size(), dictionary.text.size() / 2);
     Buffer text = "before";
-    auto read = TokenModel::decode(unit, *coded, dictionary.sizes, text);
+    auto read = TokenModel::decode(unit, written.coded, dictionary.sizes, text);
     ASSERT_TRUE(read);
     EXPECT_EQ(text, "before" + dictionary.text);
-    for (std::uint32_t seed = 1; seed < 9; ++seed) {
-      const Text block = some_text(seed, 4);
-      auto a = written->encode_block(block.text, block.sizes);
+    EXPECT_EQ((*read)->memory_bytes() > dictionary.text.size(), true);
+    for (std::uint32_t seed = 0; seed < 9; ++seed) {
+      const Text block = some_text(seed, static_cast<int>(seed));
+      auto a = written.model->encode_block(block.text, block.sizes);
       auto b = (*read)->encode_block(block.text, block.sizes);
       ASSERT_TRUE(a && b);
       EXPECT_EQ(*a, *b);
@@ -76,6 +117,155 @@ TEST(TokenModel, DictionaryAndBlocksRoundTrip) {
       EXPECT_EQ(back, "x" + block.text);
     }
   }
+}
+
+TEST(TokenModel, NothingIsATextToo) {
+  for (const ModelUnit unit : kUnits) {
+    Trained trained = train(unit, Text());
+    EXPECT_EQ(trained.coded.size(), 1u);
+    EXPECT_EQ(trained.work, 0u);
+    Buffer text;
+    auto model = TokenModel::decode(unit, trained.coded, {}, text);
+    ASSERT_TRUE(model);
+    for (const Text& block : {Text{"", {}}, Text{"", {0, 0}}, Text{"abc", {0, 3, 0}}}) {
+      auto coded = (*model)->encode_block(block.text, block.sizes);
+      ASSERT_TRUE(coded);
+      EXPECT_EQ(coded->empty(), block.text.empty());
+      Buffer back;
+      ASSERT_TRUE((*model)->decode_block(*coded, block.sizes, back));
+      EXPECT_EQ(back, block.text);
+    }
+  }
+}
+
+TEST(TokenModel, WhatTheDictionaryHoldsCostsNextToNothing) {
+  const Text dictionary = some_text(3, 60);
+  const Trained trained = train(ModelUnit::token_code, dictionary);
+  const std::uint32_t size = dictionary.sizes.back();
+  const ByteView last = ByteView(dictionary.text).substr(dictionary.text.size() - size);
+  ASSERT_GT(size, 1000u);
+  auto coded = trained.model->encode_block(last, std::vector<std::uint32_t>{size});
+  ASSERT_TRUE(coded);
+  EXPECT_LT(coded->size(), size / 50);
+  // Its time is counted: a segment that was there before takes less.
+  auto trainer = ModelTrainer::make(ModelUnit::token_code, 2 * size);
+  ASSERT_TRUE(trainer->add(last));
+  const std::uint64_t first = trainer->work();
+  const std::uint64_t first_size = trainer->coded_size();
+  ASSERT_TRUE(trainer->add(last));
+  EXPECT_LT((trainer->work() - first) * 2, first);
+  EXPECT_LT((trainer->coded_size() - first_size) * 20, first_size);
+}
+
+TEST(TokenModel, BlocksDoNotDependOnEachOther) {
+  const Text dictionary = some_text(1, 50);
+  const Trained trained = train(ModelUnit::token_code, dictionary);
+  std::vector<Text> blocks;
+  std::vector<Buffer> codes;
+  for (std::uint32_t seed = 0; seed < 12; ++seed) {
+    blocks.push_back(some_text(seed, seed % 4 == 0 ? 200 : 5));
+    auto coded = trained.model->encode_block(blocks.back().text, blocks.back().sizes);
+    ASSERT_TRUE(coded);
+    codes.push_back(*coded);
+  }
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4);
+  for (std::size_t t = 0; t < wrong.size(); ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < 2 * blocks.size(); ++i) {
+        const std::size_t k = (i * (t + 1) + t) % blocks.size();
+        Buffer text;
+        const Status status = trained.model->decode_block(codes[k], blocks[k].sizes, text);
+        if (!status || text != blocks[k].text) ++wrong[t];
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+TEST(TokenModel, RefusesWhatIsNoText) {
+  auto trainer = ModelTrainer::make(ModelUnit::token_code, 100);
+  for (const char* bad : {"\x80", "a\xc0\x01", "\xff", "\xff\x01\x02\x03\x04"}) {
+    EXPECT_EQ(trainer->add(bad).code(), Errc::invalid);
+  }
+  ASSERT_TRUE(trainer->add("abc"));
+  Buffer coded;
+  const auto model = trainer->finish(coded);
+  Buffer text;
+  ASSERT_TRUE(
+      TokenModel::decode(ModelUnit::token_code, coded, std::vector<std::uint32_t>{3}, text));
+  EXPECT_EQ(text, "abc");
+  const std::vector<std::uint32_t> sizes = {2, 2};
+  EXPECT_EQ(model->encode_block("abc", sizes).code(), Errc::invalid);
+  EXPECT_EQ(model->encode_block("a\x80\x80\x80", sizes).code(), Errc::invalid);
+  const std::vector<std::uint32_t> much(2, 0xffffffffu);
+  EXPECT_EQ(model->encode_block("abc", much).code(), Errc::invalid);
+  EXPECT_EQ(model->decode_block("abc", much, text).code(), Errc::corrupt);
+  EXPECT_EQ(TokenModel::decode(ModelUnit::byte, coded, much, text).code(), Errc::corrupt);
+  EXPECT_EQ(text, "abc");
+}
+
+// A text has one code: what decodes is what would be written. (Some damage gives the code of
+// another text; the checksums of the file find that.)
+TEST(TokenModel, DamageIsRefusedOrTheCodeOfAnotherText) {
+  for (const ModelUnit unit : kUnits) {
+    const Text dictionary = some_text(1, 10);
+    const Text block = some_text(2, 3);
+    const Trained trained = train(unit, dictionary);
+    auto coded = trained.model->encode_block(block.text, block.sizes);
+    ASSERT_TRUE(coded);
+    std::vector<Buffer> damaged = {*coded + "x"};
+    for (std::size_t n = 0; n < coded->size(); ++n) damaged.push_back(coded->substr(0, n));
+    for (std::size_t i = 0; i < coded->size() * 8; i += 3) {
+      damaged.push_back(*coded);
+      char& byte = damaged.back()[i / 8];
+      byte = static_cast<char>(byte ^ 1 << i % 8);
+    }
+    std::size_t refused = 0;
+    std::size_t wrong = 0;
+    for (const Buffer& bad : damaged) {
+      Buffer text = "kept";
+      const Status status = trained.model->decode_block(bad, block.sizes, text);
+      if (!status) {
+        ++refused;
+        if (status.code() != Errc::corrupt || text != "kept") ++wrong;
+        continue;
+      }
+      text.erase(0, 4);
+      auto again = trained.model->encode_block(text, block.sizes);
+      if (text == block.text || !again || *again != bad) ++wrong;
+    }
+    EXPECT_EQ(wrong, 0u);
+    EXPECT_GT(refused, damaged.size() / 2);
+    for (const int log : {0, kModelLinesLogMin - 1, kModelLinesLogMax + 1, 255}) {
+      Buffer bad = trained.coded;
+      bad[0] = static_cast<char>(log);
+      Buffer text = "kept";
+      EXPECT_EQ(TokenModel::decode(unit, bad, dictionary.sizes, text).code(), Errc::corrupt);
+      EXPECT_EQ(text, "kept");
+    }
+    Buffer text;
+    EXPECT_EQ(TokenModel::decode(unit, "", dictionary.sizes, text).code(), Errc::corrupt);
+    EXPECT_EQ(TokenModel::decode(unit, trained.coded + "x", dictionary.sizes, text).code(),
+              Errc::corrupt);
+  }
+}
+
+// The same bytes from every compiler, machine and version.
+TEST(TokenModel, CodesAreAlwaysTheSame) {
+  auto code_of = [](ModelUnit unit, const Text& dictionary, const Text& block) {
+    const Trained trained = train(unit, dictionary);
+    auto coded = trained.model->encode_block(block.text, block.sizes);
+    EXPECT_TRUE(coded);
+    return std::pair(checksum64(trained.coded), checksum64(*coded));
+  };
+  const auto tokens = code_of(ModelUnit::token_code, some_text(1, 200), some_text(2, 30));
+  EXPECT_EQ(tokens.first, 0x44f554ae0cf95d90u);
+  EXPECT_EQ(tokens.second, 0xe8d678e02462ae73u);
+  const auto bytes = code_of(ModelUnit::byte, some_text(1, 200), some_text(2, 30));
+  EXPECT_EQ(bytes.first, 0xd35f169a1eb1c6dau);
+  EXPECT_EQ(bytes.second, 0x4ee04c74f4e94cc2u);
 }
 
 }  // namespace

@@ -1,107 +1,147 @@
 // The predictor under token_model.h: what comes next, how likely is it, and learning from the
-// answer.
+// answer. Format: docs/format/token_model.md
 //
 // Text is a sequence of *symbols*: token codes (or bytes), and a mark before each segment. A symbol
 // is coded in two stages.
 //
-// 1. *Match.* After the longest earlier run of symbols that equals the last ones (found by a hash
-// of
-//    the last four, or else of two) stands the symbol that probably comes now. One decision says
-//    whether it does. In text that repeats itself most symbols cost this one decision.
+// 1. *Match.* After an earlier run of symbols that equals the last ones (found by a hash of the
+// last
+//    four, or else of two) stands the symbol that probably comes now. One decision says whether it
+//    does. In text that repeats itself most symbols cost this one decision.
 // 2. *Literal.* Otherwise the symbol's code is coded bit by bit. For every four bits, each of five
-//    contexts (nothing, the last one, two and three symbols, the last but one) has a *line* of 15
-//    adaptive probabilities, found by hashing. They, and the symbol that the second best match
-//    foretells, are mixed in the logistic domain by weights that learn (PAQ, Mahoney 2005).
+//    contexts (nothing, the last symbol, the last two, the last three, the last but one) has a
+//    *line* of 15 adaptive probabilities, found by hashing. They, and the symbol that the second
+//    match foretells, are mixed in the logistic domain by weights that learn. (Mahoney, "Adaptive
+//    Weighing of Context Models for Lossless Data Compression", 2005; lpaq.)
 //
 // A dictionary is coded with one table of lines, which learns. A block looks lines up in a small
 // table of its own first, and takes a copy of the dictionary's line when it needs it for the first
 // time. So any number of blocks can be decoded at once, each starts from the same state, and
 // forgetting a block costs what it touched. The rest of the state is small and copied whole.
+//
+// Time goes into waiting for lines, so all of a step are asked for before the first is looked at,
+// and those of a symbol's first step as soon as the symbol before it is known.
 #ifndef TOKVAULT_CODEC_TOKEN_PREDICTOR_H_
 #define TOKVAULT_CODEC_TOKEN_PREDICTOR_H_
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
-#include "codec/token_code.h"
+#include "base/large_allocator.h"
 #include "codec/token_model.h"
+#include "tokvault/types.h"
 
 namespace tokvault {
 
-// Symbols: numbers of token codes or bytes, and these.
+// A symbol is its code, one to three bytes, left-aligned in 24 bits; or one of these.
 using Symbol = std::uint32_t;
-inline constexpr Symbol kEscape = kThreeByteCodes;  // the byte FF: five bytes of a code follow
-inline constexpr Symbol kRawByte = kEscape + 1;     // the first of 256: those bytes
-inline constexpr Symbol kStart = kRawByte + 256;    // before a segment
+inline constexpr Symbol kEscape = 0xFF0000;    // the byte FF: five more bytes of the code follow
+inline constexpr Symbol kRawByte = 0x1000000;  // added to each of those
+inline constexpr Symbol kStart = 0x2000000;    // before a segment
 inline constexpr Symbol kNoSymbol = 0xffffffffu;
 inline constexpr int kRawBytes = 5;
 
-inline constexpr int kContexts = 5;
-inline constexpr int kInputs = kContexts + 2;  // and the second match, and a constant
+// How many bytes a code has that begins with `byte`; of a long one, the FF alone.
+inline int code_bytes(std::uint32_t byte) {
+  return byte < 0x80 || byte == 0xFF ? 1 : byte < 0xC0 ? 2 : 3;
+}
 
-// Probabilities of a one in the 15 inner nodes of a tree over four bits: the upper 12 bits; the
+inline constexpr int kContexts = 5;
+inline constexpr int kInputs = kContexts + 2;       // and the second match, and a constant
+inline constexpr int kMatchInputs = 6;              // of the first stage, with a constant
+inline constexpr std::uint32_t kMatchMax = 32;      // symbols that a match is followed back
+inline constexpr std::uint32_t kMatchSettled = 16;  // from here on no longer one is looked for
+inline constexpr int kMatchTableLog = 13;
+
+// Probabilities of a one at the 15 inner nodes of a tree over four bits: the upper 12 bits; the
 // lower four say how often the node was seen. check is 0 for a line that was never used.
 struct alignas(32) Line {
   std::uint16_t check = 0;
   std::array<std::uint16_t, 15> nodes{};
 };
+inline constexpr std::uint16_t kNewNode = 2048 << 4;
 
 // Lines by hash: two places for each, side by side.
-struct LineTable {
+class LineTable {
+ public:
   void resize(int log) {
-    lines.assign(std::size_t{1} << log, Line{});
-    shift = 64 - log;
+    lines_.assign(std::size_t{1} << log, Line{});
+    shift_ = 64 - log;
   }
-  static std::uint16_t check_of(std::uint64_t hash) { return static_cast<std::uint16_t>(hash | 1); }
+  std::size_t size_bytes() const { return lines_.size() * sizeof(Line); }
+  void prefetch(std::uint64_t hash) const { __builtin_prefetch(&lines_[hash >> shift_]); }
+  // The line for `hash`, or null.
   const Line* find(std::uint64_t hash) const {
-    const std::size_t i = hash >> shift;
+    const std::size_t i = hash >> shift_;
     const std::uint16_t check = check_of(hash);
-    if (lines[i].check == check) return &lines[i];
-    if (lines[i ^ 1].check == check) return &lines[i ^ 1];
+    if (lines_[i].check == check) return &lines_[i];
+    if (lines_[i ^ 1].check == check) return &lines_[i ^ 1];
     return nullptr;
   }
-  // The one of the two places that has learned less.
-  Line& victim(std::uint64_t hash) {
-    const std::size_t i = hash >> shift;
-    return (lines[i].nodes[0] & 15) <= (lines[i ^ 1].nodes[0] & 15) ? lines[i] : lines[i ^ 1];
+  Line* find(std::uint64_t hash) {
+    return const_cast<Line*>(static_cast<const LineTable*>(this)->find(hash));
   }
-  std::vector<Line> lines;
-  int shift = 63;
+  // Makes `line` the one for `hash`, in the place that has learned less.
+  Line* insert(std::uint64_t hash, const Line& line) {
+    const std::size_t i = hash >> shift_;
+    Line& place = learned(lines_[i]) <= learned(lines_[i ^ 1]) ? lines_[i] : lines_[i ^ 1];
+    place = line;
+    place.check = check_of(hash);
+    return &place;
+  }
+
+ private:
+  static std::uint16_t check_of(std::uint64_t hash) { return static_cast<std::uint16_t>(hash | 1); }
+  static int learned(const Line& line) { return line.nodes[0] & 15; }
+  std::vector<Line, LargeAllocator<Line>> lines_;
+  int shift_ = 63;
 };
 
 // Where a run of symbols was seen last: the position after it, or 0.
-struct PositionTable {
+class PositionTable {
+ public:
   void resize(int log) {
-    positions.assign(std::size_t{1} << log, 0);
-    shift = 64 - log;
+    positions_.assign(std::size_t{1} << log, 0);
+    shift_ = 64 - log;
   }
-  std::uint32_t& at(std::uint64_t hash) { return positions[hash >> shift]; }
-  std::uint32_t at(std::uint64_t hash) const { return positions[hash >> shift]; }
-  std::vector<std::uint32_t> positions;
-  int shift = 63;
+  std::size_t size_bytes() const { return positions_.size() * sizeof(std::uint32_t); }
+  void prefetch(std::uint64_t hash) const { __builtin_prefetch(&positions_[hash >> shift_]); }
+  std::uint32_t& at(std::uint64_t hash) { return positions_[hash >> shift_]; }
+  std::uint32_t at(std::uint64_t hash) const { return positions_[hash >> shift_]; }
+
+ private:
+  std::vector<std::uint32_t, LargeAllocator<std::uint32_t>> positions_;
+  int shift_ = 63;
 };
 
-// The state that is copied for each block.
+using Weights = std::array<std::int32_t, kInputs>;
+using MatchWeights = std::array<std::int32_t, kMatchInputs>;
+using MatchTable = std::array<std::uint16_t, std::size_t{1} << kMatchTableLog>;
+
+// The state that is copied for each block. Weights are in 1/65536, probabilities in 1/65536.
 struct Adaptive {
   Adaptive();
-  // By whether a match failed before, position in the code (3 x 8), the longest context that is
-  // known here, and whether the second match is still alive.
-  std::int32_t bit_weights[2][24][kContexts][2][kInputs];
-  // By length of the match, and what the second match says: nothing, another symbol, the same.
-  std::int32_t match_weights[20][3][6];
-  std::uint16_t match_by_length[20][3][4];
-  std::uint16_t match_by_run[64][3];
-  std::uint16_t match_by_last[1 << 13];
-  std::uint16_t match_by_symbol[1 << 13];
-  std::uint16_t match_by_pair[1 << 13];
-  std::uint16_t second[8];
+  // By whether the match failed, four bits of the code, how often each of contexts 1 to 3 was seen
+  // (4 classes each), and whether the second match is still alive.
+  std::array<std::array<std::array<std::array<Weights, 2>, 64>, 4>, 2> weights;
+  // That the symbol of the second match is right so far, by four bits of the code.
+  std::array<std::uint16_t, 6> second;
+  // By class of length of the match, and whether there is a second one and agrees.
+  std::array<std::array<MatchWeights, 3>, 19> match_weights;
+  // That the match is right: by class of length, the second one, and its last successes;
+  std::array<std::array<std::array<std::uint16_t, 4>, 3>, 19> match_by_length;
+  // by successes in a row and the second one; and by hashes of symbols.
+  std::array<std::array<std::uint16_t, 3>, 64> match_by_run;
+  MatchTable match_by_last;
+  MatchTable match_by_symbol;
+  MatchTable match_by_pair;
 };
 
-// What text taught.
+// What a text has taught.
 struct Learned {
+  // Tables of 2^lines_log lines, all empty, and a quarter as many positions.
   void resize(int lines_log);
   LineTable lines;
   PositionTable after_four;
@@ -110,13 +150,37 @@ struct Learned {
   Adaptive adaptive;
 };
 
-// 65536 / (1 + e^(-x / 256)), for x from -2047 to 2047, and its inverse for 12 bits.
-struct Logistic {
-  Logistic();
-  std::array<std::uint16_t, 4096> squashed;  // of x + 2048
-  std::array<std::int16_t, 4096> stretched;  // of a probability / 16
+// 65536 / (1 + e^(-x / 256)) for x from -2047 to 2047, and its inverse.
+class Logistic {
+ public:
+  constexpr Logistic() {
+    for (std::size_t i = 1; i < squashed_.size(); ++i) {
+      const std::uint32_t right = i & 127;
+      squashed_[i] = static_cast<std::uint16_t>(
+          (kPoints[i >> 7] * (128 - right) + kPoints[(i >> 7) + 1] * right) >> 7);
+    }
+    std::size_t next = 0;
+    for (int x = -2047; x <= 2047; ++x) {
+      for (; next <= squash(x) >> 4; ++next) stretched_[next] = static_cast<std::int16_t>(x);
+    }
+    for (; next < stretched_.size(); ++next) stretched_[next] = 2047;
+  }
+  // x is -2047 to 2047. Gives 22 to 65514.
+  constexpr std::uint32_t squash(int x) const {
+    return squashed_[static_cast<std::size_t>(x + 2048)];
+  }
+  constexpr int stretch(std::uint16_t p) const { return stretched_[p >> 4]; }
+
+ private:
+  // Every 128.
+  static constexpr std::array<std::uint16_t, 33> kPoints = {
+      22,    36,    60,    98,    162,   267,   439,   720,   1179,  1921,  3108,
+      4971,  7812,  11955, 17625, 24743, 32768, 40793, 47911, 53581, 57724, 60565,
+      62428, 63615, 64357, 64816, 65097, 65269, 65374, 65438, 65476, 65500, 65514};
+  std::array<std::uint16_t, 4096> squashed_{};  // of x + 2048
+  std::array<std::int16_t, 4096> stretched_{};  // of the upper 12 bits
 };
-extern const Logistic kLogistic;
+inline constexpr Logistic kLogistic;
 
 inline std::uint64_t mix_hash(std::uint64_t x) {
   x ^= x >> 32;
@@ -127,8 +191,9 @@ inline std::uint64_t mix_hash(std::uint64_t x) {
   return x;
 }
 
-// Codes symbols. kBlock: on top of `base`, which is not changed; else `base` is `top`.
-// Threads: one at a time. Lifetime: refers to both and to the coder.
+// Codes symbols, by a Coder of binary_coder.h. kBlock: on top of `base`, which is not changed; else
+// `base` is of no account.
+// Threads: one at a time. Lifetime: refers to base, top and coder.
 template <class Coder, bool kBlock>
 class Predictor {
  public:
@@ -143,48 +208,32 @@ class Predictor {
   // A segment begins here.
   void start() { learn(kStart); }
 
-  // Codes the next symbol: `symbol` when encoding; returns it.
+  // Codes the next symbol: `symbol` when encoding, of no account when decoding. Returns it.
   Symbol code(Symbol symbol) {
     const Symbol predicted = match_length_ > 0 ? candidate(match_) : kNoSymbol;
     Symbol second = second_ > 0 ? candidate(second_) : kNoSymbol;
-    bool failed = false;
-    if (predicted != kNoSymbol) {
+    const bool has_match = predicted != kNoSymbol;
+    if (has_match) {
       if (code_match(symbol == predicted, predicted, second)) {
         learn(predicted);
         return predicted;
       }
-      failed = true;
       if (second == predicted) second = kNoSymbol;
     }
-    symbol = code_literal(symbol, failed, second);
+    symbol = code_literal(symbol, has_match, second);
+    // No encoder says that a match is wrong and then codes what it foretold.
+    if (Coder::kDecodes && has_match && symbol == predicted) ok_ = false;
     learn(symbol);
     return symbol;
   }
+
+  // False once something was decoded that no encoder writes.
+  bool ok() const { return ok_; }
 
   // How many bytes of a code that began with FF are still to come.
   int raw_left() const { return raw_left_; }
 
  private:
-  static constexpr std::uint32_t kMatchMax = 32;
-
-  struct SymbolBytes {
-    std::array<std::uint8_t, 3> bytes{};
-    int count = 1;
-  };
-  static SymbolBytes bytes_of(Symbol s, bool is_byte) {
-    if (is_byte) return {{static_cast<std::uint8_t>(s)}, 1};
-    if (s >= kEscape) return {{static_cast<std::uint8_t>(s == kEscape ? 0xFF : s - kRawByte)}, 1};
-    if (s < kOneByteCodes) return {{static_cast<std::uint8_t>(s)}, 1};
-    if (s < kTwoByteCodes) {
-      s -= kOneByteCodes;
-      return {{static_cast<std::uint8_t>(0x80 | s >> 8), static_cast<std::uint8_t>(s)}, 2};
-    }
-    s -= kTwoByteCodes;
-    return {{static_cast<std::uint8_t>(0xC0 | s >> 16), static_cast<std::uint8_t>(s >> 8),
-             static_cast<std::uint8_t>(s)},
-            3};
-  }
-
   Symbol at(std::uint32_t position) const {
     if (kBlock && position < base_size_) return base_.history[position];
     return top_.history[position - base_size_];
@@ -195,182 +244,174 @@ class Predictor {
   // The symbol at `position`, if it can stand here.
   Symbol candidate(std::uint32_t position) const {
     const Symbol s = at(position);
-    if (s == kStart || (s >= kRawByte) != (raw_left_ > 0)) return kNoSymbol;
-    return s;
+    return s == kStart || (s >= kRawByte) != (raw_left_ > 0) ? kNoSymbol : s;
   }
-  // How many symbols before `position` equal the last ones, at most kMatchMax.
+  // How many symbols before `position` equal the last ones.
   std::uint32_t length_at(std::uint32_t position) const {
     const std::uint32_t n = size();
+    const std::uint32_t length_max = std::min(position, kMatchMax);
     std::uint32_t length = 0;
-    while (length < kMatchMax && length < position &&
-           at(position - 1 - length) == at(n - 1 - length)) {
-      ++length;
-    }
+    while (length < length_max && at(position - 1 - length) == at(n - 1 - length)) ++length;
     return length;
   }
 
-  int stretch(std::uint16_t p) const { return kLogistic.stretched[p >> 4]; }
-
-  // Mixes `count` inputs, codes a bit, and moves the weights.
-  template <int kCount>
-  std::uint32_t code_mixed(std::uint32_t bit, const int* inputs, std::int32_t* weights) {
-    std::int64_t dot = 0;
-    for (int i = 0; i < kCount; ++i) dot += std::int64_t{inputs[i]} * weights[i];
-    const auto x = static_cast<int>(std::clamp<std::int64_t>(dot >> 16, -2047, 2047));
-    const std::uint32_t p = kLogistic.squashed[static_cast<std::size_t>(x + 2048)];
+  // Mixes inputs to a probability, codes `bit` with it, and moves the weights towards what would
+  // have been better.
+  template <std::size_t kCount>
+  std::uint32_t code_mixed(std::uint32_t bit, const std::array<int, kCount>& inputs,
+                           std::array<std::int32_t, kCount>& weights) {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < kCount; ++i) sum += std::int64_t{inputs[i]} * weights[i];
+    const auto x = static_cast<int>(std::clamp<std::int64_t>(sum >> 16, -2047, 2047));
+    const std::uint32_t p = kLogistic.squash(x);
     bit = coder_.code(bit, p);
     const int error = static_cast<int>(bit << 16) - static_cast<int>(p);
-    for (int i = 0; i < kCount; ++i) {
-      const int delta = (inputs[i] * error + (1 << 14)) >> 15;
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const int step = (inputs[i] * error + (1 << 14)) >> 15;
+      // Unsigned: a damaged file may make it wrap around.
       weights[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(weights[i]) +
-                                             static_cast<std::uint32_t>(delta));
+                                             static_cast<std::uint32_t>(step));
     }
     return bit;
   }
 
-  static void move(std::uint16_t& p, std::uint32_t bit, int rate) {
-    const int target = bit != 0 ? 65535 : 0;
-    p = static_cast<std::uint16_t>(p + ((target - p) >> rate));
+  static void move(std::uint16_t& p, bool is_one, int rate) {
+    p = static_cast<std::uint16_t>(p + (((is_one ? 65535 : 0) - p) >> rate));
+  }
+  static void move_node(std::uint16_t& node, std::uint32_t bit) {
+    // 65536 / (seen + 1.3)
+    static constexpr std::array<int, 16> kRates = {50412, 28493, 19859, 15240, 12365, 10402,
+                                                   8977,  7895,  7046,  6362,  5799,  5328,
+                                                   4927,  4582,  4283,  4020};
+    const int seen = node & 15;
+    const int p = node >> 4;
+    const int step = ((bit != 0 ? 4095 - p : -p) * kRates[static_cast<std::size_t>(seen)]) >> 16;
+    node = static_cast<std::uint16_t>((p + step) << 4 | std::min(seen + 1, 15));
   }
 
-  bool code_match(bool hit, Symbol predicted, Symbol second) {
-    const std::uint32_t length = match_length_ < 16   ? match_length_
-                                 : match_length_ < 24 ? 16
-                                 : match_length_ < 32 ? 17
-                                                      : 18;
-    const std::uint32_t agrees = second == kNoSymbol ? 0 : second == predicted ? 2 : 1;
-    std::uint16_t* const p[5] = {
+  bool code_match(bool is_right, Symbol predicted, Symbol second) {
+    const std::size_t length = match_length_ <= 16  ? match_length_ - 1
+                               : match_length_ < 24 ? 16
+                               : match_length_ < 32 ? 17
+                                                    : 18;
+    const std::size_t agrees = second == kNoSymbol ? 0 : second == predicted ? 2 : 1;
+    constexpr int kShift = 64 - kMatchTableLog;
+    const std::uint64_t last =
+        std::uint64_t{last_[0]} << 34 | std::uint64_t{predicted} << 2 | agrees;
+    const std::uint64_t symbol = std::uint64_t{predicted} << 2 | (std::min(match_length_, 4u) - 1);
+    const std::array<std::uint16_t*, kMatchInputs - 1> p = {
         &adaptive_.match_by_length[length][agrees][std::min(run_, 3u)],
         &adaptive_.match_by_run[std::min(run_, 63u)][agrees],
-        &adaptive_.match_by_last[mix_hash(last_[0] * 77u + predicted * 3u + agrees) >> 51],
-        &adaptive_.match_by_symbol[mix_hash(std::uint64_t{predicted} * 19 +
-                                            std::min(match_length_, 4u)) >>
-                                   51],
-        &adaptive_.match_by_pair[(pair_hash_ * 0xD1342543DE82EF95u) >> 51]};
-    int inputs[6];
-    for (int i = 0; i < 5; ++i) inputs[i] = stretch(*p[i]);
-    inputs[5] = 256;
-    const std::uint32_t bit =
-        code_mixed<6>(hit ? 1 : 0, inputs, adaptive_.match_weights[length][agrees]);
-    for (int i = 0; i < 5; ++i) move(*p[i], bit, i < 2 ? 6 : 5);
-    return bit != 0;
+        &adaptive_.match_by_last[mix_hash(last) >> kShift],
+        &adaptive_.match_by_symbol[mix_hash(symbol) >> kShift],
+        &adaptive_.match_by_pair[pair_hash_ >> kShift]};
+    std::array<int, kMatchInputs> inputs;
+    for (std::size_t i = 0; i < p.size(); ++i) inputs[i] = kLogistic.stretch(*p[i]);
+    inputs[kMatchInputs - 1] = 256;
+    const bool bit =
+        code_mixed(is_right ? 1 : 0, inputs, adaptive_.match_weights[length][agrees]) != 0;
+    for (std::size_t i = 0; i < p.size(); ++i) move(*p[i], bit, i < 2 ? 6 : 5);
+    return bit;
   }
 
-  Line& line_of(std::uint64_t hash, bool& is_known) {
-    if (const Line* found = top_.lines.find(hash)) return const_cast<Line&>(*found);
-    Line& line = top_.lines.victim(hash);
+  // The line of context `k` for the four bits after `path`, the bits so far behind a one.
+  static std::uint64_t line_hash(std::uint64_t context, std::uint32_t path, std::size_t k) {
+    return mix_hash(context * 0xD1342543DE82EF95u + path * 0x9E3779B97F4A7C15u + k);
+  }
+  void prefetch(std::uint64_t hash) const {
+    top_.lines.prefetch(hash);
+    if constexpr (kBlock) base_.lines.prefetch(hash);
+  }
+  // The line for `hash`, taken from the dictionary or new if there is none yet.
+  Line* line_at(std::uint64_t hash, bool& is_new) {
+    is_new = false;
+    if (Line* line = top_.lines.find(hash)) return line;
     if constexpr (kBlock) {
-      if (const Line* found = base_.lines.find(hash)) {
-        line = *found;
-        return line;
-      }
+      if (const Line* line = base_.lines.find(hash)) return top_.lines.insert(hash, *line);
     }
-    is_known = false;
-    line.check = LineTable::check_of(hash);
-    line.nodes.fill(2048 << 4);
-    return line;
+    is_new = true;
+    Line line;
+    line.nodes.fill(kNewNode);
+    return top_.lines.insert(hash, line);
   }
 
-  static void move_node(std::uint16_t& node, std::uint32_t bit) {
-    static constexpr std::array<int, 16> kRates = [] {
-      std::array<int, 16> r{};
-      for (int n = 0; n < 16; ++n) r[n] = 655360 / (10 * n + 16);
-      return r;
-    }();
-    const int count = node & 15;
-    const int p = node >> 4;
-    const int moved = p + (((bit != 0 ? 4095 - p : -p) * kRates[count]) >> 16);
-    node = static_cast<std::uint16_t>(moved << 4 | std::min(count + 1, 15));
+  // Finds the lines for the next four bits. Three symbols are looked at only where two were seen
+  // before: `skips_three` is set when they were not.
+  void find_lines(std::uint32_t path, bool& skips_three) {
+    std::array<std::uint64_t, kContexts> hashes;
+    for (std::size_t k = 0; k < kContexts; ++k) {
+      hashes[k] = line_hash(contexts_[k], path, k);
+      prefetch(hashes[k]);
+    }
+    for (std::size_t k = 0; k < kContexts; ++k) {
+      lines_[k] = nullptr;
+      if (k == 3 && skips_three) continue;
+      bool is_new = false;
+      lines_[k] = line_at(hashes[k], is_new);
+      if (k == 2 && is_new) skips_three = true;
+    }
   }
 
+  static std::size_t seen_class(int seen) {
+    return seen == 0 ? 0 : seen < 3 ? 1 : seen < 8 ? 2 : 3;
+  }
+
+  // Codes one bit of a literal: number `t` of the code, at `node` of the lines. `second` is what
+  // the second match foretells, 0 or 1, or 2 if nothing.
+  std::uint32_t code_bit(std::uint32_t bit, int t, std::size_t node, bool failed,
+                         std::uint32_t second) {
+    std::array<int, kInputs> inputs;
+    std::size_t seen = 0;
+    for (std::size_t k = 0; k < kContexts; ++k) {
+      const std::uint16_t v = lines_[k] != nullptr ? lines_[k]->nodes[node - 1] : 0;
+      inputs[k] = (v & 15) != 0 ? kLogistic.stretch(v) : 0;
+      if (k >= 1 && k <= 3) seen = seen * 4 + seen_class(v & 15);
+    }
+    std::uint16_t& trust = adaptive_.second[static_cast<std::size_t>(t / 4)];
+    const int x = kLogistic.stretch(trust);
+    inputs[kContexts] = second == 2 ? 0 : second == 1 ? x : -x;
+    inputs[kInputs - 1] = 256;
+    Weights& weights =
+        adaptive_.weights[failed ? 1 : 0][static_cast<std::size_t>(std::min(t / 4, 3))][seen]
+                         [second == 2 ? 0 : 1];
+    bit = code_mixed(bit, inputs, weights);
+    for (std::size_t k = 0; k < kContexts; ++k) {
+      if (lines_[k] != nullptr) move_node(lines_[k]->nodes[node - 1], bit);
+    }
+    if (second != 2) move(trust, bit == second, 6);
+    return bit;
+  }
+
+  // Codes a symbol bit by bit. `failed`: a match foretold another one.
   Symbol code_literal(Symbol symbol, bool failed, Symbol second) {
     const bool is_byte = unit_ == ModelUnit::byte || raw_left_ > 0;
-    SymbolBytes code;
-    if (!Coder::kDecodes) code = bytes_of(symbol, is_byte && raw_left_ == 0);
-    SymbolBytes guess;
-    guess.count = 0;
-    if (second != kNoSymbol) guess = bytes_of(second, is_byte && raw_left_ == 0);
-    const std::uint64_t contexts[kContexts] = {
-        raw_left_ > 0 ? 7u : 0u, mix_hash(last_[0] + 1),
-        mix_hash((std::uint64_t{last_[1]} << 32 | last_[0]) + 2),
-        mix_hash(((last_[2] * 0x9E3779B97F4Au) ^ (std::uint64_t{last_[1]} << 32 | last_[0])) + 3),
-        mix_hash(last_[1] + 0x123456789u)};
-    std::uint64_t path = 1;
-    bool guess_alive = guess.count > 0;
-    bool skip_three = false;
-    int count = 1;
-    for (int j = 0; j < count; ++j) {
-      std::uint32_t byte = 0;
-      for (int half = 0; half < 2; ++half) {
-        Line* lines[kContexts];
-        for (int k = 0; k < kContexts; ++k) {
-          lines[k] = nullptr;
-          if (k == 3 && skip_three) continue;
-          bool is_known = true;
-          lines[k] =
-              &line_of(mix_hash(contexts[k] * 0xD1342543DE82EF95u + path * 0x9E3779B97F4A7C15u + k),
-                       is_known);
-          if (k == 2 && !is_known) skip_three = true;
-        }
-        std::uint32_t node = 1;
-        for (int i = 0; i < 4; ++i) {
-          const int shift = 7 - half * 4 - i;
-          const auto index = static_cast<std::size_t>(j);
-          int inputs[kInputs];
-          int known = 0;
-          for (int k = 0; k < kContexts; ++k) {
-            inputs[k] = 0;
-            if (lines[k] == nullptr) continue;
-            const std::uint16_t v = lines[k]->nodes[node - 1];
-            if ((v & 15) == 0) continue;
-            inputs[k] = stretch(v);
-            if (k < 4) known = k;
-          }
-          std::uint32_t foretold = 0;
-          inputs[kContexts] = 0;
-          std::uint16_t* trust = nullptr;
-          if (guess_alive) {
-            foretold = guess.bytes[index] >> shift & 1;
-            trust = &adaptive_.second[std::min(j * 2 + half, 7)];
-            const int x = stretch(*trust);
-            inputs[kContexts] = foretold != 0 ? x : -x;
-          }
-          inputs[kContexts + 1] = 256;
-          const std::size_t position = static_cast<std::size_t>(j * 8 + 7 - shift);
-          std::int32_t* weights =
-              adaptive_.bit_weights[failed ? 1 : 0][position][known][guess_alive ? 1 : 0];
-          std::uint32_t bit =
-              Coder::kDecodes ? 0 : static_cast<std::uint32_t>(code.bytes[index]) >> shift & 1;
-          bit = code_mixed<kInputs>(bit, inputs, weights);
-          for (int k = 0; k < kContexts; ++k) {
-            if (lines[k] != nullptr) move_node(lines[k]->nodes[node - 1], bit);
-          }
-          if (trust != nullptr) {
-            move(*trust, bit == foretold ? 1 : 0, 6);
-            if (bit != foretold) guess_alive = false;
-          }
-          node = node << 1 | bit;
-          path = path << 1 | bit;
-          byte = byte << 1 | bit;
-        }
+    std::uint32_t path = 1;
+    bool skips_three = false;
+    bool second_lives = second != kNoSymbol;
+    int bits = 8;
+    std::size_t node = 1;
+    for (int t = 0; t < bits; ++t) {
+      if (t % 4 == 0) {
+        find_lines(path, skips_three);
+        node = 1;
       }
-      code.bytes[static_cast<std::size_t>(j)] = static_cast<std::uint8_t>(byte);
-      if (j == 0 && !is_byte) count = byte < 0x80 ? 1 : byte < 0xC0 ? 2 : byte < 0xFF ? 3 : 1;
-      if (guess_alive && j + 1 >= guess.count) guess_alive = false;
+      const int shift = 23 - t;
+      const std::uint32_t foretold = second_lives ? second >> shift & 1 : 2;
+      const std::uint32_t bit = code_bit(symbol >> shift & 1, t, node, failed, foretold);
+      if (bit != foretold) second_lives = false;
+      node = node << 1 | bit;
+      path = path << 1 | bit;
+      if (t == 7 && !is_byte) bits = 8 * code_bytes(path & 0xff);
     }
-    const std::uint32_t b = code.bytes[0];
-    if (raw_left_ > 0) return kRawByte + b;
-    if (is_byte || b < 0x80) return b;
-    if (b < 0xC0) return kOneByteCodes + ((b & 0x3F) << 8 | code.bytes[1]);
-    if (b == 0xFF) return kEscape;
-    return kTwoByteCodes + ((b & 0x3F) << 16 | std::uint32_t{code.bytes[1]} << 8 | code.bytes[2]);
+    symbol = path << (24 - bits) & 0xffffff;
+    return raw_left_ > 0 ? kRawByte | symbol : symbol;
   }
 
-  // Takes a symbol into the history and looks for what came after the last ones before.
+  // Takes a symbol into the history.
   void learn(Symbol symbol) {
     if (match_length_ > 0) {
       if (at(match_) == symbol) {
-        match_length_ = std::min(match_length_ + 1, 0xffffu);
+        match_length_ = std::min(match_length_ + 1, kMatchMax);
         ++match_;
         ++run_;
       } else {
@@ -382,44 +423,52 @@ class Predictor {
     last_ = {symbol, last_[0], last_[1], last_[2]};
     if (raw_left_ > 0) {
       --raw_left_;
-    } else if (symbol == kEscape) {
+    } else if (symbol == kEscape && unit_ == ModelUnit::token_code) {
       raw_left_ = kRawBytes;
     }
-    const std::uint32_t n = size();
-    pair_hash_ = mix_hash(std::uint64_t{last_[0]} << 32 | last_[1]);
-    const std::uint64_t four =
-        mix_hash((std::uint64_t{last_[0]} << 40) ^ (std::uint64_t{last_[1]} << 20) ^ last_[2] ^
-                 (last_[3] * 0x9E3779B97F4A7C15u));
-    if (match_length_ > 0 && match_ >= n) match_length_ = 0;
-    std::uint32_t& here_four = top_.after_four.at(four);
-    if (match_length_ < 16) {
-      const std::uint32_t q = here_four;
-      if (q != 0) better(q, 4);
-      if constexpr (kBlock) {
-        const std::uint32_t r = base_.after_four.at(four);
-        if (r != 0) better(r, 4);
-      }
-    }
-    here_four = n;
-    std::uint32_t& here_two = top_.after_two.at(pair_hash_);
-    second_ = here_two;
-    std::uint32_t second_length = second_ != 0 ? length_at(second_) : 0;
+    const std::uint64_t two = std::uint64_t{last_[1]} << 32 | last_[0];
+    const std::uint64_t four = std::uint64_t{last_[3]} << 32 | last_[2];
+    pair_hash_ = mix_hash(two + 1);
+    find_matches(mix_hash(pair_hash_ + four));
+    contexts_ = {raw_left_ > 0 ? 1u : 0u, mix_hash(last_[0] + 2u), pair_hash_,
+                 mix_hash(pair_hash_ + last_[2]),
+                 unit_ == ModelUnit::byte ? mix_hash(pair_hash_ + four) : mix_hash(last_[1] + 3u)};
+    if (match_length_ >= kMatchSettled) return;
+    for (std::size_t k = 1; k < kContexts; ++k) prefetch(line_hash(contexts_[k], 1, k));
+  }
+
+  // Looks for earlier places where the last symbols stood.
+  void find_matches(std::uint64_t four_hash) {
+    top_.after_four.prefetch(four_hash);
+    top_.after_two.prefetch(pair_hash_);
     if constexpr (kBlock) {
-      if (second_length < 2) {
+      base_.after_four.prefetch(four_hash);
+      base_.after_two.prefetch(pair_hash_);
+    }
+    std::uint32_t& after_four = top_.after_four.at(four_hash);
+    std::uint32_t& after_two = top_.after_two.at(pair_hash_);
+    if (match_length_ < kMatchSettled) {
+      take_longer(after_four);
+      if constexpr (kBlock) take_longer(base_.after_four.at(four_hash));
+    }
+    second_ = after_two;
+    std::uint32_t length = length_at(second_);
+    if constexpr (kBlock) {
+      if (length < 2) {
         second_ = base_.after_two.at(pair_hash_);
-        second_length = second_ != 0 ? length_at(second_) : 0;
+        length = length_at(second_);
       }
     }
-    if (second_length < 2) second_ = 0;
+    if (length < 2) second_ = 0;
     if (match_length_ == 0 && second_ != 0) {
       match_ = second_;
-      match_length_ = second_length;
+      match_length_ = length;
     }
-    here_two = n;
+    after_four = after_two = size();
   }
-  void better(std::uint32_t position, std::uint32_t length_min) {
+  void take_longer(std::uint32_t position) {
     const std::uint32_t length = length_at(position);
-    if (length >= length_min && length > match_length_) {
+    if (length >= 4 && length > match_length_) {
       match_ = position;
       match_length_ = length;
     }
@@ -430,14 +479,17 @@ class Predictor {
   Learned& top_;
   Coder& coder_;
   Adaptive& adaptive_;
-  const std::uint32_t base_size_;
-  std::array<Symbol, 4> last_{};
+  const std::uint32_t base_size_;  // positions below it are in base_
+  std::array<Symbol, 4> last_{};   // the last one first
   std::uint64_t pair_hash_ = 0;
-  std::uint32_t match_ = 0;
-  std::uint32_t match_length_ = 0;
-  std::uint32_t second_ = 0;
-  std::uint32_t run_ = 0;  // symbols in a row that the match foretold
+  std::array<std::uint64_t, kContexts> contexts_{};
+  std::array<Line*, kContexts> lines_{};
+  std::uint32_t match_ = 0;         // where the foretold symbol stands
+  std::uint32_t match_length_ = 0;  // symbols before it that are equal; 0: none
+  std::uint32_t second_ = 0;        // the same for the last two symbols; 0: none
+  std::uint32_t run_ = 0;           // symbols in a row that the match foretold
   int raw_left_ = 0;
+  bool ok_ = true;
 };
 
 }  // namespace tokvault
