@@ -20,37 +20,26 @@ int block_lines_log_of(std::uint64_t text_size) {
                     kModelLinesLogMax - 1);
 }
 
-// How much text segments of these sizes have; an error of `code` if it is too much.
-Result<std::uint64_t> total_of(std::span<const std::uint32_t> sizes, Errc code) {
-  std::uint64_t total = 0;
-  for (std::uint32_t s : sizes) total += s;
-  if (total > kModelTextBytesMax) return Error(code, "token model: too much text");
-  return total;
-}
-
-// Reads the next symbol of a segment; false at its end or if it stops inside a code.
+// Reads the symbols of a text.
 class SymbolReader {
  public:
   SymbolReader(ModelUnit unit, ByteView text)
       : unit_(unit), p_(text.data()), end_(text.data() + text.size()) {}
+  // False at the end, or where the text stops inside a symbol.
   bool next(Symbol& symbol) {
     if (p_ == end_) return false;
-    const auto left = static_cast<std::size_t>(end_ - p_);
     auto byte = [&](std::size_t i) { return std::uint32_t{static_cast<std::uint8_t>(p_[i])}; };
-    const std::uint32_t b = byte(0);
+    symbol = byte(0) << 16;
     std::size_t size = 1;
-    symbol = b << 16;
     if (raw_left_ > 0) {
       --raw_left_;
       symbol |= kRawByte;
-    } else if (unit_ == ModelUnit::byte || b < 0x80) {
-    } else if (b == 0xFF) {
-      raw_left_ = kRawBytes;
-    } else {
-      size = static_cast<std::size_t>(code_bytes(b));
-      if (left < size) return false;
-      symbol |= byte(1) << 8;
-      if (size == 3) symbol |= byte(2);
+    } else if (unit_ == ModelUnit::token_code) {
+      size = static_cast<std::size_t>(symbol_bytes(byte(0)));
+      if (static_cast<std::size_t>(end_ - p_) < size) return false;
+      if (size > 1) symbol |= byte(1) << 8;
+      if (size > 2) symbol |= byte(2);
+      if (symbol == kEscape) raw_left_ = kRawBytes;
     }
     p_ += size;
     return true;
@@ -66,44 +55,44 @@ class SymbolReader {
 
 void append_symbol(Buffer& out, ModelUnit unit, Symbol s) {
   const std::uint32_t b = s >> 16 & 0xff;
+  const int size = unit == ModelUnit::byte || s >= kRawByte ? 1 : symbol_bytes(b);
   out.push_back(static_cast<char>(b));
-  if (unit == ModelUnit::byte || s >= kRawByte || b < 0x80 || b == 0xFF) return;
-  out.push_back(static_cast<char>(s >> 8));
-  if (b >= 0xC0) out.push_back(static_cast<char>(s));
+  if (size > 1) out.push_back(static_cast<char>(s >> 8));
+  if (size > 2) out.push_back(static_cast<char>(s));
 }
 
-template <bool kBlock>
-Status encode_segment(Predictor<BinaryEncoder, kBlock>& predictor, ModelUnit unit, ByteView text) {
-  SymbolReader check(unit, text);
-  Symbol s = 0;
-  while (check.next(s)) {
-  }
-  if (!check.is_whole()) return Error(Errc::invalid, "token model: a segment ends inside a code");
-  predictor.start();
+Status check_text(ModelUnit unit, ByteView text) {
   SymbolReader in(unit, text);
-  while (in.next(s)) predictor.code(s);
+  Symbol s = 0;
+  while (in.next(s)) {
+  }
+  if (!in.is_whole()) return Error(Errc::invalid, "token model: the text ends inside a code");
   return {};
 }
 
-// Appends the segments to `text`; nothing if it fails.
 template <bool kBlock>
-Status decode_segments(Predictor<BinaryDecoder, kBlock>& predictor, BinaryDecoder& coder,
-                       ModelUnit unit, std::span<const std::uint32_t> sizes, Buffer& text) {
+void encode_text(Predictor<BinaryEncoder, kBlock>& predictor, ModelUnit unit, ByteView text) {
+  SymbolReader in(unit, text);
+  Symbol s = 0;
+  while (in.next(s)) predictor.code(s);
+}
+
+// Appends `size` bytes to `text`; nothing if it fails.
+template <bool kBlock>
+Status decode_text(Predictor<BinaryDecoder, kBlock>& predictor, BinaryDecoder& coder,
+                   ModelUnit unit, std::uint64_t size, Buffer& text) {
   const std::size_t begin = text.size();
   auto refuse = [&](const char* why) {
     text.resize(begin);
     return Error(Errc::corrupt, why);
   };
-  for (std::uint32_t size : sizes) {
-    predictor.start();
-    const std::size_t end = text.size() + size;
-    while (text.size() < end) {
-      append_symbol(text, unit, predictor.code(0));
-      if (!coder.ok() || !predictor.ok()) return refuse("token model: not the code of a text");
-    }
-    if (text.size() > end || predictor.raw_left() > 0) {
-      return refuse("token model: a segment ends inside a code");
-    }
+  const std::size_t end = begin + size;
+  while (text.size() < end) {
+    append_symbol(text, unit, predictor.code(0));
+    if (!coder.ok() || !predictor.ok()) return refuse("token model: not the code of a text");
+  }
+  if (text.size() > end || predictor.raw_left() > 0) {
+    return refuse("token model: the text ends inside a code");
   }
   if (!coder.at_end()) return refuse("token model: the code ends elsewhere");
   return {};
@@ -113,29 +102,27 @@ class Model final : public TokenModel {
  public:
   Model(ModelUnit unit, std::unique_ptr<Learned> base) : unit_(unit), base_(std::move(base)) {}
 
-  Result<Buffer> encode_block(ByteView text, std::span<const std::uint32_t> sizes) const override {
-    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes, Errc::invalid));
-    if (total != text.size()) return Error(Errc::invalid, "token model: sizes and text differ");
-    auto top = borrow(total);
+  Result<Buffer> encode_block(ByteView text) const override {
+    if (text.size() > kModelTextBytesMax) {
+      return Error(Errc::invalid, "token model: too much text");
+    }
+    TOKVAULT_TRY(check_text(unit_, text));
+    auto top = borrow(text.size());
     Buffer out;
     BinaryEncoder coder(out);
     Predictor<BinaryEncoder, true> predictor(unit_, *base_, *top, coder);
-    for (std::uint32_t size : sizes) {
-      TOKVAULT_TRY(encode_segment(predictor, unit_, text.substr(0, size)));
-      text.remove_prefix(size);
-    }
+    encode_text(predictor, unit_, text);
     coder.finish();
     give_back(std::move(top));
     return out;
   }
 
-  Status decode_block(ByteView coded, std::span<const std::uint32_t> sizes,
-                      Buffer& text) const override {
-    TOKVAULT_ASSIGN(const std::uint64_t total, total_of(sizes, Errc::corrupt));
-    auto top = borrow(total);
+  Status decode_block(ByteView coded, std::uint64_t size, Buffer& text) const override {
+    if (size > kModelTextBytesMax) return Error(Errc::corrupt, "token model: too much text");
+    auto top = borrow(size);
     BinaryDecoder coder(coded);
     Predictor<BinaryDecoder, true> predictor(unit_, *base_, *top, coder);
-    TOKVAULT_TRY(decode_segments(predictor, coder, unit_, sizes, text));
+    TOKVAULT_TRY(decode_text(predictor, coder, unit_, size, text));
     give_back(std::move(top));
     return {};
   }
@@ -186,12 +173,14 @@ class Trainer final : public ModelTrainer {
     learned_->resize(lines_log);
     coded_.push_back(static_cast<char>(lines_log));
   }
-  Status add(ByteView segment) override {
-    if (segment.size() > kModelTextBytesMax - text_size_) {
+  Status add(ByteView text) override {
+    if (text.size() > kModelTextBytesMax - text_size_) {
       return Error(Errc::invalid, "token model: too much text");
     }
-    text_size_ += segment.size();
-    return encode_segment(predictor_, unit_, segment);
+    TOKVAULT_TRY(check_text(unit_, text));
+    text_size_ += text.size();
+    encode_text(predictor_, unit_, text);
+    return {};
   }
   std::uint64_t work() const override { return coder_.decisions(); }
   std::uint64_t coded_size() const override { return coded_.size(); }
@@ -236,9 +225,8 @@ void Learned::resize(int lines_log) {
 }
 
 Result<std::unique_ptr<TokenModel>> TokenModel::decode(ModelUnit unit, ByteView coded,
-                                                       std::span<const std::uint32_t> sizes,
-                                                       Buffer& text) {
-  TOKVAULT_TRY(total_of(sizes, Errc::corrupt));
+                                                       std::uint64_t size, Buffer& text) {
+  if (size > kModelTextBytesMax) return Error(Errc::corrupt, "token model: too much text");
   ByteReader in(coded);
   const int lines_log = in.le<std::uint8_t>();
   if (!in.ok() || lines_log < kModelLinesLogMin || lines_log > kModelLinesLogMax) {
@@ -248,7 +236,7 @@ Result<std::unique_ptr<TokenModel>> TokenModel::decode(ModelUnit unit, ByteView 
   learned->resize(lines_log);
   BinaryDecoder coder(in.rest());
   Predictor<BinaryDecoder, false> predictor(unit, *learned, *learned, coder);
-  TOKVAULT_TRY(decode_segments(predictor, coder, unit, sizes, text));
+  TOKVAULT_TRY(decode_text(predictor, coder, unit, size, text));
   return std::unique_ptr<TokenModel>(std::make_unique<Model>(unit, std::move(learned)));
 }
 

@@ -13,14 +13,14 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "tokvault/result.h"
 #include "tokvault/types.h"
 
 namespace tokvault {
 
-// What a text is made of: codes of tokens (token_code.h), or bytes.
+// What a text is made of: codes of tokens without the byte FF (token_code.h), which ends a segment;
+// or bytes.
 enum class ModelUnit { token_code, byte };
 
 // The longest dictionary and the longest block, in bytes of text.
@@ -33,29 +33,27 @@ inline constexpr int kModelLinesLogMax = 21;
 // Threads: any number at once; each call works in memory of its own.
 class TokenModel {
  public:
-  // Decodes a dictionary: `coded` is what ModelTrainer::finish() gave, `sizes` the sizes in bytes
-  // of its segments. Appends their text to `text`. `corrupt` if that is not what it decodes to.
-  // Its time is that of ModelTrainer::work(); memory: memory_bytes().
+  // Decodes a dictionary: `coded` is what ModelTrainer::finish() gave, `size` how many bytes of
+  // text it stands for. Appends them to `text`; nothing if it fails. `corrupt` if `coded` is not
+  // the code of a text of that size. Its time is that of ModelTrainer::work(); memory:
+  // memory_bytes().
   static Result<std::unique_ptr<TokenModel>> decode(ModelUnit unit, ByteView coded,
-                                                    std::span<const std::uint32_t> sizes,
-                                                    Buffer& text);
+                                                    std::uint64_t size, Buffer& text);
   virtual ~TokenModel() = default;
 
-  // Codes a block: `text` is its segments one after another, `sizes` their sizes in bytes.
-  // `invalid` if a segment is not whole units.
-  virtual Result<Buffer> encode_block(ByteView text,
-                                      std::span<const std::uint32_t> sizes) const = 0;
-  // The text of a block, appended to `text`. `corrupt` if `coded` is not what encode_block() gives
-  // for a text with these sizes.
-  virtual Status decode_block(ByteView coded, std::span<const std::uint32_t> sizes,
-                              Buffer& text) const = 0;
+  // Codes a block. `invalid` if it ends inside a code, or is too much.
+  virtual Result<Buffer> encode_block(ByteView text) const = 0;
+  // Appends the `size` bytes that `coded` stands for; nothing if it fails. `corrupt` if it is not
+  // what encode_block() gives for a text of that size. (Damage can make it that of another text:
+  // checksums are the caller's.)
+  virtual Status decode_block(ByteView coded, std::uint64_t size, Buffer& text) const = 0;
   // What the model occupies while it is kept: 4 bytes for each token (byte) of the dictionary, and
   // 76 MB at most. A call takes about 200 bytes for each byte of its block, 38 MB at most, and 4
   // for each token; a few of those are kept for the next calls and not counted here.
   virtual std::uint64_t memory_bytes() const = 0;
 };
 
-// Codes a dictionary, a segment at a time, and learns from it.
+// Codes a dictionary, piece by piece, and learns from it.
 // Threads: one at a time.
 class ModelTrainer {
  public:
@@ -64,8 +62,8 @@ class ModelTrainer {
   static std::unique_ptr<ModelTrainer> make(ModelUnit unit, std::uint64_t text_size);
   virtual ~ModelTrainer() = default;
 
-  // Adds a segment. `invalid` if it is not whole units, or too much.
-  virtual Status add(ByteView segment) = 0;
+  // Adds text. `invalid` if it ends inside a code, or is too much; then nothing is added.
+  virtual Status add(ByteView text) = 0;
   // Binary decisions so far: what decoding the dictionary takes is proportional to them. A token
   // that was predicted is one, another about ten. Stop adding when it is as much as a reader shall
   // wait for.

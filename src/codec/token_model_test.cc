@@ -14,20 +14,11 @@ namespace {
 
 constexpr ModelUnit kUnits[] = {ModelUnit::token_code, ModelUnit::byte};
 
-struct Text {
-  void add(ByteView segment) {
-    text += segment;
-    sizes.push_back(static_cast<std::uint32_t>(segment.size()));
-  }
-  Buffer text;
-  std::vector<std::uint32_t> sizes;
-};
-
 // Segments of tokens that repeat each other, with codes of every length.
-Text some_text(std::uint32_t seed, int segments) {
+Buffer some_text(std::uint32_t seed, int segments) {
   std::mt19937 random(seed);
   std::vector<Token> tokens;
-  Text out;
+  Buffer out;
   for (int i = 0; i < segments; ++i) {
     if (random() % 3 == 0) tokens.resize(random() % (tokens.size() + 1));
     const std::uint32_t n = random() % 40;
@@ -39,9 +30,8 @@ Text some_text(std::uint32_t seed, int segments) {
       tokens.push_back(static_cast<Token>(random()) >> (12 + random() % 20));
       if (random() % 50 == 0) tokens.push_back(0xffffffffu - random() % 3);
     }
-    Buffer code;
-    TokenMap().encode(tokens, code);
-    out.add(code);
+    TokenMap(CodeBytes::below_ff).encode(tokens, out);
+    out.push_back('\xff');
   }
   return out;
 }
@@ -52,12 +42,12 @@ struct Trained {
   std::unique_ptr<TokenModel> model;
 };
 
-Trained train(ModelUnit unit, const Text& text) {
-  auto trainer = ModelTrainer::make(unit, text.text.size());
-  std::size_t at = 0;
-  for (const std::uint32_t size : text.sizes) {
-    EXPECT_TRUE(trainer->add(ByteView(text.text).substr(at, size)));
-    at += size;
+Trained train(ModelUnit unit, const Buffer& text) {
+  auto trainer = ModelTrainer::make(unit, text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find('\xff', at) + 1;
+    EXPECT_TRUE(trainer->add(ByteView(text).substr(at, end - at)));
+    at = end;
   }
   Trained out;
   out.work = trainer->work();
@@ -98,57 +88,57 @@ TEST(BinaryCoder, AnyBitsUnderAnyProbabilitiesRoundTrip) {
 
 TEST(TokenModel, DictionaryAndBlocksRoundTrip) {
   for (const ModelUnit unit : kUnits) {
-    const Text dictionary = some_text(1, 100);
+    const Buffer dictionary = some_text(1, 100);
     const Trained written = train(unit, dictionary);
-    EXPECT_LT(written.coded.size(), dictionary.text.size() / 2);
+    EXPECT_LT(written.coded.size(), dictionary.size() / 2);
     Buffer text = "before";
-    auto read = TokenModel::decode(unit, written.coded, dictionary.sizes, text);
+    auto read = TokenModel::decode(unit, written.coded, dictionary.size(), text);
     ASSERT_TRUE(read);
-    EXPECT_EQ(text, "before" + dictionary.text);
-    EXPECT_EQ((*read)->memory_bytes() > dictionary.text.size(), true);
+    EXPECT_EQ(text, "before" + dictionary);
+    EXPECT_GT((*read)->memory_bytes(), dictionary.size());
     for (std::uint32_t seed = 0; seed < 9; ++seed) {
-      const Text block = some_text(seed, static_cast<int>(seed));
-      auto a = written.model->encode_block(block.text, block.sizes);
-      auto b = (*read)->encode_block(block.text, block.sizes);
+      const Buffer block = some_text(seed, static_cast<int>(seed));
+      auto a = written.model->encode_block(block);
+      auto b = (*read)->encode_block(block);
       ASSERT_TRUE(a && b);
       EXPECT_EQ(*a, *b);
       Buffer back = "x";
-      ASSERT_TRUE((*read)->decode_block(*a, block.sizes, back));
-      EXPECT_EQ(back, "x" + block.text);
+      ASSERT_TRUE((*read)->decode_block(*a, block.size(), back));
+      EXPECT_EQ(back, "x" + block);
     }
   }
 }
 
 TEST(TokenModel, NothingIsATextToo) {
   for (const ModelUnit unit : kUnits) {
-    Trained trained = train(unit, Text());
+    const Trained trained = train(unit, "");
     EXPECT_EQ(trained.coded.size(), 1u);
     EXPECT_EQ(trained.work, 0u);
     Buffer text;
-    auto model = TokenModel::decode(unit, trained.coded, {}, text);
+    auto model = TokenModel::decode(unit, trained.coded, 0, text);
     ASSERT_TRUE(model);
-    for (const Text& block : {Text{"", {}}, Text{"", {0, 0}}, Text{"abc", {0, 3, 0}}}) {
-      auto coded = (*model)->encode_block(block.text, block.sizes);
+    for (const char* block : {"", "\xff\xff", "abc\xff"}) {
+      auto coded = (*model)->encode_block(block);
       ASSERT_TRUE(coded);
-      EXPECT_EQ(coded->empty(), block.text.empty());
+      EXPECT_EQ(coded->empty(), ByteView(block).empty());
       Buffer back;
-      ASSERT_TRUE((*model)->decode_block(*coded, block.sizes, back));
-      EXPECT_EQ(back, block.text);
+      ASSERT_TRUE((*model)->decode_block(*coded, ByteView(block).size(), back));
+      EXPECT_EQ(back, block);
     }
   }
 }
 
 TEST(TokenModel, WhatTheDictionaryHoldsCostsNextToNothing) {
-  const Text dictionary = some_text(3, 60);
+  const Buffer dictionary = some_text(3, 60);
   const Trained trained = train(ModelUnit::token_code, dictionary);
-  const std::uint32_t size = dictionary.sizes.back();
-  const ByteView last = ByteView(dictionary.text).substr(dictionary.text.size() - size);
-  ASSERT_GT(size, 1000u);
-  auto coded = trained.model->encode_block(last, std::vector<std::uint32_t>{size});
+  const ByteView last =
+      ByteView(dictionary).substr(dictionary.rfind('\xff', dictionary.size() - 2) + 1);
+  ASSERT_GT(last.size(), 1000u);
+  auto coded = trained.model->encode_block(last);
   ASSERT_TRUE(coded);
-  EXPECT_LT(coded->size(), size / 50);
-  // Its time is counted: a segment that was there before takes less.
-  auto trainer = ModelTrainer::make(ModelUnit::token_code, 2 * size);
+  EXPECT_LT(coded->size(), last.size() / 50);
+  // Its time is counted: what was there before takes less.
+  auto trainer = ModelTrainer::make(ModelUnit::token_code, 2 * last.size());
   ASSERT_TRUE(trainer->add(last));
   const std::uint64_t first = trainer->work();
   const std::uint64_t first_size = trainer->coded_size();
@@ -158,13 +148,12 @@ TEST(TokenModel, WhatTheDictionaryHoldsCostsNextToNothing) {
 }
 
 TEST(TokenModel, BlocksDoNotDependOnEachOther) {
-  const Text dictionary = some_text(1, 50);
-  const Trained trained = train(ModelUnit::token_code, dictionary);
-  std::vector<Text> blocks;
+  const Trained trained = train(ModelUnit::token_code, some_text(1, 50));
+  std::vector<Buffer> blocks;
   std::vector<Buffer> codes;
-  for (std::uint32_t seed = 0; seed < 12; ++seed) {
-    blocks.push_back(some_text(seed, seed % 4 == 0 ? 200 : 5));
-    auto coded = trained.model->encode_block(blocks.back().text, blocks.back().sizes);
+  for (std::uint32_t seed = 0; seed < 8; ++seed) {
+    blocks.push_back(some_text(seed, seed % 4 == 0 ? 100 : 5));
+    auto coded = trained.model->encode_block(blocks.back());
     ASSERT_TRUE(coded);
     codes.push_back(*coded);
   }
@@ -175,8 +164,8 @@ TEST(TokenModel, BlocksDoNotDependOnEachOther) {
       for (std::size_t i = 0; i < 2 * blocks.size(); ++i) {
         const std::size_t k = (i * (t + 1) + t) % blocks.size();
         Buffer text;
-        const Status status = trained.model->decode_block(codes[k], blocks[k].sizes, text);
-        if (!status || text != blocks[k].text) ++wrong[t];
+        const Status status = trained.model->decode_block(codes[k], blocks[k].size(), text);
+        if (!status || text != blocks[k]) ++wrong[t];
       }
     });
   }
@@ -186,23 +175,24 @@ TEST(TokenModel, BlocksDoNotDependOnEachOther) {
 
 TEST(TokenModel, RefusesWhatIsNoText) {
   auto trainer = ModelTrainer::make(ModelUnit::token_code, 100);
-  for (const char* bad : {"\x80", "a\xc0\x01", "\xff", "\xff\x01\x02\x03\x04"}) {
+  for (const char* bad : {"\x80", "a\xc0\x01", "\xfe", "\xfe\x01\x02\x03\x04"}) {
     EXPECT_EQ(trainer->add(bad).code(), Errc::invalid);
   }
   ASSERT_TRUE(trainer->add("abc"));
   Buffer coded;
   const auto model = trainer->finish(coded);
   Buffer text;
-  ASSERT_TRUE(
-      TokenModel::decode(ModelUnit::token_code, coded, std::vector<std::uint32_t>{3}, text));
+  ASSERT_TRUE(TokenModel::decode(ModelUnit::token_code, coded, 3, text));
   EXPECT_EQ(text, "abc");
-  const std::vector<std::uint32_t> sizes = {2, 2};
-  EXPECT_EQ(model->encode_block("abc", sizes).code(), Errc::invalid);
-  EXPECT_EQ(model->encode_block("a\x80\x80\x80", sizes).code(), Errc::invalid);
-  const std::vector<std::uint32_t> much(2, 0xffffffffu);
-  EXPECT_EQ(model->encode_block("abc", much).code(), Errc::invalid);
-  EXPECT_EQ(model->decode_block("abc", much, text).code(), Errc::corrupt);
-  EXPECT_EQ(TokenModel::decode(ModelUnit::byte, coded, much, text).code(), Errc::corrupt);
+  EXPECT_EQ(model->encode_block("a\x80").code(), Errc::invalid);
+  EXPECT_EQ(model->decode_block("abc", kModelTextBytesMax + 1, text).code(), Errc::corrupt);
+  EXPECT_EQ(TokenModel::decode(ModelUnit::byte, coded, kModelTextBytesMax + 1, text).code(),
+            Errc::corrupt);
+  // Refused before it is looked at.
+  const std::unique_ptr<char[]> memory(new char[kModelTextBytesMax + 1]);
+  const ByteView much(memory.get(), kModelTextBytesMax + 1);
+  EXPECT_EQ(model->encode_block(much).code(), Errc::invalid);
+  EXPECT_EQ(ModelTrainer::make(ModelUnit::byte, 1)->add(much).code(), Errc::invalid);
   EXPECT_EQ(text, "abc");
 }
 
@@ -210,10 +200,10 @@ TEST(TokenModel, RefusesWhatIsNoText) {
 // another text; the checksums of the file find that.)
 TEST(TokenModel, DamageIsRefusedOrTheCodeOfAnotherText) {
   for (const ModelUnit unit : kUnits) {
-    const Text dictionary = some_text(1, 10);
-    const Text block = some_text(2, 3);
+    const Buffer dictionary = some_text(1, 10);
+    const Buffer block = some_text(2, 3);
     const Trained trained = train(unit, dictionary);
-    auto coded = trained.model->encode_block(block.text, block.sizes);
+    auto coded = trained.model->encode_block(block);
     ASSERT_TRUE(coded);
     std::vector<Buffer> damaged = {*coded + "x"};
     for (std::size_t n = 0; n < coded->size(); ++n) damaged.push_back(coded->substr(0, n));
@@ -226,15 +216,15 @@ TEST(TokenModel, DamageIsRefusedOrTheCodeOfAnotherText) {
     std::size_t wrong = 0;
     for (const Buffer& bad : damaged) {
       Buffer text = "kept";
-      const Status status = trained.model->decode_block(bad, block.sizes, text);
+      const Status status = trained.model->decode_block(bad, block.size(), text);
       if (!status) {
         ++refused;
         if (status.code() != Errc::corrupt || text != "kept") ++wrong;
         continue;
       }
       text.erase(0, 4);
-      auto again = trained.model->encode_block(text, block.sizes);
-      if (text == block.text || !again || *again != bad) ++wrong;
+      auto again = trained.model->encode_block(text);
+      if (text == block || !again || *again != bad) ++wrong;
     }
     EXPECT_EQ(wrong, 0u);
     EXPECT_GT(refused, damaged.size() / 2);
@@ -242,30 +232,30 @@ TEST(TokenModel, DamageIsRefusedOrTheCodeOfAnotherText) {
       Buffer bad = trained.coded;
       bad[0] = static_cast<char>(log);
       Buffer text = "kept";
-      EXPECT_EQ(TokenModel::decode(unit, bad, dictionary.sizes, text).code(), Errc::corrupt);
+      EXPECT_EQ(TokenModel::decode(unit, bad, dictionary.size(), text).code(), Errc::corrupt);
       EXPECT_EQ(text, "kept");
     }
     Buffer text;
-    EXPECT_EQ(TokenModel::decode(unit, "", dictionary.sizes, text).code(), Errc::corrupt);
-    EXPECT_EQ(TokenModel::decode(unit, trained.coded + "x", dictionary.sizes, text).code(),
+    EXPECT_EQ(TokenModel::decode(unit, "", dictionary.size(), text).code(), Errc::corrupt);
+    EXPECT_EQ(TokenModel::decode(unit, trained.coded + "x", dictionary.size(), text).code(),
               Errc::corrupt);
   }
 }
 
 // The same bytes from every compiler, machine and version.
 TEST(TokenModel, CodesAreAlwaysTheSame) {
-  auto code_of = [](ModelUnit unit, const Text& dictionary, const Text& block) {
+  auto code_of = [](ModelUnit unit, const Buffer& dictionary, const Buffer& block) {
     const Trained trained = train(unit, dictionary);
-    auto coded = trained.model->encode_block(block.text, block.sizes);
+    auto coded = trained.model->encode_block(block);
     EXPECT_TRUE(coded);
     return std::pair(checksum64(trained.coded), checksum64(*coded));
   };
   const auto tokens = code_of(ModelUnit::token_code, some_text(1, 200), some_text(2, 30));
-  EXPECT_EQ(tokens.first, 0x44f554ae0cf95d90u);
-  EXPECT_EQ(tokens.second, 0xe8d678e02462ae73u);
+  EXPECT_EQ(tokens.first, 0xf1220d0b9236d681u);
+  EXPECT_EQ(tokens.second, 0x658cb509e5329e18u);
   const auto bytes = code_of(ModelUnit::byte, some_text(1, 200), some_text(2, 30));
-  EXPECT_EQ(bytes.first, 0xd35f169a1eb1c6dau);
-  EXPECT_EQ(bytes.second, 0x4ee04c74f4e94cc2u);
+  EXPECT_EQ(bytes.first, 0xfff8123f2ac003c7u);
+  EXPECT_EQ(bytes.second, 0xee1db3f6b0b46e46u);
 }
 
 }  // namespace

@@ -35,17 +35,17 @@
 
 namespace tokvault {
 
-// A symbol is its code, one to three bytes, left-aligned in 24 bits; or one of these.
+// A symbol is its code, one to three bytes, left-aligned in 24 bits; FF0000 is the end of a
+// segment. Of a code of six bytes each is a symbol.
 using Symbol = std::uint32_t;
-inline constexpr Symbol kEscape = 0xFF0000;    // the byte FF: five more bytes of the code follow
-inline constexpr Symbol kRawByte = 0x1000000;  // added to each of those
-inline constexpr Symbol kStart = 0x2000000;    // before a segment
+inline constexpr Symbol kEscape = 0xFE0000;    // the first of them
+inline constexpr Symbol kRawByte = 0x1000000;  // added to each of the others
 inline constexpr Symbol kNoSymbol = 0xffffffffu;
 inline constexpr int kRawBytes = 5;
 
-// How many bytes a code has that begins with `byte`; of a long one, the FF alone.
-inline int code_bytes(std::uint32_t byte) {
-  return byte < 0x80 || byte == 0xFF ? 1 : byte < 0xC0 ? 2 : 3;
+// How many bytes a symbol has that begins with `byte`.
+inline int symbol_bytes(std::uint32_t byte) {
+  return byte < 0x80 || byte >= 0xFE ? 1 : byte < 0xC0 ? 2 : 3;
 }
 
 inline constexpr int kContexts = 5;
@@ -205,9 +205,6 @@ class Predictor {
         adaptive_(top.adaptive),
         base_size_(kBlock ? static_cast<std::uint32_t>(base.history.size()) : 0) {}
 
-  // A segment begins here.
-  void start() { learn(kStart); }
-
   // Codes the next symbol: `symbol` when encoding, of no account when decoding. Returns it.
   Symbol code(Symbol symbol) {
     const Symbol predicted = match_length_ > 0 ? candidate(match_) : kNoSymbol;
@@ -230,7 +227,7 @@ class Predictor {
   // False once something was decoded that no encoder writes.
   bool ok() const { return ok_; }
 
-  // How many bytes of a code that began with FF are still to come.
+  // How many bytes of a code that began with FE are still to come.
   int raw_left() const { return raw_left_; }
 
  private:
@@ -244,7 +241,7 @@ class Predictor {
   // The symbol at `position`, if it can stand here.
   Symbol candidate(std::uint32_t position) const {
     const Symbol s = at(position);
-    return s == kStart || (s >= kRawByte) != (raw_left_ > 0) ? kNoSymbol : s;
+    return (s >= kRawByte) != (raw_left_ > 0) ? kNoSymbol : s;
   }
   // How many symbols before `position` equal the last ones.
   std::uint32_t length_at(std::uint32_t position) const {
@@ -401,7 +398,7 @@ class Predictor {
       if (bit != foretold) second_lives = false;
       node = node << 1 | bit;
       path = path << 1 | bit;
-      if (t == 7 && !is_byte) bits = 8 * code_bytes(path & 0xff);
+      if (t == 7 && !is_byte) bits = 8 * symbol_bytes(path & 0xff);
     }
     symbol = path << (24 - bits) & 0xffffff;
     return raw_left_ > 0 ? kRawByte | symbol : symbol;
