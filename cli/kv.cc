@@ -47,6 +47,7 @@ constexpr const char* kHelp =
     "  --sidecar NAME     explain: whether the boundary has this sidecar\n"
     "  --budget SIZE      bytes on disk, with K, M, G or T (default 64G)\n"
     "  --eviction NAME    value, lru or decayed_hits (default value)\n"
+    "  --codec NAME       put: none, zstd, plane8, planes16 or by_dtype (default none)\n"
     "  --block-tokens N   when the store is created (default 256)\n"
     "  --json             print JSON\n";
 
@@ -68,8 +69,8 @@ struct Options {
 
 const std::set<std::string> kFlags = {"--json", "--state", "--expired"};
 const std::set<std::string> kValues = {
-    "--tokens", "--text",  "--payload", "--output", "--namespace", "--kvc",         "--sidecar",
-    "--budget", "--bytes", "--limit",   "--policy", "--eviction",  "--block-tokens"};
+    "--tokens", "--text",  "--payload", "--output", "--namespace", "--kvc",          "--sidecar",
+    "--budget", "--bytes", "--limit",   "--policy", "--eviction",  "--block-tokens", "--codec"};
 
 Result<Options> parse(const std::vector<std::string>& args) {
   Options o;
@@ -213,6 +214,14 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write
   } else if (eviction != "value") {
     return usage("kv: there is no eviction '" + eviction + "'");
   }
+  const std::map<std::string, CheckpointCodec> codecs = {{"none", CheckpointCodec::none},
+                                                         {"zstd", CheckpointCodec::zstd},
+                                                         {"plane8", CheckpointCodec::plane8},
+                                                         {"planes16", CheckpointCodec::planes16},
+                                                         {"by_dtype", CheckpointCodec::by_dtype}};
+  const auto codec = codecs.find(o.text("--codec", "none"));
+  if (codec == codecs.end()) return usage("kv: there is no codec '" + o.text("--codec") + "'");
+  options.codec = codec->second;
   return CheckpointStore::open(o.target, options);
 }
 

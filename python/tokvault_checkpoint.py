@@ -18,6 +18,7 @@ import hashlib
 import os
 
 OK, NOT_FOUND, EXHAUSTED = 0, 1, 8
+_CODECS = {"none": 0, "zstd": 1, "plane8": 2, "planes16": 3, "by_dtype": 255}
 _FIELDS = ("model", "tokenizer", "chat_template", "dtype", "layout", "lora", "tenant", "extra")
 
 
@@ -37,7 +38,7 @@ class _Options(ctypes.Structure):
     _fields_ = [("budget_bytes", ctypes.c_uint64)] + [
         (name, ctypes.c_uint32)
         for name in ("block_tokens", "eviction", "direct_io", "sync_every_put", "read_only",
-                     "threads")]
+                     "threads", "codec")]
 
 
 class _Match(ctypes.Structure):
@@ -105,14 +106,14 @@ class CheckpointStore:
     """Threads: all methods from any thread at once, but close()."""
 
     def __init__(self, directory, *, budget_bytes=0, block_tokens=0, direct_io=False,
-                 read_only=False, **namespace):
+                 read_only=False, codec="none", **namespace):
         self._library = _load()
         unknown = set(namespace) - set(_FIELDS)
         if unknown:
             raise TypeError("a namespace has no field " + ", ".join(sorted(unknown)))
         self._namespace = _Namespace(*(namespace.get(name, "").encode() for name in _FIELDS))
         options = _Options(budget_bytes=budget_bytes, block_tokens=block_tokens,
-                           direct_io=direct_io, read_only=read_only)
+                           direct_io=direct_io, read_only=read_only, codec=_CODECS[codec])
         self._store = ctypes.c_void_p()
         self._call("open", os.fsencode(directory), ctypes.byref(options),
                    ctypes.byref(self._store))
@@ -191,9 +192,9 @@ class CheckpointStore:
 class _Keyed:
     """Opaque keys over the store: a key is a chain of one block."""
 
-    def __init__(self, directory, *, budget_bytes=0, **namespace):
+    def __init__(self, directory, *, budget_bytes=0, codec="none", **namespace):
         self.store = CheckpointStore(directory, budget_bytes=budget_bytes, block_tokens=16,
-                                     **namespace)
+                                     codec=codec, **namespace)
 
     @staticmethod
     def _tokens(key):

@@ -2,6 +2,7 @@
 """A slow reader of vaults, written from the documents in this folder alone.
 
     docs/format/decode.py VAULT [--ranks FOLDER] [--tenant NAME | --all] [--no-checksums]
+    docs/format/decode.py STORE [--no-checksums]
 
 Prints the conversations of one tenant as JSON lines, in the order in which they first came; with
 --all those of every tenant, one object a line that also says tenant, id, time, sequence numbers and
@@ -9,6 +10,9 @@ tags. It needs Python and the `zstd` command, reads logs and packs without the c
 against what the library reads by tests/golden. FOLDER has the .tiktoken file of a vault whose
 vocabulary is not in the vault. Exit status: 5 if something is damaged, 6 if it is of a newer
 version, 3 if something is not there.
+
+Of a checkpoint store it prints a line for each record that index and journal have, with the SHA-256
+of its payload.
 
 Each function names the document that it is written from.
 """
@@ -1018,6 +1022,177 @@ def quote(text):
     return json.dumps(text.decode("utf-8", "surrogatepass")).encode()
 
 
+# --- checkpoint.md -----------------------------------------------------------------------------
+
+KV_FIELDS = ["model", "tokenizer", "chat_template", "dtype", "layout", "lora", "tenant", "extra"]
+KV_KINDS = {1: "block", 2: "tail", 3: "sidecar", 4: "state"}
+KV_CHUNK = 262144
+
+
+def kv_namespace(data):
+    source, fields, last = In(data), {}, 0
+    while source.left():
+        tag = source.le(1)
+        check(last < tag <= len(KV_FIELDS), "namespace")
+        fields[KV_FIELDS[tag - 1]] = source.sized().decode()
+        last = tag
+    return {"hash": hashlib.sha256(data).digest()[:16], "fields": fields}
+
+
+class CheckpointStore:
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        store = In((self.folder / "store").read_bytes())
+        check(store.le(4) == 0xF17A9CD1, "this is no checkpoint store")
+        version, self.block_tokens, _ = store.le(4), store.le(4), store.le(4)
+        checksum(store.data[:16], store.le(8), "store")
+        if version != 1:
+            raise unsupported(f"checkpoint store version {version}")
+        self.namespaces, self.entries, self.generation = [], {}, 0
+        for path in sorted(self.folder.glob("index-*[0-9a-f]"), reverse=True):
+            self.index(path.read_bytes(), int(path.name[6:], 16))
+            break
+        while self.journal((self.folder / f"journal-{self.generation:08x}").read_bytes()):
+            self.generation += 1
+
+    def index(self, data, generation):
+        head = In(data)
+        check(head.le(4) == 0xF17A9CD2 and head.le(4) == 1, "index")
+        expected, own, tokens, _clock = head.le(8), head.le(8), head.le(4), head.le(4)
+        small_size, count, used, _free, _segment = (head.le(n) for n in (8, 4, 4, 4, 4))
+        slots = head.le(8)
+        head.bytes(64)
+        chunks = (count + 65535) // 65536
+        sums = [head.le(8) for _ in range(chunks + 2)]
+        checksum(data[16:head.at], expected, "index header")
+        check(own == generation and tokens == self.block_tokens, "index header")
+        small = head.bytes(small_size)
+        checksum(small, sums[0], "small tables")
+        part = In(small)
+        self.namespaces = [kv_namespace(part.sized()) for _ in range(part.le(4))]
+        for _ in range(part.le(4)):
+            part.bytes(20)  # segments
+        extras = {}
+        for _ in range(part.le(4)):
+            number = part.le(4)
+            extras[number] = part.le(8)
+            part.bytes(28)
+        for _ in range(part.le(4)):
+            part.bytes(9)  # what is gone
+        part.end("small tables")
+        records = []
+        for i in range(chunks):
+            raw = head.bytes(min(65536, count - i * 65536) * 52)
+            checksum(raw, sums[1 + i], "records")
+            records += [raw[at:at + 52] for at in range(0, len(raw), 52)]
+        table = head.bytes(slots * 4)
+        checksum(table, sums[-1], "slots")
+        head.end("index")
+        for number, raw in enumerate(records):
+            r = In(raw)
+            key, parent, segment, offset, size = r.bytes(16), r.le(4), r.le(4), r.le(4), r.le(4)
+            r.bytes(8)
+            depth_space, kind, flags = r.le(4), r.le(1), r.le(1)
+            if kind == 0 or flags & 8:
+                continue
+            space = depth_space >> 16
+            above = self.namespaces[space]["hash"] if parent == U32 else records[parent][:16]
+            self.entries[key] = (kind, space, above, segment, offset * 64, size * 64,
+                                 extras.get(number, 0))
+        check(sum(r[44] != 0 for r in records) == used, "records in use")
+        self.generation = generation
+
+    def journal(self, data):
+        """Whether it ends with a rotate."""
+        at = 0
+        while at + 7 <= len(data):
+            head = In(data[at:])
+            expected, size, event = head.le(4), head.le(2), head.le(1)
+            if head.left() < size or CHECKSUMS and \
+                    xxh3_64(data[at + 4:at + 7 + size], 0) & U32 != expected:
+                break
+            body = In(head.bytes(size))
+            at += 7 + size
+            if event == 1:
+                check(body.le(2) == len(self.namespaces), "namespace number")
+                self.namespaces.append(kv_namespace(body.rest()))
+            elif event == 2:
+                key, parent = body.bytes(16), body.bytes(16)
+                has_parent, kind = body.le(1), body.le(1)
+                space, _tokens, _depth = body.le(2), body.le(2), body.le(2)
+                segment, offset, size = body.le(4), body.le(4), body.le(4)
+                expires = body.le(8) if body.left() else 0
+                above = parent if has_parent else self.namespaces[space]["hash"]
+                self.entries[key] = (kind, space, above, segment, offset * 64, size * 64, expires)
+            elif event == 3:
+                self.entries.pop(body.bytes(16), None)
+            else:
+                check(event == 4, "event")
+                return True
+        return False
+
+    def record(self, key, entry):
+        kind, space, above, segment, offset, size, expires = entry
+        data = (self.folder / f"log-{segment:08x}").read_bytes()[offset:offset + size]
+        r = In(data)
+        check(r.le(4) == 0xF17A9CD3, "record")
+        version, own_kind, paged, expected = r.le(2), r.le(1), r.le(1), r.le(8)
+        if version not in (1, 2):
+            raise unsupported(f"record version {version}")
+        check(own_kind == kind and r.bytes(16) == key and r.bytes(16) == above, "record")
+        check(r.bytes(16) == self.namespaces[space]["hash"], "record: namespace")
+        ids, position, payload_size, text_size, meta_size = (r.le(n) for n in (4, 4, 8, 4, 4))
+        tail_sum, _created = r.le(8), r.le(8)
+        own_expires, coded, codec = r.le(8), r.le(8), r.le(1)
+        check(r.bytes(7) == bytes(7) and (version == 2) == (own_expires != 0 or codec != 0),
+              "record: zero")
+        check(own_expires == expires and codec <= 3, "record")
+        tokens = [r.le(4) for _ in range(ids)]
+        sizes = [min(KV_CHUNK, payload_size - i) for i in range(0, payload_size, KV_CHUNK)]
+        sums = [r.le(8) for _ in sizes]
+        stored = [r.le(4) for _ in sizes] if codec else sizes
+        unit = 4096 if paged else 64
+        r.bytes(-r.at % unit)
+        checksum(data[16:r.at], expected, "prefix")
+        check(not codec or sum(stored) == coded, "record: coded size")
+        payload = b""
+        for number, (full, n) in enumerate(zip(sizes, stored)):
+            chunk = r.bytes(n)
+            if n < full:
+                chunk = self.chunk(codec, chunk, full)
+            checksum(chunk, sums[number], "chunk", number * KV_CHUNK)
+            payload += chunk
+        text, meta = r.bytes(text_size), r.bytes(meta_size)
+        checksum(text + meta, tail_sum, "text and meta")
+        check(len(data) - r.at == -r.at % unit, "record: size")
+        tag, content = {3: (3, meta), 4: (1 if ids else 2, text)}.get(kind, (0, b""))
+        if kind != 3 and ids:
+            content = b"".join(t.to_bytes(4, "little") for t in tokens)
+        low, high = xxh3_128(above + bytes([tag]) + content, 0)
+        check(key == low.to_bytes(8, "little") + high.to_bytes(8, "little"), "record: key")
+        return {"namespace": self.namespaces[space]["fields"], "kind": KV_KINDS[kind],
+                "position": position, "tokens": tokens, "text": text.decode("latin-1"),
+                "meta": meta.decode("latin-1"), "payload_bytes": payload_size,
+                "codec": codec, "expires": expires,
+                "payload_sha256": hashlib.sha256(payload).hexdigest()}
+
+    @staticmethod
+    def chunk(codec, stored, size):
+        if codec < 3:
+            return unzstd(stored, size)
+        count = size // 2
+        frame = len(stored) - (size - count)
+        check(frame > 0, "chunk")
+        upper, lower = unzstd(stored[:frame], count), stored[frame:]
+        numbers = ((u << 8 | v) for u, v in zip(upper, lower))
+        out = b"".join((x >> 1 | (x & 1) << 15).to_bytes(2, "little") for x in numbers)
+        return out + lower[count:]
+
+    def lines(self):
+        rows = [self.record(key, entry) for key, entry in self.entries.items()]
+        return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+
 def main():
     global CHECKSUMS
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -1029,6 +1204,9 @@ def main():
     given = parser.parse_args()
     CHECKSUMS = not given.no_checksums
     try:
+        if (pathlib.Path(given.vault) / "store").exists():
+            print("\n".join(CheckpointStore(given.vault).lines()))
+            return 0
         vault = Vault(given.vault, given.ranks)
         for number, tenant in sorted(vault.tenants.items()):
             if not given.all and tenant["name"] != given.tenant:

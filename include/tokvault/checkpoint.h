@@ -55,6 +55,15 @@ enum class CheckpointIo : std::uint8_t {
   uring = 2,  // `unsupported` where the kernel does not offer it
 };
 
+// How payloads are stored. Part of the on-disk format, never renumber (but by_dtype is no codec).
+enum class CheckpointCodec : std::uint8_t {
+  none = 0,
+  zstd = 1,        // for states with repeats: padding, sparse or quantised ones
+  plane8 = 2,      // bytes, entropy coded: fp8, int8
+  planes16 = 3,    // numbers of two bytes, exponents entropy coded: bf16, fp16
+  by_dtype = 255,  // plane8 or planes16 by the namespace's dtype, none if it names neither
+};
+
 struct CheckpointOptions {
   // Everything on disk together: states, index, journal, dead space, what is being written. At
   // least 1 MiB. A store that is above it when opened evicts.
@@ -73,6 +82,10 @@ struct CheckpointOptions {
   CheckpointIo io = CheckpointIo::automatic;
   // Reads and writes past the page cache. Buffers that are not aligned to 4096 bytes cost a copy.
   bool direct_io = false;
+  // How new payloads are stored; one that does not shrink by a sixteenth is stored as it is.
+  // Whatever it is, everything that is stored is read. Costs time: docs/checkpoint.md has what it
+  // saves.
+  CheckpointCodec codec = CheckpointCodec::none;
   // Size of a file of the packed log, bytes; 0: an eighth of the budget, 1 MiB to 256 MiB. A larger
   // record gets a file of its own.
   std::uint64_t segment_bytes = 0;
@@ -151,6 +164,8 @@ struct CheckpointStats {
   std::uint64_t blocks_written = 0;
   std::uint64_t bytes_written = 0;  // to the log, cleaning included
   std::uint64_t bytes_admitted = 0;
+  std::uint64_t bytes_coded = 0;  // payloads that were stored coded, before
+  std::uint64_t bytes_code = 0;   // and after
   std::uint64_t bytes_read = 0;
   std::uint64_t evicted = 0;
   std::uint64_t refused = 0;

@@ -46,6 +46,7 @@ typedef struct tokvault_kv_options {
   uint32_t sync_every_put;
   uint32_t read_only;
   uint32_t threads;
+  uint32_t codec; /* 0 none, 1 zstd, 2 plane8, 3 planes16, 255 by dtype */
 } tokvault_kv_options;
 
 typedef struct tokvault_kv_match {

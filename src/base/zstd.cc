@@ -73,6 +73,20 @@ Result<ZSTD_DCtx*> thread_dctx() {
   return instance.get();
 }
 
+// One that only codes literals, for many texts.
+Result<ZSTD_CCtx*> thread_entropy_cctx() {
+  constexpr int kFastest = -50;  // finds next to no repeats
+  thread_local Cctx instance;
+  if (!instance) {
+    Cctx c(ZSTD_createCCtx());
+    if (!c) return no_memory();
+    TOKVAULT_TRY(configure(c.get(), kFastest));
+    TOKVAULT_TRY(set(c.get(), ZSTD_c_literalCompressionMode, ZSTD_ps_enable));
+    instance = std::move(c);
+  }
+  return instance.get();
+}
+
 int window_log(std::size_t size) {
   const int bits = static_cast<int>(std::bit_width(size > 0 ? size - 1 : 0));
   return std::clamp(bits, 10, kWindowLogMax);
@@ -166,6 +180,12 @@ class StreamDecoderImpl final : public StreamDecoder {
 };
 
 }  // namespace
+
+Result<Buffer> zstd_entropy(ByteView text) {
+  TOKVAULT_ASSIGN(ZSTD_CCtx* const c, thread_entropy_cctx());
+  TOKVAULT_TRY(set(c, ZSTD_c_windowLog, window_log(text.size())));
+  return compress_with(c, text);
+}
 
 Result<Buffer> zstd_compress(ByteView text, int level) {
   Cctx c(ZSTD_createCCtx());

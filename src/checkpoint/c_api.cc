@@ -100,6 +100,10 @@ int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
     if (options->eviction > 2) return fail(Errc::invalid, "eviction is 0, 1 or 2");
     o.eviction = static_cast<tokvault::Eviction>(options->eviction);
     o.direct_io = options->direct_io != 0;
+    if (options->codec > 3 && options->codec != 255) {
+      return fail(Errc::invalid, "codec is 0 to 3, or 255");
+    }
+    o.codec = static_cast<tokvault::CheckpointCodec>(options->codec);
     o.read_only = options->read_only != 0;
     if (options->sync_every_put != 0) o.sync = tokvault::CheckpointSync::every_put;
     if (options->threads != 0) o.threads = options->threads;

@@ -120,17 +120,20 @@ Hash128 PrefixHasher::digest() const {
 }
 
 std::uint64_t RecordHeader::prefix_bytes() const {
-  return padded(kRecordHeaderBytes + std::uint64_t{tokens} * 4 + chunks() * 8, unit());
+  const std::uint64_t a_chunk = codec == CheckpointCodec::none ? 8 : 12;
+  return padded(kRecordHeaderBytes + std::uint64_t{tokens} * 4 + chunks() * a_chunk, unit());
 }
 std::uint64_t RecordHeader::record_bytes() const {
-  return padded(prefix_bytes() + payload_bytes + text_bytes + meta_bytes, unit());
+  return padded(prefix_bytes() + stored_bytes() + text_bytes + meta_bytes, unit());
 }
 
-Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload) {
+Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload,
+                     std::span<const std::uint32_t> sizes) {
   Buffer out;
   out.reserve(h.prefix_bytes());
   append_le(out, kRecordMagic);
-  append_le(out, h.expires_ms != 0 ? kRecordVersion2 : kRecordVersion);
+  const bool version2 = h.expires_ms != 0 || h.codec != CheckpointCodec::none;
+  append_le(out, version2 ? kRecordVersion2 : kRecordVersion);
   append_le(out, static_cast<std::uint8_t>(h.kind));
   append_le<std::uint8_t>(out, h.paged ? 1 : 0);
   append_le<std::uint64_t>(out, 0);  // the checksum
@@ -145,11 +148,14 @@ Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload) 
   append_le(out, h.tail_checksum);
   append_le(out, h.created_ms);
   append_le(out, h.expires_ms);
+  append_le(out, h.coded_bytes);
+  append_le(out, static_cast<std::uint8_t>(h.codec));
   out.resize(kRecordHeaderBytes, '\0');
   out.append(token_bytes(tokens));
   for (std::uint64_t at = 0; at < h.payload_bytes; at += kChunkBytes) {
     append_le(out, checksum64(payload.substr(at, kChunkBytes), at));
   }
+  for (const std::uint32_t size : sizes) append_le(out, size);
   out.resize(h.prefix_bytes(), '\0');
   store_le(checksum64(ByteView(out).substr(kCheckedFrom)), out.data() + 8);
   return out;
@@ -181,7 +187,13 @@ std::optional<RecordHeader> peek_header(ByteView bytes) {
   ByteView rest = bytes.substr(kVersion1Bytes, kRecordHeaderBytes - kVersion1Bytes);
   if (version == kRecordVersion2) {
     h.expires_ms = r.le<std::uint64_t>();
-    rest.remove_prefix(8);
+    h.coded_bytes = r.le<std::uint64_t>();
+    h.codec = static_cast<CheckpointCodec>(r.le<std::uint8_t>());
+    rest.remove_prefix(17);
+    if (h.codec > CheckpointCodec::planes16 || h.coded_bytes > h.payload_bytes ||
+        (h.codec == CheckpointCodec::none && h.coded_bytes != 0)) {
+      return std::nullopt;
+    }
   }
   if (rest.find_first_not_of('\0') != ByteView::npos) return std::nullopt;
   if (h.payload_bytes > std::uint64_t{1} << 40) return std::nullopt;
@@ -205,8 +217,24 @@ Result<RecordPrefix> decode_prefix(ByteView bytes) {
   out.sums.resize(header->chunks());
   ByteReader r(bytes.substr(kRecordHeaderBytes + header->tokens * 4ull));
   for (std::uint64_t& sum : out.sums) sum = r.le<std::uint64_t>();
+  if (header->codec != CheckpointCodec::none) {
+    out.starts.push_back(0);
+    for (std::uint64_t c = 0; c < out.sums.size(); ++c) {
+      const auto size = r.le<std::uint32_t>();
+      if (size == 0 || size > out.chunk_bytes(c)) return Error(Errc::corrupt, "a chunk's size");
+      out.starts.push_back(out.starts.back() + size);
+    }
+    if (out.starts.back() != header->coded_bytes) return Error(Errc::corrupt, "a payload's size");
+  }
   if (!r.ok()) return Error(Errc::corrupt, "a record's prefix is cut short");
   return out;
+}
+
+std::uint64_t RecordPrefix::chunk_bytes(std::uint64_t chunk) const {
+  return std::min(kChunkBytes, header.payload_bytes - chunk * kChunkBytes);
+}
+std::uint64_t RecordPrefix::stored_at(std::uint64_t chunk) const {
+  return starts.empty() ? std::min(chunk * kChunkBytes, header.payload_bytes) : starts[chunk];
 }
 
 bool chunk_matches(const RecordPrefix& prefix, std::uint64_t chunk, ByteView bytes) {

@@ -61,6 +61,12 @@ struct RecordHeader {
   std::uint64_t tail_checksum = 0;  // of text and meta
   std::uint64_t created_ms = 0;
   std::uint64_t expires_ms = 0;  // 0: never
+  CheckpointCodec codec = CheckpointCodec::none;
+  std::uint64_t coded_bytes = 0;  // of the coded payload; 0 if codec is none
+
+  std::uint64_t stored_bytes() const {
+    return codec == CheckpointCodec::none ? payload_bytes : coded_bytes;
+  }
 
   std::uint64_t unit() const { return paged ? 4096 : 64; }
   std::uint64_t chunks() const { return (payload_bytes + kChunkBytes - 1) / kChunkBytes; }
@@ -69,8 +75,10 @@ struct RecordHeader {
   std::uint64_t record_bytes() const;
 };
 
-// The prefix of a record: header, ids, and the checksum of every chunk of the payload.
-Buffer encode_prefix(const RecordHeader& header, TokenView tokens, ByteView payload);
+// The prefix of a record: header, ids, the checksum of every chunk of the payload, and what size
+// each is stored with (`sizes`, if the payload is coded). `payload` is not coded.
+Buffer encode_prefix(const RecordHeader& header, TokenView tokens, ByteView payload,
+                     std::span<const std::uint32_t> sizes = {});
 // The fields of the first kRecordHeaderBytes bytes, unverified: for finding out the size.
 std::optional<RecordHeader> peek_header(ByteView bytes);
 
@@ -78,6 +86,11 @@ struct RecordPrefix {
   RecordHeader header;
   std::vector<Token> tokens;
   std::vector<std::uint64_t> sums;
+  std::vector<std::uint64_t> starts;  // of a coded payload's chunks, and its end
+
+  // Size of a chunk decoded, and where it is stored in the payload.
+  std::uint64_t chunk_bytes(std::uint64_t chunk) const;
+  std::uint64_t stored_at(std::uint64_t chunk) const;
 };
 // Verifies the checksum over the whole prefix. `corrupt` otherwise.
 Result<RecordPrefix> decode_prefix(ByteView bytes);

@@ -25,6 +25,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "checkpoint/block_codec.h"
 #include "checkpoint/disk.h"
 #include "checkpoint/eviction.h"
 #include "checkpoint/record.h"
@@ -78,6 +79,9 @@ Result<std::vector<std::string>> names_in(const std::string& directory);
 std::uint32_t index_block_tokens(const std::string& path);
 
 // Reads of a record at `offset` of a file; nothing of it is trusted but the prefix.
+// Reads a chunk, decodes and verifies it: to `out`, which has its size.
+Status read_chunk_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix,
+                     std::uint64_t chunk, char* out);
 Result<Buffer> read_tail_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
 Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
 
@@ -219,7 +223,8 @@ struct CheckpointStore::Impl {
   // Writes a record; called with mutex released (it takes it where it must).
   Result<checkpoint::Place> write_record(std::unique_lock<std::mutex>& lock,
                                          const checkpoint::RecordHeader& header, TokenView tokens,
-                                         ByteView payload, ByteView text, ByteView meta);
+                                         ByteView payload, const checkpoint::CodedPayload& coded,
+                                         ByteView text, ByteView meta);
   struct NewRecord {
     checkpoint::RecordHeader header;
     TokenView tokens;
@@ -233,8 +238,11 @@ struct CheckpointStore::Impl {
     checkpoint::Extra extra;
   };
   // Makes room, writes, journals and publishes. `refused` if it was not worth it.
-  Result<RecordId> add(std::unique_lock<std::mutex>& lock, const NewRecord& record,
+  Result<RecordId> add(std::unique_lock<std::mutex>& lock, NewRecord& record,
                        CheckpointPutReport& report, bool optional);
+  Result<RecordId> add_coded(std::unique_lock<std::mutex>& lock, const NewRecord& record,
+                             const checkpoint::CodedPayload& coded, CheckpointPutReport& report,
+                             bool optional);
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);

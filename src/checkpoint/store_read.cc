@@ -23,23 +23,35 @@ Result<Buffer> read_tail_at(const DiskFile& file, std::uint64_t offset,
   const RecordHeader& h = prefix.header;
   Buffer out(std::uint64_t{h.text_bytes} + h.meta_bytes, '\0');
   TOKVAULT_TRY(
-      file.file.pread(offset + h.prefix_bytes() + h.payload_bytes, out.size(), out.data()));
+      file.file.pread(offset + h.prefix_bytes() + h.stored_bytes(), out.size(), out.data()));
   if (checksum64(out) != h.tail_checksum) {
     return Error(Errc::corrupt, "the checksum of a record's text is wrong");
   }
   return out;
 }
 
-Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix) {
+Status read_chunk_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix,
+                     std::uint64_t chunk, char* out) {
   const RecordHeader& h = prefix.header;
-  Buffer bytes;
-  for (std::uint64_t c = 0; c < h.chunks(); ++c) {
-    bytes.resize(std::min(kChunkBytes, h.payload_bytes - c * kChunkBytes));
-    TOKVAULT_TRY(
-        file.file.pread(offset + h.prefix_bytes() + c * kChunkBytes, bytes.size(), bytes.data()));
-    if (!chunk_matches(prefix, c, bytes)) {
-      return Error(Errc::corrupt, "the checksum of a chunk is wrong");
-    }
+  const std::uint64_t size = prefix.chunk_bytes(chunk);
+  const std::uint64_t at = offset + h.prefix_bytes() + prefix.stored_at(chunk);
+  if (h.codec == CheckpointCodec::none) {
+    TOKVAULT_TRY(file.file.pread(at, size, out));
+  } else {
+    Buffer stored(prefix.stored_at(chunk + 1) - prefix.stored_at(chunk), '\0');
+    TOKVAULT_TRY(file.file.pread(at, stored.size(), stored.data()));
+    TOKVAULT_TRY(decode_chunk(h.codec, stored, {out, size}));
+  }
+  if (!chunk_matches(prefix, chunk, ByteView(out, size))) {
+    return Error(Errc::corrupt, "the checksum of a chunk is wrong");
+  }
+  return {};
+}
+
+Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix) {
+  Buffer bytes(std::min(kChunkBytes, prefix.header.payload_bytes), '\0');
+  for (std::uint64_t c = 0; c < prefix.header.chunks(); ++c) {
+    TOKVAULT_TRY(read_chunk_at(file, offset, prefix, c, bytes.data()));
   }
   return {};
 }
@@ -148,24 +160,18 @@ Status CheckpointStore::Impl::read_payload(const Located& at, const RecordPrefix
                                            std::uint64_t offset, std::span<char> out) {
   if (out.empty()) return {};
   TOKVAULT_ASSIGN(const auto file, file_of(at.record.segment, false));
-  const RecordHeader& h = prefix.header;
-  const std::uint64_t start = at.record.offset() + h.prefix_bytes();
   Buffer partial;
   while (!out.empty()) {
     const std::uint64_t chunk = offset / kChunkBytes;
-    const std::uint64_t chunk_start = chunk * kChunkBytes;
-    const std::uint64_t chunk_bytes = std::min(kChunkBytes, h.payload_bytes - chunk_start);
-    const std::uint64_t skip = offset - chunk_start;
+    const std::uint64_t chunk_bytes = prefix.chunk_bytes(chunk);
+    const std::uint64_t skip = offset - chunk * kChunkBytes;
     const std::uint64_t wanted = std::min<std::uint64_t>(out.size(), chunk_bytes - skip);
     char* place = out.data();
     if (wanted != chunk_bytes) {
       partial.resize(chunk_bytes);
       place = partial.data();
     }
-    TOKVAULT_TRY(file->file.pread(start + chunk_start, chunk_bytes, place));
-    if (!chunk_matches(prefix, chunk, ByteView(place, chunk_bytes))) {
-      return Error(Errc::corrupt, "the checksum of a chunk is wrong");
-    }
+    TOKVAULT_TRY(read_chunk_at(*file, at.record.offset(), prefix, chunk, place));
     if (wanted != chunk_bytes) std::memcpy(out.data(), partial.data() + skip, wanted);
     out = out.subspan(wanted);
     offset += wanted;
@@ -181,6 +187,14 @@ Result<Buffer> CheckpointStore::Impl::read_tail(const Located& at, const RecordP
   return read_tail_at(*file, at.record.offset(), prefix);
 }
 
+namespace {
+
+bool is_aligned(std::span<char> out) {
+  return reinterpret_cast<std::uintptr_t>(out.data()) % kPage == 0 && out.size() % 512 == 0;
+}
+
+}  // namespace
+
 Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView tokens,
                                                  std::span<CheckpointRead> reads) {
   struct Item {
@@ -190,6 +204,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     bool done = false;
     std::uint64_t scratch = 0;  // where its prefix goes
     std::uint64_t prefix_bytes = 0;
+    bool whole = false;  // the scratch has all of it
   };
   std::vector<Item> items(reads.size());
   std::vector<ReadOp> ops;
@@ -221,14 +236,13 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       guess.tokens = item.at.record.tokens;
       guess.payload_bytes = reads[i].out.size();
       guess.paged = reads[i].out.size() >= kPagedPayloadBytes || options.direct_io;
-      if (reads[i].offset != 0 || reads[i].out.empty() ||
-          guess.record_bytes() > item.at.record.bytes()) {
-        continue;
-      }
-      item.prefix_bytes = guess.prefix_bytes();
-      const bool aligned = guess.paged && item.at.record.offset() % kPage == 0 &&
-                           reinterpret_cast<std::uintptr_t>(reads[i].out.data()) % kPage == 0 &&
-                           reads[i].out.size() % 512 == 0;
+      if (reads[i].offset != 0 || reads[i].out.empty()) continue;
+      // A record that is smaller than the buffer is coded, most likely: it is read whole.
+      item.whole = guess.record_bytes() > item.at.record.bytes();
+      item.prefix_bytes = item.whole ? item.at.record.bytes() : guess.prefix_bytes();
+      const bool aligned =
+          item.at.record.offset() % kPage == 0 &&
+          (item.whole ? item.prefix_bytes % kPage == 0 : guess.paged && is_aligned(reads[i].out));
       auto file = segment_file(item.at.record.segment, options.direct_io && aligned);
       if (!file) continue;
       item.scratch = scratch_bytes;
@@ -238,7 +252,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       op.offset = item.at.record.offset();
       op.parts[0] = {nullptr, item.prefix_bytes};
       op.parts[1] = {reads[i].out.data(), reads[i].out.size()};
-      op.count = 2;
+      op.count = item.whole ? 1 : 2;
       ops.push_back(std::move(op));
       op_items.push_back(i);
     }
@@ -254,20 +268,29 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     Item& item = items[i];
     CheckpointRead& r = reads[i];
     if (!ops[k].ok) return;
-    auto prefix = decode_prefix(ByteView(scratch.get() + item.scratch, item.prefix_bytes));
+    const ByteView got(scratch.get() + item.scratch, item.prefix_bytes);
+    auto prefix = decode_prefix(got);
     if (!prefix) return;
     const RecordHeader& h = prefix->header;
     if (h.key != item.at.record.key() || h.parent != item.at.parent ||
-        h.name_space != item.at.name_space || h.payload_bytes != r.out.size() ||
-        h.prefix_bytes() != item.prefix_bytes ||
+        h.name_space != item.at.name_space || h.record_bytes() != item.at.record.bytes() ||
         !std::equal(item.ids.begin(), item.ids.end(), prefix->tokens.begin(),
                     prefix->tokens.end())) {
       return;
     }
+    const bool fits = item.whole
+                          ? h.payload_bytes <= r.out.size()
+                          : h.codec == CheckpointCodec::none && h.payload_bytes == r.out.size() &&
+                                h.prefix_bytes() == item.prefix_bytes;
+    if (!fits) return;
     for (std::uint64_t c = 0; c < h.chunks(); ++c) {
-      const ByteView chunk =
-          ByteView(r.out.data(), r.out.size()).substr(c * kChunkBytes, kChunkBytes);
-      if (!chunk_matches(*prefix, c, chunk)) return;
+      const auto chunk = r.out.subspan(c * kChunkBytes, prefix->chunk_bytes(c));
+      if (item.whole) {
+        const std::uint64_t at = prefix->stored_at(c);
+        const ByteView stored = got.substr(h.prefix_bytes() + at, prefix->stored_at(c + 1) - at);
+        if (!decode_chunk(h.codec, stored, chunk)) return;
+      }
+      if (!chunk_matches(*prefix, c, ByteView(chunk.data(), chunk.size()))) return;
     }
     item.done = true;
     r.status = Errc::ok;

@@ -81,6 +81,78 @@ TEST(CheckpointStore, RangesAndOddBuffers) {
   }
 }
 
+TEST(CheckpointStore, CodedBlocksComeBackWhateverIsSet) {
+  const Folder folder;
+  int number = 0;
+  for (const CheckpointCodec codec : {CheckpointCodec::zstd, CheckpointCodec::plane8,
+                                      CheckpointCodec::planes16, CheckpointCodec::by_dtype}) {
+    for (const bool direct : {false, true}) {
+      CheckpointOptions o = small_options();
+      o.direct_io = direct;
+      o.codec = codec;
+      const std::string path = folder / std::to_string(++number);
+      const std::size_t sizes[] = {5000, 262144, 1000003, 300};
+      const auto tokens = prompt(4, 60);  // three blocks and a tail
+      std::vector<Buffer> payloads;
+      std::vector<CheckpointBlock> blocks;
+      for (const std::size_t size : sizes) payloads.push_back(numbers_of(size, size));
+      for (const Buffer& p : payloads) blocks.push_back({p, "text"});
+      auto store = open_store(path, o);
+      const auto put = store->put(kModel, tokens, {.blocks = blocks});
+      ASSERT_TRUE(put);
+      EXPECT_LT(put->bytes_written, 1267447u / 100 * 97);
+      EXPECT_GT(store->stats().bytes_coded, store->stats().bytes_code);
+      ASSERT_TRUE(store->put_sidecar(kModel, tokens, "logits", payloads[1]));
+      store.reset();
+      o.codec = CheckpointCodec::none;  // what is set says nothing about what is read
+      store = open_store(path, o);
+      for (std::uint32_t b = 0; b < 4; ++b) {
+        const Buffer& want = payloads[b];
+        const std::size_t bytes = want.size();
+        for (const auto& [offset, size] : std::vector<std::pair<std::size_t, std::size_t>>{
+                 {0, bytes}, {0, bytes + 10}, {bytes / 2, bytes}, {bytes, 5}, {bytes / 3, 1}}) {
+          Buffer out(size, 'x');
+          CheckpointRead read{.block = b, .offset = offset, .out = out};
+          ASSERT_TRUE(store->get(kModel, tokens, {&read, 1}));
+          EXPECT_EQ(read.status, Errc::ok);
+          EXPECT_EQ(read.payload_bytes, bytes);
+          EXPECT_EQ(read.bytes, std::min(size, bytes - offset));
+          EXPECT_TRUE(out.substr(0, read.bytes) == want.substr(offset, read.bytes));
+        }
+      }
+      EXPECT_EQ(*store->get_sidecar(kModel, tokens, "logits"), payloads[1]);
+      EXPECT_EQ(store->check()->bad, 0u);
+    }
+  }
+}
+
+TEST(CheckpointStore, ADamagedCodedBlockIsAMiss) {
+  const Folder folder;
+  CheckpointOptions o = small_options();
+  o.codec = CheckpointCodec::planes16;
+  const auto tokens = prompt(1, 16);
+  const Buffer payload = numbers_of(3, 6000);
+  const CheckpointBlock block{payload};
+  ASSERT_TRUE(open_store(folder / "s", o)->put(kModel, tokens, {.blocks = {&block, 1}}));
+  const std::string log = folder / "s/log-00000001";
+  for (std::uint64_t at = 0; at < fs::file_size(log); at += 3) {
+    std::fstream file(log, std::ios::in | std::ios::out | std::ios::binary);
+    const auto flip = [&file, at] {
+      file.seekg(static_cast<std::streamoff>(at));
+      const char c = static_cast<char>(file.get());
+      file.seekp(static_cast<std::streamoff>(at));
+      file.put(static_cast<char>(c ^ (1 << at % 8))).flush();
+    };
+    flip();
+    const auto store = open_store(folder / "s", {.read_only = true});
+    Buffer out(payload.size(), 'x');
+    CheckpointRead read{.block = 0, .out = out};
+    ASSERT_TRUE(store->get(kModel, tokens, {&read, 1}));
+    EXPECT_TRUE(out == (read.status == Errc::ok ? payload : Buffer(payload.size(), '\0'))) << at;
+    flip();
+  }
+}
+
 TEST(CheckpointStore, TextFindsTheExactTokens) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());

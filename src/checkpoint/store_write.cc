@@ -276,7 +276,9 @@ Status CheckpointStore::Impl::name_in_segment(const DiskFile& file, std::uint32_
 
 Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& lock,
                                                   const RecordHeader& header, TokenView tokens,
-                                                  ByteView payload, ByteView text, ByteView meta) {
+                                                  ByteView payload, const CodedPayload& coded,
+                                                  ByteView text, ByteView meta) {
+  const ByteView stored = coded.codec == CheckpointCodec::none ? payload : ByteView(coded.bytes);
   const std::uint64_t bytes = header.record_bytes();
   if (active == 0 || (segments[active].size > 0 && segments[active].size + bytes > segment_bytes)) {
     const std::uint32_t number = next_segment;
@@ -295,21 +297,21 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     TOKVAULT_ASSIGN(direct, segment_file(number, true));
   }
   lock.unlock();  // readers go on while the bytes are summed and written
-  const Buffer prefix = encode_prefix(header, tokens, payload);
-  const std::uint64_t pad = bytes - prefix.size() - payload.size() - text.size() - meta.size();
+  const Buffer prefix = encode_prefix(header, tokens, payload, coded.sizes);
+  const std::uint64_t pad = bytes - prefix.size() - stored.size() - text.size() - meta.size();
   auto write = [&]() -> Status {
     if (direct != buffered) {
       // O_DIRECT wants aligned memory: the parts that are not are copied, a payload that is is not.
-      const bool in_place = reinterpret_cast<std::uintptr_t>(payload.data()) % kPage == 0 &&
-                            payload.size() % kPage == 0;
-      const std::uint64_t copied = in_place ? bytes - payload.size() : bytes;
+      const bool in_place = reinterpret_cast<std::uintptr_t>(stored.data()) % kPage == 0 &&
+                            stored.size() % kPage == 0;
+      const std::uint64_t copied = in_place ? bytes - stored.size() : bytes;
       AlignedBuffer staging = aligned_buffer(copied);
       char* out = staging.get();
       const auto put_part = [&out](ByteView part) {
         out = std::copy(part.begin(), part.end(), out);
       };
       put_part(prefix);
-      if (!in_place) put_part(payload);
+      if (!in_place) put_part(stored);
       put_part(text);
       put_part(meta);
       std::fill(out, staging.get() + copied, '\0');
@@ -317,11 +319,11 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
         const ByteView parts[] = {ByteView(staging.get(), bytes)};
         return disk_write(*direct, at, parts);
       }
-      const ByteView parts[] = {ByteView(staging.get(), prefix.size()), payload,
+      const ByteView parts[] = {ByteView(staging.get(), prefix.size()), stored,
                                 ByteView(staging.get() + prefix.size(), copied - prefix.size())};
       return disk_write(*direct, at, parts);
     }
-    const ByteView parts[] = {prefix, payload, text, meta, ByteView(kZeros).substr(0, pad)};
+    const ByteView parts[] = {prefix, stored, text, meta, ByteView(kZeros).substr(0, pad)};
     return disk_write(*buffered, at, parts);
   };
   auto status = ready ? write() : std::move(ready);
@@ -356,8 +358,32 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
 }
 
 Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
-    std::unique_lock<std::mutex>& lock, const NewRecord& n, CheckpointPutReport& report,
-    bool optional) {
+    std::unique_lock<std::mutex>& lock, NewRecord& n, CheckpointPutReport& report, bool optional) {
+  if (n.parent != kNoRecord) hold(n.parent);
+  CodedPayload coded;
+  CheckpointCodec codec = options.codec;
+  if (codec == CheckpointCodec::by_dtype) {
+    codec = codec_of_dtype(namespaces[n.name_space].value.dtype);
+  }
+  if (codec != CheckpointCodec::none) {
+    lock.unlock();
+    coded = encode_payload(codec, n.payload);
+    lock.lock();
+  }
+  n.header.codec = coded.codec;
+  n.header.coded_bytes = coded.bytes.size();
+  auto added = add_coded(lock, n, coded, report, optional);
+  if (n.parent != kNoRecord) release(n.parent);
+  if (added && *added != kNoRecord && coded.codec != CheckpointCodec::none) {
+    counters.bytes_coded += n.payload.size();
+    counters.bytes_code += coded.bytes.size();
+  }
+  return added;
+}
+
+Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_coded(
+    std::unique_lock<std::mutex>& lock, const NewRecord& n, const CodedPayload& coded,
+    CheckpointPutReport& report, bool optional) {
   const std::uint64_t bytes = n.header.record_bytes();
   const std::uint64_t wanted =
       bytes + kSegmentSlack +
@@ -375,13 +401,12 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   candidate.position = n.header.position;
   candidate.tokens = n.worth_tokens;
   candidate.units = static_cast<std::uint32_t>(bytes / 64);
-  if (n.parent != kNoRecord) hold(n.parent);
   auto place = Result<Place>(Error(Errc::exhausted, "the budget is full"));
   Room room = Room::none;
   for (int attempt = 0; attempt < 3; ++attempt) {
     room = make_room(wanted, optional ? &candidate : nullptr, n.parent, report.evicted);
     if (room != Room::made) break;
-    place = write_record(lock, n.header, n.tokens, n.payload, n.text, n.meta);
+    place = write_record(lock, n.header, n.tokens, n.payload, coded, n.text, n.meta);
     if (place || place.code() != Errc::exhausted) break;
     // A full disk is pressure: as much as the record needs goes, and the write is tried again.
     const std::uint64_t before = allocated;
@@ -392,7 +417,6 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
       ++counters.evicted;
     }
   }
-  if (n.parent != kNoRecord) release(n.parent);
   if (room == Room::not_worth) {
     policy->refused(candidate);
     ++counters.refused;

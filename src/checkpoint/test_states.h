@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -65,6 +66,23 @@ inline Buffer payload_of(TokenView tokens, std::size_t first, std::size_t count,
   for (std::size_t i = 0; i < bytes; i += 8) {
     const std::uint64_t word = random();
     std::memcpy(out.data() + i, &word, std::min<std::size_t>(8, bytes - i));
+  }
+  return out;
+}
+
+// Numbers of two bytes (the upper half of a float) of channels of different scale.
+inline Buffer numbers_of(std::uint64_t seed, std::size_t bytes) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> scales(128);
+  for (float& s : scales) s = std::exp(0.7f * normal(random));
+  Buffer out(bytes, '\0');
+  for (std::size_t i = 0; i < bytes; i += 2) {
+    const float value = normal(random) * scales[i / 2 % scales.size()];
+    std::uint32_t word = 0;
+    std::memcpy(&word, &value, 4);
+    word >>= 16;
+    std::memcpy(out.data() + i, &word, std::min<std::size_t>(2, bytes - i));
   }
   return out;
 }

@@ -96,6 +96,15 @@ def main():
         tenant = [w["conversation"] for w in wanted if w["tenant"] == "default"]
         got = [json.loads(line) for line in run(vault, *ranks).stdout.splitlines()]
         expect(got == tenant, f"{vault.name}: the default tenant")
+    for expected in sorted((HERE / "checkpoint").glob("*.jsonl")):
+        store = expected.with_suffix("")
+        wanted = [json.loads(line) for line in expected.read_text().splitlines()]
+        expect(len(wanted) >= 8, f"{expected.name} is short")
+        for more in ([], ["--no-checksums"]):
+            done = run(store, *more)
+            expect(done.returncode == 0, f"{store}: {done.stderr}")
+            got = [json.loads(line) for line in done.stdout.splitlines()]
+            expect(got == wanted, f"{store} {more}: other records than were written")
     count = 0
     for line in (HERE / "bad" / "list.txt").read_text().splitlines():
         if line.startswith("#"):
