@@ -288,11 +288,18 @@ class Importer {
     ProgressLine progress_line(path);
     ImportProgress before = start;
     ChunkReader reader(command_, std::move(lines), std::move(start), bad_file_);
-    const auto read = [&reader] { return reader.next(); };
-    std::future<Chunk> next = std::async(std::launch::async, read);
+    Chunk stored;
+    // What was stored is freed by the thread that reads on: it is a good part of reading.
+    const auto read_on = [&] {
+      return std::async(std::launch::async, [&reader, gone = std::move(stored)]() mutable {
+        gone = Chunk();
+        return reader.next();
+      });
+    };
+    std::future<Chunk> next = read_on();
     while (true) {
       Chunk chunk = next.get();
-      if (!chunk.last) next = std::async(std::launch::async, read);
+      if (!chunk.last) next = read_on();
       TOKVAULT_TRY(store(path, chunk));
       totals_.lines += chunk.progress.lines - before.lines;
       totals_.bytes += chunk.progress.bytes - before.bytes;
@@ -300,6 +307,7 @@ class Importer {
       progress_line.show(chunk.consumed_bytes, size);
       if (!chunk.status) return failure(path, chunk);
       if (chunk.last) return {};
+      stored = std::move(chunk);
     }
   }
 

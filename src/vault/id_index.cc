@@ -44,25 +44,26 @@ void IdIndex::add(const IdHash& hash, std::uint32_t row) {
   slots_[i] = {tag_of(hash), row + 1};
 }
 
-IdFilter::IdFilter(std::size_t count) : words_(count * 12 / 64 + 1) {}
+IdFilter::IdFilter(std::size_t count) : lines_(count * kBitsPerId / 512 + 1) {}
+
+std::size_t IdFilter::line_of(const IdHash& hash) const {
+  const std::uint64_t h = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()));
+  return static_cast<std::size_t>((h >> 32) * lines_.size() >> 32);
+}
 
 void IdFilter::add(const IdHash& hash) {
-  const char* p = reinterpret_cast<const char*>(hash.data());
-  std::uint64_t h = load_le<std::uint64_t>(p);
-  const std::uint64_t step = load_le<std::uint64_t>(p + 8) | 1;
-  for (unsigned i = 0; i < kProbes; ++i, h += step) {
-    const std::uint64_t bit = h % (words_.size() * 64);
-    words_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  Line& line = lines_[line_of(hash)];
+  std::uint64_t bits = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()) + 8);
+  for (unsigned i = 0; i < kProbes; ++i, bits >>= 9) {
+    line.words[bits >> 6 & 7] |= std::uint64_t{1} << (bits & 63);
   }
 }
 
 bool IdFilter::may_hold(const IdHash& hash) const {
-  const char* p = reinterpret_cast<const char*>(hash.data());
-  std::uint64_t h = load_le<std::uint64_t>(p);
-  const std::uint64_t step = load_le<std::uint64_t>(p + 8) | 1;
-  for (unsigned i = 0; i < kProbes; ++i, h += step) {
-    const std::uint64_t bit = h % (words_.size() * 64);
-    if ((words_[bit / 64] >> (bit % 64) & 1) == 0) return false;
+  const Line& line = lines_[line_of(hash)];
+  std::uint64_t bits = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()) + 8);
+  for (unsigned i = 0; i < kProbes; ++i, bits >>= 9) {
+    if ((line.words[bits >> 6 & 7] >> (bits & 63) & 1) == 0) return false;
   }
   return true;
 }

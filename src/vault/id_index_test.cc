@@ -69,7 +69,8 @@ TEST(IdFilter, NeverMissesAndIsSeldomWrong) {
     ASSERT_TRUE(filter.may_hold(hash_id(key, std::to_string(i)))) << i;
     wrong += filter.may_hold(hash_id(key, "not " + std::to_string(i))) ? 1 : 0;
   }
-  EXPECT_LT(wrong, kCount / 100);
+  EXPECT_LT(wrong, kCount / 400);
+  EXPECT_LT(filter.memory_bytes(), 2u * kCount + 4096);
   EXPECT_FALSE(IdFilter(0).may_hold(hash_id(key, "a")));
 }
 

@@ -14,29 +14,28 @@ namespace {
 // Texts of one conversation that are looked through for a repetition inside it.
 constexpr std::size_t kSeenMax = 64;
 
-// Runs of segments in the index of packs' fingerprints, at about 40 bytes each.
+// Segments in the index of packs' fingerprints, at up to 48 bytes each.
 constexpr std::size_t kFingerprintsMax = 2'000'000;
 
-std::string node_key(std::uint32_t parent, std::uint32_t form,
-                     const std::vector<SegmentRef>& refs) {
-  std::string key;
+void node_key(std::uint32_t parent, std::uint32_t form, const std::vector<SegmentRef>& refs,
+              Buffer& key) {
+  key.clear();
   append_varint(key, parent);
   append_varint(key, form);
   for (const SegmentRef& r : refs) append_varint(key, r.raw);
-  return key;
 }
 
-std::string external_key(Stream stream, const ShortDigest& digest) {
-  std::string key(1, static_cast<char>(stream));
+Buffer external_key(Stream stream, const ShortDigest& digest) {
+  Buffer key(1, static_cast<char>(stream));
   return key.append(reinterpret_cast<const char*>(digest.data()), digest.size());
 }
 
-std::uint32_t intern(std::unordered_map<std::string, std::uint32_t>& index, std::string_view name,
-                     auto add) {
+std::uint32_t intern(NameIndex& index, std::string_view name, auto add) {
   if (name.empty()) return 0;
-  const auto [it, is_new] = index.try_emplace(std::string(name), 0);
-  if (is_new) it->second = add(name);
-  return it->second;
+  bool is_new = false;
+  std::uint32_t& number = index.at(name, is_new);
+  if (is_new) number = add(name);
+  return number;
 }
 
 // Arrays with an element for each token fit the tokens of the content, as given or as the vault's
@@ -63,11 +62,32 @@ Status check_token_arrays(const Message& m, Tokenizer::Encoder& encoder) {
   return {};
 }
 
-SegmentKey::Domain content_domain(Stream stream) {
-  return stream == kTokenStream ? SegmentKey::Domain::tokens : SegmentKey::Domain::bytes;
+}  // namespace
+
+void FingerprintIndex::place(const Slot& slot) {
+  std::size_t i = place_of(slot.fingerprint);
+  while (slots_[i].pack_plus_1 != 0) i = (i + 1) & (slots_.size() - 1);
+  slots_[i] = slot;
 }
 
-}  // namespace
+void FingerprintIndex::add(std::uint64_t pack, std::uint32_t fingerprint, std::uint32_t segment) {
+  if (2 * (count_ + 1) > slots_.size()) {
+    std::vector<Slot> old(slots_.empty() ? 1024 : 2 * slots_.size());
+    std::swap(old, slots_);
+    for (const Slot& s : old) {
+      if (s.pack_plus_1 != 0) place(s);
+    }
+  }
+  if (packs_.empty() || packs_.back() != pack) packs_.push_back(pack);
+  ++count_;
+  place({fingerprint, static_cast<std::uint32_t>(packs_.size()), segment});
+}
+
+void FingerprintIndex::clear() {
+  packs_ = {};
+  slots_ = {};
+  count_ = 0;
+}
 
 Stager::Stager(const State& state, std::shared_ptr<const Tokenizer> tokenizer,
                std::uint64_t conversation_bytes_max)
@@ -96,31 +116,40 @@ Status Stager::begin_log(const LogFile& log) {
     index.form_infos.clear();
     if (index.segments.size() > kSegmentsKnownMax / 2) index.segments.clear();
   }
+  bool is_new = false;
+  Buffer key;
   std::vector<SegmentRef> refs;
   std::vector<Token> tokens;
   for (const auto& [tenant, part] : log.parts()) {
     TenantIndex& index = indexes_[tenant];
     const Tables& t = part->table();
-    for (std::uint32_t i = 1; i < t.models.size(); ++i) index.models[std::string(t.models[i])] = i;
+    for (std::uint32_t i = 1; i < t.models.size(); ++i) index.models.at(t.models[i], is_new) = i;
     for (std::uint32_t i = 1; i < t.applications.size(); ++i) {
-      index.applications[std::string(t.applications[i])] = i;
+      index.applications.at(t.applications[i], is_new) = i;
     }
-    for (std::uint32_t i = 0; i < t.forms.size(); ++i) index.forms[std::string(t.forms[i])] = i;
+    for (std::uint32_t i = 0; i < t.forms.size(); ++i) index.forms.at(t.forms[i], is_new) = i;
     index.form_infos = t.form_infos;
     for (std::uint32_t i = 0; i < t.nodes.size(); ++i) {
       const Node& n = t.nodes[i];
       refs.assign(t.node_refs(n), t.node_refs(n) + t.form_infos[n.form].ref_count());
-      index.nodes.try_emplace(node_key(n.parent, n.form, refs), i);
+      node_key(n.parent, n.form, refs, key);
+      std::uint32_t& number = index.nodes.at(key, is_new);
+      if (is_new) number = i;
     }
     for (std::uint32_t i = 0; i < t.externals.size(); ++i) {
-      index.externals[external_key(t.externals[i].stream, t.externals[i].digest)] = i;
+      index.externals.at(external_key(t.externals[i].stream, t.externals[i].digest), is_new) = i;
     }
     for (const Stream s : {kTokenStream, kByteStream}) {
       for (std::uint32_t i = 0; i < t.segment_counts[s]; ++i) {
         TOKVAULT_ASSIGN(const ByteView code, part->code(s, i, scratch_));
         TOKVAULT_ASSIGN(const ShortDigest content, segment_digest(*part, s, code, tokens));
-        const std::uint64_t count = s == kTokenStream ? tokens.size() : 0;
-        remember(index, {content, content_domain(s)}, {log_number_, i, count, s, content});
+        KnownSegment known;
+        known.file = log_number_;
+        known.number = i;
+        known.tokens = s == kTokenStream ? static_cast<std::uint32_t>(tokens.size()) : 0;
+        known.stream = s;
+        known.content = content;
+        remember(index, known);
       }
     }
   }
@@ -130,101 +159,99 @@ Status Stager::begin_log(const LogFile& log) {
 void Stager::forget_other_files() {
   std::unique_lock lock(mutex_);
   for (auto& [tenant, index] : indexes_) {
-    std::erase_if(index.segments, [&](const auto& e) { return e.second.file != log_number_; });
+    index.segments.keep_file(log_number_);
     for (auto& prints : index.fingerprints) prints.clear();
     index.packs_read.clear();
   }
 }
 
-void Stager::tokenise(PreparedSegment& s, Tokenizer::Encoder& encoder) const {
-  thread_local std::vector<Token> tokens;
-  tokens.clear();
-  encoder.encode(*s.text, tokens);
-  s.tokens = tokens.size();
-  s.content = token_digest(tokens);
-  s.code.clear();
-  TokenMap().encode(tokens, s.code);
+void Stager::encode(Prepared& p, PreparedSegment& s, Tokenizer::Encoder& encoder) {
+  TokenView tokens;
+  if (s.ids != nullptr) {
+    tokens = *s.ids;
+  } else {
+    thread_local std::vector<Token> encoded;
+    encoded.clear();
+    encoder.encode(*s.text, encoded);
+    s.tokens = static_cast<std::uint32_t>(encoded.size());
+    s.content = token_digest(encoded);
+    tokens = encoded;
+  }
+  s.code_begin = p.codes.size();
+  TokenMap().encode(tokens, p.codes);
+  s.code_size = p.codes.size() - s.code_begin;
   s.has_code = true;
 }
 
-void Stager::prepare_part(const TenantIndex* index, std::string_view form,
-                          const std::vector<Value>& values, Tokenizer::Encoder& encoder,
-                          std::vector<SegmentKey>& seen, Prepared& whole, PreparedPart& out) const {
+// Hashes the values of a part. Texts and token ids get their codes later, if they are not known.
+void Stager::prepare_part(std::string_view form, const std::vector<Value>& values, Prepared& whole,
+                          PreparedPart& out) {
   out.form = form;
-  Buffer inline_values;
-  bool has_inline = false;
+  out.begin = whole.segments.size();
+  const std::size_t inline_begin = whole.codes.size();
   std::size_t next = 0;
-  out.segments.reserve(values.size());
-  for (char c : form) {
+  // Short values share a segment, which comes before the others.
+  for (const char c : form) {
     if (!is_value_hole(c)) continue;
-    const auto hole = static_cast<Hole>(c);
     if (next == values.size()) {
       whole.error = Error(Errc::invalid, "a form has more holes than there are values");
       return;
     }
+    const auto hole = static_cast<Hole>(c);
     const Value& v = values[next++];
-    if (hole == Hole::string || hole == Hole::scalar) {
-      has_inline = true;
-      append_sized(inline_values, v.bytes);
-      continue;
-    }
-    PreparedSegment& s = out.segments.emplace_back();
-    if (hole == Hole::tokens) {
-      s.key = {token_digest(v.tokens), SegmentKey::Domain::tokens};
-      s.content = s.key.digest;
-      s.tokens = v.tokens.size();
-      TokenMap().encode(v.tokens, s.code);
-      s.has_code = true;
-    } else if (hole == Hole::text) {
-      s.key = {byte_digest(v.bytes), SegmentKey::Domain::text};
-      s.text = &v.bytes;
-      whole.text_bytes += v.bytes.size();
-      // Locked for the look-up alone: stage() adds what it finds while others tokenise.
-      const bool known = index != nullptr && [&] {
-        std::shared_lock lock(mutex_);
-        const auto it = index->segments.find(s.key);
-        // What lies in another file and is too short to be referred to there is stored again.
-        return it != index->segments.end() &&
-               (it->second.file == log_number_ || it->second.tokens >= kSharedCodeBytes);
-      }();
-      if (!known && std::find(seen.begin(), seen.end(), s.key) == seen.end()) {
-        tokenise(s, encoder);
-        if (seen.size() < kSeenMax) seen.push_back(s.key);
-      }
-    } else {
-      s.stream = kByteStream;
-      s.key = {byte_digest(v.bytes), SegmentKey::Domain::bytes};
-      s.content = s.key.digest;
-      s.code = v.bytes;
-      s.has_code = true;
-    }
+    if (hole == Hole::string || hole == Hole::scalar) append_sized(whole.codes, v.bytes);
   }
   if (next != values.size()) {
     whole.error = Error(Errc::invalid, "a form has fewer holes than there are values");
     return;
   }
-  if (has_inline) {
-    PreparedSegment s;
+  if (whole.codes.size() > inline_begin) {
+    PreparedSegment& s = whole.segments.emplace_back();
     s.stream = kByteStream;
-    s.key = {byte_digest(inline_values), SegmentKey::Domain::bytes};
-    s.content = s.key.digest;
-    s.code = std::move(inline_values);
+    s.code_begin = inline_begin;
+    s.code_size = whole.codes.size() - inline_begin;
+    s.content = byte_digest(whole.code(s));
     s.has_code = true;
-    out.segments.insert(out.segments.begin(), std::move(s));
   }
+  next = 0;
+  for (const char c : form) {
+    if (!is_value_hole(c)) continue;
+    const auto hole = static_cast<Hole>(c);
+    const Value& v = values[next++];
+    if (hole == Hole::string || hole == Hole::scalar) continue;
+    PreparedSegment& s = whole.segments.emplace_back();
+    if (hole == Hole::text) {
+      s.text = &v.bytes;
+      s.text_digest = byte_digest(v.bytes);
+      whole.text_bytes += v.bytes.size();
+    } else if (hole == Hole::tokens) {
+      s.ids = &v.tokens;
+      s.tokens = static_cast<std::uint32_t>(v.tokens.size());
+      s.content = token_digest(v.tokens);
+    } else {
+      s.stream = kByteStream;
+      s.bytes = &v.bytes;
+      s.content = byte_digest(v.bytes);
+      s.has_code = true;
+    }
+  }
+  out.end = whole.segments.size();
 }
 
 void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Encoder& encoder,
                      Prepared& out) const {
   out.conversation = &c;
-  out.form = form_of(c);
-  std::uint64_t bytes = out.form.size() + c.id.size() + c.model.size() + c.application.size();
+  if (c.form.empty()) out.default_form = form_of(c);
+  const std::string_view form = c.form.empty() ? out.default_form : c.form;
+  std::uint64_t bytes = form.size() + c.id.size() + c.model.size() + c.application.size();
+  std::size_t value_count = c.values.size();
   auto count = [&](const std::vector<Value>& values) {
     for (const Value& v : values) bytes += v.bytes.size() + v.tokens.size() * 4;
   };
   count(c.values);
   for (const Message& m : c.messages) {
     bytes += m.form.size();
+    value_count += m.values.size();
     count(m.values);
   }
   if (bytes > conversation_bytes_max_) {
@@ -233,8 +260,8 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
                                            std::to_string(conversation_bytes_max_));
     return;
   }
-  if (Status form = c.check(); !form) {
-    out.error = std::move(form).error();
+  if (Status checked = c.check(); !checked) {
+    out.error = std::move(checked).error();
     return;
   }
   for (const Message& m : c.messages) {
@@ -244,109 +271,148 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
     out.error = std::move(status).error();
     return;
   }
-  std::vector<SegmentKey> seen;
-  const TenantIndex* index = nullptr;
-  {
-    std::shared_lock lock(mutex_);
-    if (const auto it = indexes_.find(tenant); it != indexes_.end()) index = &it->second;
-  }
-  prepare_part(index, out.form, c.values, encoder, seen, out, out.own);
+  out.segments.reserve(value_count);
   out.messages.resize(c.messages.size());
+  prepare_part(form, c.values, out, out.own);
   for (std::size_t i = 0; i < c.messages.size() && out.error.code() == Errc::ok; ++i) {
-    prepare_part(index, c.messages[i].form, c.messages[i].values, encoder, seen, out,
-                 out.messages[i]);
+    prepare_part(c.messages[i].form, c.messages[i].values, out, out.messages[i]);
+  }
+  if (out.error.code() == Errc::ok) encode_unknown(tenant, out, encoder);
+}
+
+void Stager::encode_unknown(std::uint32_t tenant, Prepared& p, Tokenizer::Encoder& encoder) const {
+  std::vector<PreparedSegment*> unknown;
+  {
+    // Locked for the look-up alone: stage() adds what it finds while others tokenise.
+    std::shared_lock lock(mutex_);
+    const auto it = indexes_.find(tenant);
+    const TenantIndex* index = it == indexes_.end() ? nullptr : &it->second;
+    if (index != nullptr) {
+      for (const PreparedSegment& s : p.segments) {
+        if (s.text != nullptr) index->segments.prefetch_text(s.text_digest);
+      }
+    }
+    for (PreparedSegment& s : p.segments) {
+      if (s.has_code || (index != nullptr && find_known(*index, p, s) != nullptr)) continue;
+      unknown.push_back(&s);
+    }
+  }
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    PreparedSegment& s = *unknown[i];
+    const std::size_t first = i > kSeenMax ? i - kSeenMax : 0;
+    const bool seen =
+        s.text != nullptr && std::any_of(unknown.begin() + static_cast<std::ptrdiff_t>(first),
+                                         unknown.begin() + static_cast<std::ptrdiff_t>(i),
+                                         [&](const PreparedSegment* before) {
+                                           return before->text != nullptr &&
+                                                  before->text_digest == s.text_digest;
+                                         });
+    if (!seen) encode(p, s, encoder);
   }
 }
 
-void Stager::remember(TenantIndex& index, const SegmentKey& key, const TenantIndex::Known& known) {
+// What lies in another file and is too short to be referred to there is stored again.
+const KnownSegment* Stager::find_known(const TenantIndex& index, const Prepared& p,
+                                       const PreparedSegment& s) const {
+  const KnownSegment* const known = s.text != nullptr
+                                        ? index.segments.find_text(s.text_digest)
+                                        : index.segments.find_content(s.stream, s.content);
+  if (known == nullptr || known->file == log_number_) return known;
+  const std::uint64_t size = s.stream == kTokenStream ? known->tokens : p.code(s).size();
+  return size >= kSharedCodeBytes ? known : nullptr;
+}
+
+void Stager::remember(TenantIndex& index, const KnownSegment& known) {
   if (index.segments.size() >= kSegmentsKnownMax) {
-    std::erase_if(index.segments, [&](const auto& e) { return e.second.file != log_number_; });
+    index.segments.keep_file(log_number_);
     if (index.segments.size() >= kSegmentsKnownMax) index.segments.clear();
   }
-  index.segments.insert_or_assign(key, known);
+  index.segments.put(known);
 }
 
-Result<std::optional<TenantIndex::Known>> Stager::find_in_packs(TenantIndex& index,
-                                                                std::uint32_t tenant,
-                                                                const PreparedSegment& s) {
+Result<std::optional<KnownSegment>> Stager::find_in_packs(TenantIndex& index, std::uint32_t tenant,
+                                                          const PreparedSegment& s) {
   for (auto it = state_.packs().rbegin(); it != state_.packs().rend(); ++it) {
     const auto& [number, pack] = *it;
-    if (pack->tenant() != tenant || index.packs_read.contains(number)) continue;
-    index.packs_read[number] = true;
+    if (pack->tenant() != tenant || !index.packs_read.insert(number).second) continue;
     for (const Stream stream : {kTokenStream, kByteStream}) {
       TOKVAULT_ASSIGN(const auto prints, pack->fingerprints(stream));
       if (index.fingerprints[stream].size() + prints->size() > kFingerprintsMax) continue;
-      for (const auto& f : *prints) {
-        index.fingerprints[stream].emplace(f.value, TenantIndex::Place{number, f.segment});
-      }
+      for (const auto& f : *prints) index.fingerprints[stream].add(number, f.value, f.segment);
     }
   }
-  const auto [begin, end] = index.fingerprints[s.stream].equal_range(fingerprint(s.content));
+  std::vector<FingerprintIndex::Place> places;
+  index.fingerprints[s.stream].find(
+      fingerprint(s.content),
+      [&](const FingerprintIndex::Place& place) { places.push_back(place); });
   std::vector<Token> tokens;
-  for (auto it = begin; it != end; ++it) {
-    const auto pack = state_.packs().find(it->second.pack);
+  for (const FingerprintIndex::Place& place : places) {
+    const auto pack = state_.packs().find(place.pack);
     if (pack == state_.packs().end()) continue;  // rewritten since; what is there now is read above
-    TOKVAULT_ASSIGN(const ByteView code,
-                    pack->second->code(s.stream, it->second.segment, scratch_));
+    TOKVAULT_ASSIGN(const ByteView code, pack->second->code(s.stream, place.segment, scratch_));
     TOKVAULT_ASSIGN(const ShortDigest digest,
                     segment_digest(*pack->second, s.stream, code, tokens));
     if (digest != s.content) continue;
-    const std::uint64_t count = s.stream == kTokenStream ? tokens.size() : 0;
-    return std::optional(
-        TenantIndex::Known{it->second.pack, it->second.segment, count, s.stream, s.content});
+    KnownSegment known;
+    known.file = place.pack;
+    known.number = place.segment;
+    known.tokens = s.tokens;
+    known.stream = s.stream;
+    known.content = s.content;
+    return std::optional(known);
   }
-  return std::optional<TenantIndex::Known>();
+  return std::optional<KnownSegment>();
 }
 
-Result<SegmentRef> Stager::reference(TenantIndex& index, std::uint32_t tenant, PreparedSegment& s,
-                                     BatchBuilder& batch, Tokenizer::Encoder& encoder,
-                                     std::uint64_t& tokens) {
-  auto refer_to = [&](const TenantIndex::Known& known) {
+Result<SegmentRef> Stager::reference(TenantIndex& index, std::uint32_t tenant, Prepared& p,
+                                     PreparedSegment& s, BatchBuilder& batch,
+                                     Tokenizer::Encoder& encoder, std::uint64_t& tokens) {
+  auto refer_to = [&](const KnownSegment& known) {
     tokens += known.tokens;
     if (known.file == log_number_) return SegmentRef::local(known.number);
-    const auto [it, is_new] =
-        index.externals.try_emplace(external_key(known.stream, known.content), 0);
-    if (is_new) {
-      it->second = batch.add_external({known.stream, known.content, known.file}).number();
-    }
-    return SegmentRef::external(it->second);
+    bool is_new = false;
+    std::uint32_t& row = index.externals.at(external_key(known.stream, known.content), is_new);
+    if (is_new) row = batch.add_external({known.stream, known.content, known.file}).number();
+    return SegmentRef::external(row);
   };
-  auto shareable = [&](const TenantIndex::Known& known, std::uint64_t size) {
-    return known.file == log_number_ || size >= kSharedCodeBytes;
-  };
-  if (const auto it = index.segments.find(s.key); it != index.segments.end()) {
-    const std::uint64_t size = s.stream == kTokenStream ? it->second.tokens : s.code.size();
-    if (shareable(it->second, size)) return refer_to(it->second);
+  if (const KnownSegment* known = find_known(index, p, s)) return refer_to(*known);
+  if (!s.has_code) encode(p, s, encoder);
+  const std::uint64_t size = s.stream == kTokenStream ? s.tokens : p.code(s).size();
+  std::optional<KnownSegment> known;
+  if (s.text != nullptr) {
+    const KnownSegment* same = index.segments.find_content(s.stream, s.content);
+    if (same != nullptr && (same->file == log_number_ || size >= kSharedCodeBytes)) known = *same;
   }
-  if (!s.has_code) tokenise(s, encoder);
-  const SegmentKey content_key{s.content, content_domain(s.stream)};
-  const std::uint64_t size = s.stream == kTokenStream ? s.tokens : s.code.size();
-  std::optional<TenantIndex::Known> known;
-  if (const auto it = index.segments.find(content_key);
-      it != index.segments.end() && shareable(it->second, size)) {
-    known = it->second;
-  } else if (size >= kSharedCodeBytes) {
+  if (!known && size >= kSharedCodeBytes) {
     TOKVAULT_ASSIGN(known, find_in_packs(index, tenant, s));
   }
   if (!known) {
-    const SegmentRef ref = batch.add_segment(s.stream, s.code);
-    known = TenantIndex::Known{log_number_, ref.number(), s.tokens, s.stream, s.content};
+    const SegmentRef ref = batch.add_segment(s.stream, p.code(s));
+    known.emplace();
+    known->file = log_number_;
+    known->number = ref.number();
+    known->tokens = s.tokens;
+    known->stream = s.stream;
+    known->content = s.content;
   }
-  std::unique_lock lock(mutex_);
-  remember(index, content_key, *known);
-  if (s.key != content_key) remember(index, s.key, *known);
-  lock.unlock();
+  known->has_text = s.text != nullptr;
+  known->text = s.text_digest;
+  {
+    std::unique_lock lock(mutex_);
+    remember(index, *known);
+  }
   return refer_to(*known);
 }
 
 Result<std::uint64_t> Stager::stage(std::uint32_t tenant, Prepared& p, std::string_view id,
                                     std::int64_t time_ms, std::uint64_t first_sequence,
                                     BatchBuilder& batch, Tokenizer::Encoder& encoder) {
-  TenantIndex* index = nullptr;
-  {
+  auto known_tenant = indexes_.find(tenant);
+  if (known_tenant == indexes_.end()) {
     std::unique_lock lock(mutex_);
-    index = &indexes_[tenant];
+    known_tenant = indexes_.try_emplace(tenant).first;
   }
+  TenantIndex* const index = &known_tenant->second;
   Row row;
   row.time_ms = time_ms;
   row.first_sequence = first_sequence;
@@ -355,32 +421,33 @@ Result<std::uint64_t> Stager::stage(std::uint32_t tenant, Prepared& p, std::stri
                      [&](std::string_view n) { return batch.add_model(n); });
   row.application = intern(index->applications, p.conversation->application,
                            [&](std::string_view n) { return batch.add_application(n); });
-  std::vector<SegmentRef> refs;
   std::uint32_t form = 0;
-  auto take = [&](PreparedPart& part) -> Status {
-    const auto [it, is_new] = index->forms.try_emplace(std::string(part.form), 0);
+  bool is_new = false;
+  auto take = [&](const PreparedPart& part) -> Status {
+    std::uint32_t& number = index->forms.at(part.form, is_new);
     if (is_new) {
-      it->second = batch.add_form(part.form);
+      number = batch.add_form(part.form);
       index->form_infos.push_back(analyse_form(part.form));
     }
-    form = it->second;
-    refs.clear();
-    for (PreparedSegment& s : part.segments) {
+    form = number;
+    refs_.clear();
+    for (std::size_t i = part.begin; i < part.end; ++i) {
       TOKVAULT_ASSIGN(const SegmentRef ref,
-                      reference(*index, tenant, s, batch, encoder, row.tokens));
-      refs.push_back(ref);
+                      reference(*index, tenant, p, p.segments[i], batch, encoder, row.tokens));
+      refs_.push_back(ref);
     }
     return {};
   };
-  for (PreparedPart& message : p.messages) {
+  for (const PreparedPart& message : p.messages) {
     TOKVAULT_TRY(take(message));
-    const auto [it, is_new] = index->nodes.try_emplace(node_key(row.leaf, form, refs), 0);
-    if (is_new) it->second = batch.add_node(row.leaf, form, index->form_infos[form], refs);
-    row.leaf = it->second;
+    node_key(row.leaf, form, refs_, key_);
+    std::uint32_t& node = index->nodes.at(key_, is_new);
+    if (is_new) node = batch.add_node(row.leaf, form, index->form_infos[form], refs_);
+    row.leaf = node;
   }
   TOKVAULT_TRY(take(p.own));
   row.form = form;
-  return batch.add_conversation(id, row, index->form_infos[form], refs);
+  return batch.add_conversation(id, row, index->form_infos[form], refs_);
 }
 
 }  // namespace tokvault

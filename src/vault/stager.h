@@ -5,94 +5,120 @@
 #ifndef TOKVAULT_VAULT_STAGER_H_
 #define TOKVAULT_VAULT_STAGER_H_
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "format/batch.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/vault.h"
+#include "vault/known_segments.h"
 #include "vault/state.h"
 
 namespace tokvault {
 
-// What a segment is looked up by: a digest, and of what.
-struct SegmentKey {
-  enum class Domain : std::uint8_t { text, tokens, bytes };
-  ShortDigest digest{};
-  Domain domain = Domain::text;
-  bool operator==(const SegmentKey&) const = default;
-};
-struct SegmentKeyHash {
-  std::size_t operator()(const SegmentKey& k) const {
-    std::size_t h = static_cast<std::size_t>(k.domain);
-    for (int i = 0; i < 8; ++i) {
-      h ^= std::size_t{k.digest[static_cast<std::size_t>(i)]} << (8 * i);
-    }
-    return h;
-  }
-};
-
+// A value that is stored as a segment. What it refers to belongs to its Prepared.
 struct PreparedSegment {
   Stream stream = kTokenStream;
-  SegmentKey key;         // of the value as it came
-  ShortDigest content{};  // of tokens or bytes; with a code
-  bool has_code = false;  // else it is known, or came earlier in the same batch
-  Buffer code;
-  std::uint64_t tokens = 0;           // with a code
-  const std::string* text = nullptr;  // to tokenise it after all
+  bool has_code = false;      // else it is known, or came earlier in the same conversation
+  ShortDigest text_digest{};  // of *text
+  ShortDigest content{};      // of tokens or bytes; for a text once it has a code
+  std::uint32_t tokens = 0;   // the same
+  // What it is made of: one of these, or the values of a part that share a segment.
+  const std::string* text = nullptr;
+  const std::vector<Token>* ids = nullptr;
+  const std::string* bytes = nullptr;  // are their own code
+  std::size_t code_begin = 0;          // else it is in Prepared::codes
+  std::size_t code_size = 0;
 };
 
 struct PreparedPart {
   std::string_view form;
-  std::vector<PreparedSegment> segments;  // in the order of references
+  std::size_t begin = 0;  // segments, in the order of references
+  std::size_t end = 0;
 };
 
+// A conversation, hashed and tokenised. One buffer of each kind, since this is made and thrown away
+// for every conversation, by different threads.
 struct Prepared {
   const Conversation* conversation = nullptr;
-  std::string form;  // of the conversation, written out
+  std::string default_form;  // of a conversation that has none written out
   PreparedPart own;
   std::vector<PreparedPart> messages;
+  std::vector<PreparedSegment> segments;
+  Buffer codes;
   std::uint64_t text_bytes = 0;
   Error error;  // `invalid`, `exhausted`: it cannot be stored
+
+  ByteView code(const PreparedSegment& s) const {
+    return s.bytes != nullptr ? ByteView(*s.bytes)
+                              : ByteView(codes).substr(s.code_begin, s.code_size);
+  }
+};
+
+// Which segments of packs have a fingerprint.
+// Threads: const methods from any thread at once.
+class FingerprintIndex {
+ public:
+  struct Place {
+    std::uint64_t pack = 0;
+    std::uint32_t segment = 0;
+  };
+  void add(std::uint64_t pack, std::uint32_t fingerprint, std::uint32_t segment);
+  template <class F>
+  void find(std::uint32_t fingerprint, F visit) const {
+    if (slots_.empty()) return;
+    for (std::size_t i = place_of(fingerprint);; i = (i + 1) & (slots_.size() - 1)) {
+      if (slots_[i].pack_plus_1 == 0) return;
+      if (slots_[i].fingerprint == fingerprint) {
+        visit(Place{packs_[slots_[i].pack_plus_1 - 1], slots_[i].segment});
+      }
+    }
+  }
+  std::size_t size() const { return count_; }
+  void clear();
+
+ private:
+  struct Slot {
+    std::uint32_t fingerprint = 0;
+    std::uint32_t pack_plus_1 = 0;  // in packs_
+    std::uint32_t segment = 0;
+  };
+  std::size_t place_of(std::uint32_t fingerprint) const {
+    return (std::uint64_t{fingerprint} * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);
+  }
+  void place(const Slot& slot);
+
+  std::vector<std::uint64_t> packs_;
+  std::vector<Slot> slots_;  // a power of two of them, at most half full, or none
+  std::size_t count_ = 0;
 };
 
 // What the writer knows of one tenant beside the tables of the log.
 // Threads: see Stager.
-class TenantIndex {
- public:
-  struct Known {
-    std::uint64_t file = 0;
-    std::uint32_t number = 0;
-    std::uint64_t tokens = 0;
-    Stream stream = kTokenStream;
-    ShortDigest content{};
-  };
-  std::unordered_map<SegmentKey, Known, SegmentKeyHash> segments;
+struct TenantIndex {
+  KnownSegments segments;
   // Of the current log.
-  std::unordered_map<std::string, std::uint32_t> models, applications, forms, nodes, externals;
+  NameIndex models, applications, forms, nodes, externals;
   std::vector<FormInfo> form_infos;
-  // Fingerprints of the packs that were read: value -> (pack, segment).
-  struct Place {
-    std::uint64_t pack;
-    std::uint32_t segment;
-  };
-  std::array<std::unordered_multimap<std::uint32_t, Place>, kStreams> fingerprints;
-  std::map<std::uint64_t, bool> packs_read;
+  // Of the packs that were read.
+  std::array<FingerprintIndex, kStreams> fingerprints;
+  std::set<std::uint64_t> packs_read;
 };
 
 // Threads: prepare() from any thread at once; the rest from one at a time, which may overlap with
 // prepare().
 class Stager {
  public:
-  // At most this many segments are remembered, at about 100 bytes each; forgetting one costs space
+  // At most this many segments are remembered, at about 90 bytes each; forgetting one costs space
   // in the vault, never truth.
-  static constexpr std::size_t kSegmentsKnownMax = 400'000;
+  static constexpr std::size_t kSegmentsKnownMax = 300'000;
 
   Stager(const State& state, std::shared_ptr<const Tokenizer> tokenizer,
          std::uint64_t conversation_bytes_max);
@@ -116,16 +142,20 @@ class Stager {
   static std::string form_of(const Conversation& conversation);
 
  private:
-  void prepare_part(const TenantIndex* index, std::string_view form,
-                    const std::vector<Value>& values, Tokenizer::Encoder& encoder,
-                    std::vector<SegmentKey>& seen, Prepared& whole, PreparedPart& out) const;
-  void tokenise(PreparedSegment& segment, Tokenizer::Encoder& encoder) const;
-  Result<SegmentRef> reference(TenantIndex& index, std::uint32_t tenant, PreparedSegment& segment,
-                               BatchBuilder& batch, Tokenizer::Encoder& encoder,
-                               std::uint64_t& tokens);
-  Result<std::optional<TenantIndex::Known>> find_in_packs(TenantIndex& index, std::uint32_t tenant,
-                                                          const PreparedSegment& segment);
-  void remember(TenantIndex& index, const SegmentKey& key, const TenantIndex::Known& known);
+  static void prepare_part(std::string_view form, const std::vector<Value>& values, Prepared& whole,
+                           PreparedPart& out);
+  void encode_unknown(std::uint32_t tenant, Prepared& whole, Tokenizer::Encoder& encoder) const;
+  // Gives a text or token ids their code.
+  static void encode(Prepared& whole, PreparedSegment& segment, Tokenizer::Encoder& encoder);
+  // What is known of a segment and can be referred to from the current log, or null.
+  const KnownSegment* find_known(const TenantIndex& index, const Prepared& whole,
+                                 const PreparedSegment& segment) const;
+  Result<SegmentRef> reference(TenantIndex& index, std::uint32_t tenant, Prepared& whole,
+                               PreparedSegment& segment, BatchBuilder& batch,
+                               Tokenizer::Encoder& encoder, std::uint64_t& tokens);
+  Result<std::optional<KnownSegment>> find_in_packs(TenantIndex& index, std::uint32_t tenant,
+                                                    const PreparedSegment& segment);
+  void remember(TenantIndex& index, const KnownSegment& known);
 
   const State& state_;
   const std::shared_ptr<const Tokenizer> tokenizer_;
@@ -134,6 +164,8 @@ class Stager {
   mutable std::shared_mutex mutex_;  // guards the indexes against prepare()
   std::map<std::uint32_t, TenantIndex> indexes_;
   Scratch scratch_;
+  std::vector<SegmentRef> refs_;  // of stage(), kept for their memory
+  Buffer key_;
 };
 
 }  // namespace tokvault

@@ -52,6 +52,12 @@ Status State::load(const CatalogState& catalog,
   }
   packs_ = std::move(packs);
   logs_ = std::move(logs);
+  successors_.clear();
+  for (const auto& [number, pack] : packs_) {
+    for (const std::uint64_t replaced : pack->footer().set_supersedes) {
+      successors_[replaced].push_back(number);
+    }
+  }
   files_ = catalog.files;
   generation_ = catalog.generation;
   records_.clear();
@@ -269,16 +275,26 @@ Result<std::vector<bool>> State::dead_rows(const TenantState& tenant, const Sour
 
 Result<State::Located> State::locate(std::uint32_t tenant, const External& external,
                                      Scratch& scratch) const {
-  std::shared_ptr<const Source> hinted = source_in(external.file_hint, tenant);
-  if (hinted) {
+  // The hint is often a log that was sealed since: then it is in that log's packs.
+  std::vector<std::shared_ptr<const Source>> hinted;
+  auto add = [&](std::uint64_t file) {
+    if (auto source = source_in(file, tenant)) hinted.push_back(std::move(source));
+  };
+  add(external.file_hint);
+  if (hinted.empty()) {
+    if (const auto it = successors_.find(external.file_hint); it != successors_.end()) {
+      for (const std::uint64_t pack : it->second) add(pack);
+    }
+  }
+  for (const auto& source : hinted) {
     TOKVAULT_ASSIGN(const auto number,
-                    hinted->find_segment(external.stream, external.digest, scratch));
-    if (number) return Located{hinted, *number};
+                    source->find_segment(external.stream, external.digest, scratch));
+    if (number) return Located{source, *number};
   }
   Error first_error;
   const auto& all = sources(tenant);
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
-    if (*it == hinted) continue;
+    if (std::find(hinted.begin(), hinted.end(), *it) != hinted.end()) continue;
     auto number = (*it)->find_segment(external.stream, external.digest, scratch);
     if (!number) {
       if (first_error.code() == Errc::ok) first_error = std::move(number).error();

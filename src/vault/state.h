@@ -116,6 +116,8 @@ class State {
   std::map<Buffer, RecordState, std::less<>> records_;
   std::map<std::uint32_t, TenantState> tenants_;
   std::map<std::uint32_t, std::vector<std::shared_ptr<const Source>>> sources_;
+  // Packs by the files that they replaced: where to look for what a stale hint names.
+  std::map<std::uint64_t, std::vector<std::uint64_t>> successors_;
   // Records of each log that have been applied.
   std::map<std::uint64_t, std::size_t> applied_;
 };

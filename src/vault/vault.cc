@@ -36,7 +36,7 @@ std::size_t value_bytes(const Conversation& c) {
 bool same_content(const Conversation& stored, const Conversation& given) {
   return stored.messages == given.messages && stored.values == given.values &&
          stored.model == given.model && stored.application == given.application &&
-         stored.form == Stager::form_of(given) &&
+         stored.form == (given.form.empty() ? Stager::form_of(given) : given.form) &&
          (given.time_ms == 0 || stored.time_ms == given.time_ms);
 }
 
@@ -317,8 +317,36 @@ VaultImpl::Pending VaultImpl::begin_batch(std::uint32_t tenant) {
   return pending;
 }
 
+void VaultImpl::look_up_and_prepare(Request& request, ConversationReader& reader,
+                                    Tokenizer::Encoder& encoder) const {
+  const Conversation& c = *request.conversation;
+  if (!c.id.empty()) {
+    auto found = state_.find(*state_.tenant(request.tenant), c.id);
+    if (found && !*found) {
+      request.before = Request::Before::nothing;
+    } else if (found) {
+      // Reading what is there is cheaper than tokenising what came.
+      auto stored = reader.read(*(*found)->source, *(*found)->tables, (*found)->row);
+      if (stored && same_content(*stored, c)) {
+        request.before = Request::Before::the_same;
+        return;
+      }
+    }
+  }
+  stager_->prepare(request.tenant, c, encoder, request.prepared);
+}
+
 Status VaultImpl::stage(Pending& pending, Request& request) {
   const Conversation& c = *request.conversation;
+  const auto in_batch = c.id.empty() ? pending.ids.end() : pending.ids.find(c.id);
+  if (request.before == Request::Before::the_same) {
+    if (in_batch == pending.ids.end()) {
+      request.result = PutResult{c.id, PutResult::Outcome::unchanged};
+      return {};
+    }
+    // It was, but the batch has changed it.
+    stager_->prepare(request.tenant, c, *stage_encoder_, request.prepared);
+  }
   if (request.prepared.error.code() != Errc::ok) {
     request.result = std::move(request.prepared.error);
     return {};
@@ -332,14 +360,13 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
     result.id = std::to_string(time) + "-" + std::to_string(pending.builder.counts().next_sequence);
   } else {
     std::optional<Conversation> stored;
-    const Conversation* before = nullptr;
-    if (const auto it = pending.ids.find(c.id); it != pending.ids.end()) {
-      before = it->second.conversation;
-      first_sequence = it->second.first_sequence;
+    if (in_batch != pending.ids.end()) {
+      const Conversation& before = *in_batch->second.conversation;
+      first_sequence = in_batch->second.first_sequence;
       // Both are as they were given: compare them as if the first were stored.
-      stored = *before;
-      stored->form = Stager::form_of(*before);
-    } else {
+      stored = before;
+      stored->form = Stager::form_of(before);
+    } else if (request.before != Request::Before::nothing) {
       auto found = state_.find(tenant, c.id);
       if (!found) {
         request.result = std::move(found).error();
@@ -548,9 +575,10 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   std::vector<bool> prepared(ends.size());
   std::atomic<std::size_t> next{0};
   auto work = [&](Tokenizer::Encoder* encoder) {
+    ConversationReader reader(state_, *tokenizer_, tenant);
     for (std::size_t piece = next++; piece < ends.size(); piece = next++) {
       for (std::size_t i = piece == 0 ? 0 : ends[piece - 1]; i < ends[piece]; ++i) {
-        stager_->prepare(tenant, conversations[i], *encoder, requests[i].prepared);
+        look_up_and_prepare(requests[i], reader, *encoder);
       }
       std::lock_guard done(mutex);
       prepared[piece] = true;

@@ -91,7 +91,10 @@ class VaultImpl final : public Vault {
     const Conversation* conversation = nullptr;
     const PutOptions* options = nullptr;
     std::uint32_t tenant = 0;
-    Prepared prepared;
+    // What was found under its id before it was staged; `unknown`: stage() looks.
+    enum class Before : std::uint8_t { unknown, nothing, the_same };
+    Before before = Before::unknown;
+    Prepared prepared;  // unless `the_same`
     Result<PutResult> result = PutResult{};
     bool done = false;
   };
@@ -110,7 +113,7 @@ class VaultImpl final : public Vault {
       const Conversation* conversation;
       std::uint64_t first_sequence;
     };
-    std::unordered_map<std::string, Staged> ids;
+    std::unordered_map<std::string_view, Staged> ids;  // of the conversations
   };
   struct Written {
     BatchHeader header;
@@ -124,6 +127,10 @@ class VaultImpl final : public Vault {
   Status rotate();       // begins a new log; the old one is sealed in the background
   Result<std::uint32_t> tenant_for_writing(std::string_view name);
   Pending begin_batch(std::uint32_t tenant);
+  // Looks for a request's id and content, and prepares what is not there. From any thread while
+  // nothing is committed; `reader` belongs to the thread.
+  void look_up_and_prepare(Request& request, ConversationReader& reader,
+                           Tokenizer::Encoder& encoder) const;
   Status stage(Pending& pending, Request& request);
   Status feed(Pending& pending, std::uint32_t tenant);
   Status finish_batch(Pending& pending, std::uint32_t tenant, std::vector<Written>& written);

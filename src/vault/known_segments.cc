@@ -1,0 +1,103 @@
+#include "vault/known_segments.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+
+namespace tokvault {
+namespace {
+
+// A SHA-256 is as good a hash as any.
+std::uint64_t hash_of_digest(const ShortDigest& digest) {
+  return load_le<std::uint64_t>(reinterpret_cast<const char*>(digest.data()));
+}
+
+}  // namespace
+
+void SlotTable::place(std::uint64_t hash, std::uint32_t position) {
+  std::size_t i = hash & (slots_.size() - 1);
+  while (slots_[i].position_plus_1 != 0) i = (i + 1) & (slots_.size() - 1);
+  slots_[i] = {static_cast<std::uint32_t>(hash >> 32), position + 1};
+}
+
+const KnownSegment* KnownSegments::find_text(const ShortDigest& text) const {
+  const std::int64_t at = by_text_.find(hash_of_digest(text), [&](std::uint32_t position) {
+    return entries_[position].text == text;
+  });
+  return at < 0 ? nullptr : &entries_[static_cast<std::size_t>(at)];
+}
+
+const KnownSegment* KnownSegments::find_content(Stream stream, const ShortDigest& content) const {
+  const std::int64_t at = by_content_.find(hash_of_digest(content), [&](std::uint32_t position) {
+    const KnownSegment& e = entries_[position];
+    return e.content == content && e.stream == stream;
+  });
+  return at < 0 ? nullptr : &entries_[static_cast<std::size_t>(at)];
+}
+
+void KnownSegments::prefetch_text(const ShortDigest& text) const {
+  by_text_.prefetch(hash_of_digest(text));
+}
+
+void KnownSegments::put(const KnownSegment& known) {
+  const auto add_text = [&](std::uint32_t position) {
+    by_text_.add(hash_of_digest(known.text), position,
+                 [&](std::uint32_t p) { return hash_of_digest(entries_[p].text); });
+  };
+  if (const KnownSegment* before = find_content(known.stream, known.content)) {
+    const auto position = static_cast<std::uint32_t>(before - entries_.data());
+    KnownSegment& entry = entries_[position];
+    entry.file = known.file;
+    entry.number = known.number;
+    // Tokens stand for one text: what had one before has the same.
+    if (!known.has_text || entry.has_text) return;
+    entry.has_text = true;
+    entry.text = known.text;
+    add_text(position);
+    return;
+  }
+  const auto position = static_cast<std::uint32_t>(entries_.size());
+  entries_.push_back(known);
+  by_content_.add(hash_of_digest(known.content), position,
+                  [&](std::uint32_t p) { return hash_of_digest(entries_[p].content); });
+  if (known.has_text) add_text(position);
+}
+
+void KnownSegments::keep_file(std::uint64_t file) {
+  std::vector<KnownSegment> kept;
+  for (const KnownSegment& e : entries_) {
+    if (e.file == file) kept.push_back(e);
+  }
+  clear();
+  for (const KnownSegment& e : kept) put(e);
+}
+
+void KnownSegments::clear() {
+  entries_ = {};
+  by_content_.clear();
+  by_text_.clear();
+}
+
+std::uint32_t& NameIndex::at(ByteView name, bool& is_new) {
+  const std::uint64_t hash = checksum64(name);
+  const std::int64_t found = slots_.find(hash, [&](std::uint32_t position) {
+    const Entry& e = entries_[position];
+    return e.hash == hash && ByteView(names_).substr(e.offset, e.size) == name;
+  });
+  is_new = found < 0;
+  if (!is_new) return entries_[static_cast<std::size_t>(found)].number;
+  const auto position = static_cast<std::uint32_t>(entries_.size());
+  entries_.push_back({hash, names_.size(), static_cast<std::uint32_t>(name.size()), 0});
+  names_.append(name);
+  slots_.add(hash, position, [&](std::uint32_t p) { return entries_[p].hash; });
+  return entries_.back().number;
+}
+
+void NameIndex::clear() {
+  entries_ = {};
+  names_ = {};
+  slots_.clear();
+}
+
+}  // namespace tokvault
