@@ -81,6 +81,7 @@ def _load():
         "get": prompt + [ctypes.POINTER(_Read), size, ctypes.POINTER(ctypes.c_uint64)],
         "put": prompt + [size, ctypes.POINTER(_Block), size, ctypes.POINTER(ctypes.c_uint32)],
         "remove": prompt + [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)],
+        "remove_namespace": [store, namespace, ctypes.POINTER(ctypes.c_uint64)],
         "flush": [store],
         "get_stats": [store, ctypes.POINTER(_Stats)],
     }.items():
@@ -169,6 +170,13 @@ class CheckpointStore:
         self._call("remove", *self._prompt(tokens), from_token, ctypes.byref(removed))
         return removed.value
 
+    def clear(self):
+        """Removes everything under the namespace; returns how many records went."""
+        removed = ctypes.c_uint64()
+        self._call("remove_namespace", self._store, ctypes.byref(self._namespace),
+                   ctypes.byref(removed))
+        return removed.value
+
     def stats(self):
         stats = _Stats()
         self._call("get_stats", self._store, ctypes.byref(stats))
@@ -254,6 +262,9 @@ class HiCacheStorage(_Keyed):
 
     def delete(self, key):
         self.store.remove(self._tokens(key))
+
+    def clear(self):
+        self.store.clear()
 
     def get_stats(self):
         return self.store.stats()

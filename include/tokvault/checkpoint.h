@@ -162,10 +162,11 @@ struct CheckpointStats {
   std::uint64_t lookup_tokens = 0;
   std::uint64_t hit_tokens = 0;
   std::uint64_t blocks_written = 0;
-  std::uint64_t bytes_written = 0;  // to the log, cleaning included
-  std::uint64_t bytes_admitted = 0;
-  std::uint64_t bytes_coded = 0;  // payloads that were stored coded, before
-  std::uint64_t bytes_code = 0;   // and after
+  std::uint64_t bytes_written = 0;        // to the log, cleaning included
+  std::uint64_t index_bytes_written = 0;  // index files and journals
+  std::uint64_t bytes_admitted = 0;       // records that were put; cleaning writes some again
+  std::uint64_t bytes_coded = 0;          // payloads that were stored coded, before
+  std::uint64_t bytes_code = 0;           // and after
   std::uint64_t bytes_read = 0;
   std::uint64_t evicted = 0;
   std::uint64_t refused = 0;
@@ -215,13 +216,13 @@ struct CheckpointCompletion {
 
 // Threads: all methods from any thread at once. Puts are taken one at a time.
 // Processes: one may write (a second gets `busy`, which names the holder), any number may read; a
-// reader sees what the writer published when the reader's call began, and does not keep what it
-// reads from being evicted: a block that goes while it is read is a miss. Lifetime: buffers that
-// are handed in are borrowed for the call; for an asynchronous call until its completion was taken.
-// Nothing that is returned points into the store. Errors: a damaged block is a miss, not an error.
-// A full disk or budget makes put evict, and then refuse (`exhausted`); the store goes on. A write
-// that fails otherwise fails that put (`io`). Limits: 4 billion blocks, 65,535 namespaces, 3 GiB a
-// block; docs/format/checkpoint.md.
+// reader sees what the writer published when the reader's call began; its uses count for eviction
+// if it may write to the directory, but what it reads may go meanwhile, which is a miss. Lifetime:
+// buffers that are handed in are borrowed for the call; for an asynchronous call until its
+// completion was taken. Nothing that is returned points into the store. Errors: a damaged block is
+// a miss, not an error. A full disk or budget makes put evict, and then refuse (`exhausted`); the
+// store goes on. A write that fails otherwise fails that put (`io`). Limits: 4 billion blocks,
+// 65,535 namespaces, 3 GiB a block; docs/format/checkpoint.md.
 class CheckpointStore {
  public:
   // Opens the directory, or creates it (not if read-only).

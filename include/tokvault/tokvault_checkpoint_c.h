@@ -127,6 +127,10 @@ TOKVAULT_KV_API int tokvault_kv_unpin(tokvault_kv* store, const tokvault_kv_name
 TOKVAULT_KV_API int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns,
                                        const uint32_t* tokens, size_t token_count,
                                        uint64_t from_token, uint64_t* removed);
+/* Removes everything under a namespace, pinned blocks excepted; `removed` may be NULL. */
+TOKVAULT_KV_API int tokvault_kv_remove_namespace(tokvault_kv* store,
+                                                 const tokvault_kv_namespace* ns,
+                                                 uint64_t* removed);
 TOKVAULT_KV_API int tokvault_kv_flush(tokvault_kv* store);
 TOKVAULT_KV_API int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats);
 

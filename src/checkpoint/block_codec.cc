@@ -100,6 +100,15 @@ CodedPayload encode_payload(CheckpointCodec codec, ByteView payload) {
   return coded;
 }
 
+PreparedPayload prepare_payload(CheckpointCodec codec, ByteView payload) {
+  PreparedPayload out;
+  for (std::uint64_t at = 0; at < payload.size(); at += kChunkBytes) {
+    out.sums.push_back(chunk_checksum(payload.substr(at, kChunkBytes), at));
+  }
+  out.coded = encode_payload(codec, payload);
+  return out;
+}
+
 Status decode_chunk(CheckpointCodec codec, ByteView stored, std::span<char> out) {
   if (stored.size() == out.size()) {
     std::memcpy(out.data(), stored.data(), out.size());

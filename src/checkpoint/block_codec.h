@@ -28,6 +28,12 @@ struct CodedPayload {
 };
 // Payloads that do not shrink by a sixteenth are not coded.
 CodedPayload encode_payload(CheckpointCodec codec, ByteView payload);
+// What writing a payload takes beside the writing: its code and the checksums of its chunks.
+struct PreparedPayload {
+  CodedPayload coded;
+  std::vector<std::uint64_t> sums;
+};
+PreparedPayload prepare_payload(CheckpointCodec codec, ByteView payload);
 // Decodes one chunk to exactly out.size() bytes; `corrupt` if it does not give them.
 Status decode_chunk(CheckpointCodec codec, ByteView stored, std::span<char> out);
 

@@ -200,6 +200,14 @@ int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns, cons
   return 0;
 }
 
+int tokvault_kv_remove_namespace(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                                 uint64_t* removed) {
+  auto count = store->store->remove_namespace(from_c(ns));
+  if (!count) return fail(count.error());
+  if (removed != nullptr) *removed = *count;
+  return 0;
+}
+
 int tokvault_kv_flush(tokvault_kv* store) {
   auto status = store->store->flush();
   return status ? 0 : fail(status.error());

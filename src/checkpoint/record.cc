@@ -127,7 +127,11 @@ std::uint64_t RecordHeader::record_bytes() const {
   return padded(prefix_bytes() + stored_bytes() + text_bytes + meta_bytes, unit());
 }
 
-Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload,
+std::uint64_t chunk_checksum(ByteView chunk, std::uint64_t offset) {
+  return checksum64(chunk, offset);
+}
+
+Buffer encode_prefix(const RecordHeader& h, TokenView tokens, std::span<const std::uint64_t> sums,
                      std::span<const std::uint32_t> sizes) {
   Buffer out;
   out.reserve(h.prefix_bytes());
@@ -152,9 +156,7 @@ Buffer encode_prefix(const RecordHeader& h, TokenView tokens, ByteView payload,
   append_le(out, static_cast<std::uint8_t>(h.codec));
   out.resize(kRecordHeaderBytes, '\0');
   out.append(token_bytes(tokens));
-  for (std::uint64_t at = 0; at < h.payload_bytes; at += kChunkBytes) {
-    append_le(out, checksum64(payload.substr(at, kChunkBytes), at));
-  }
+  for (const std::uint64_t sum : sums) append_le(out, sum);
   for (const std::uint32_t size : sizes) append_le(out, size);
   out.resize(h.prefix_bytes(), '\0');
   store_le(checksum64(ByteView(out).substr(kCheckedFrom)), out.data() + 8);
@@ -238,7 +240,8 @@ std::uint64_t RecordPrefix::stored_at(std::uint64_t chunk) const {
 }
 
 bool chunk_matches(const RecordPrefix& prefix, std::uint64_t chunk, ByteView bytes) {
-  return chunk < prefix.sums.size() && checksum64(bytes, chunk * kChunkBytes) == prefix.sums[chunk];
+  return chunk < prefix.sums.size() &&
+         chunk_checksum(bytes, chunk * kChunkBytes) == prefix.sums[chunk];
 }
 
 bool key_matches(const RecordPrefix& prefix, ByteView tail) {

@@ -75,9 +75,12 @@ struct RecordHeader {
   std::uint64_t record_bytes() const;
 };
 
+// Of a chunk of a payload, decoded, that begins at `offset` of it.
+std::uint64_t chunk_checksum(ByteView chunk, std::uint64_t offset);
 // The prefix of a record: header, ids, the checksum of every chunk of the payload, and what size
-// each is stored with (`sizes`, if the payload is coded). `payload` is not coded.
-Buffer encode_prefix(const RecordHeader& header, TokenView tokens, ByteView payload,
+// each is stored with (`sizes`, if the payload is coded).
+Buffer encode_prefix(const RecordHeader& header, TokenView tokens,
+                     std::span<const std::uint64_t> sums,
                      std::span<const std::uint32_t> sizes = {});
 // The fields of the first kRecordHeaderBytes bytes, unverified: for finding out the size.
 std::optional<RecordHeader> peek_header(ByteView bytes);

@@ -409,7 +409,9 @@ Status CheckpointStore::unpin(const Namespace& name_space, TokenView tokens) {
 
 Result<std::uint64_t> CheckpointStore::touch(const Namespace& name_space, TokenView tokens) {
   const std::lock_guard lock(impl_->mutex);
-  TOKVAULT_TRY(impl_->writable());
+  if (impl_->closed) return closed_error();
+  if (!impl_->options.read_only) TOKVAULT_TRY(impl_->writable());
+  TOKVAULT_TRY(impl_->refresh());
   const auto number = impl_->namespace_number(name_space, false);
   if (!number) return std::uint64_t{0};
   const Chain chain = impl_->walk(*number, tokens);
@@ -689,6 +691,7 @@ Status CheckpointStore::close() {
   impl_->files[1].clear();
   impl_->journal.reset();
   impl_->lock_file = File();
+  impl_->uses.reset();
   return status;
 }
 

@@ -19,6 +19,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <map>
 #include <mutex>
 #include <set>
@@ -37,6 +38,9 @@ namespace checkpoint {
 
 inline constexpr std::uint8_t kBad =
     8;  // BlockRecord::flags: quarantined; a hole under its children
+
+// The file to which readers tell what they use; a few more may be appended at once.
+inline constexpr std::uint64_t kUsesBytesMax = 12 << 10;
 
 struct Segment {
   std::uint64_t size = 0;       // where the next record would start
@@ -100,6 +104,7 @@ struct CheckpointStore::Impl {
   std::uint32_t block_tokens = 256;
   std::uint64_t segment_bytes = 0;
   File lock_file;
+  std::shared_ptr<checkpoint::DiskFile> uses;
   std::unique_ptr<checkpoint::BlockReader> reader;
 
   std::mutex write_mutex;
@@ -141,6 +146,8 @@ struct CheckpointStore::Impl {
   std::int64_t directory_time = 0;  // of the directory when it was rebuilt
   std::uint64_t index_file_bytes = 0;
   bool dirty = false;
+  bool rotating = false;  // the index is being written: only uses may change it
+  std::vector<std::pair<RecordId, Hash128>> bad_meanwhile;  // to be set aside when it is written
   std::uint64_t blocks = 0;
   std::uint64_t states = 0;
   CheckpointStats counters;
@@ -165,6 +172,9 @@ struct CheckpointStore::Impl {
 
   // --- store_open.cc ---
   Status open_files();
+  void open_uses();
+  void tell_use(Hash128 key);  // read-only
+  void take_uses();            // writer
   Status load();
   Status read_store_file();
   Status write_store_file();
@@ -175,7 +185,13 @@ struct CheckpointStore::Impl {
   Status refresh();  // read-only: what the writer published since
   Status sweep();
   void reset();
-  Status rotate();  // REQUIRES: write_mutex and mutex
+  // A new index and an empty journal. REQUIRES: write_mutex and `lock` on mutex, which is released
+  // for most of the time.
+  Status rotate(std::unique_lock<std::mutex>& lock);
+  Status write_index(std::unique_lock<std::mutex>& lock);
+  Buffer encode_small_tables() const;
+  Result<Buffer> write_index_body(std::unique_lock<std::mutex>& lock,
+                                  const checkpoint::DiskFile& file, std::uint64_t& at);
   std::uint64_t index_estimate() const;
   std::uint64_t disk_bytes() const;  // what the budget counts
   std::string segment_path(std::uint32_t segment) const;
@@ -223,7 +239,7 @@ struct CheckpointStore::Impl {
   // Writes a record; called with mutex released (it takes it where it must).
   Result<checkpoint::Place> write_record(std::unique_lock<std::mutex>& lock,
                                          const checkpoint::RecordHeader& header, TokenView tokens,
-                                         ByteView payload, const checkpoint::CodedPayload& coded,
+                                         ByteView payload, const checkpoint::PreparedPayload& ready,
                                          ByteView text, ByteView meta);
   struct NewRecord {
     checkpoint::RecordHeader header;
@@ -236,13 +252,15 @@ struct CheckpointStore::Impl {
     std::uint16_t depth = 0;
     std::uint16_t worth_tokens = 0;
     checkpoint::Extra extra;
+    std::future<checkpoint::PreparedPayload> prepared;  // if it is under way already
   };
   // Makes room, writes, journals and publishes. `refused` if it was not worth it.
   Result<RecordId> add(std::unique_lock<std::mutex>& lock, NewRecord& record,
                        CheckpointPutReport& report, bool optional);
-  Result<RecordId> add_coded(std::unique_lock<std::mutex>& lock, const NewRecord& record,
-                             const checkpoint::CodedPayload& coded, CheckpointPutReport& report,
-                             bool optional);
+  Result<RecordId> add_prepared(std::unique_lock<std::mutex>& lock, const NewRecord& record,
+                                const checkpoint::PreparedPayload& ready,
+                                CheckpointPutReport& report, bool optional);
+  CheckpointCodec codec_for(std::uint16_t name_space) const;
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);

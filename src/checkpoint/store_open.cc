@@ -23,7 +23,8 @@ namespace {
 constexpr std::uint32_t kStoreMagic = 0xf17a9cd1;
 constexpr std::uint32_t kIndexMagic = 0xf17a9cd2;
 constexpr std::uint32_t kFormatVersion = 1;
-constexpr std::uint64_t kFixedBytes = 16 << 10;  // the store file, the lock, the directory itself
+// The store file, the lock, the directory itself, and the uses of readers.
+constexpr std::uint64_t kFixedBytes = (16 << 10) + kUsesBytesMax + kPage;
 constexpr std::uint64_t kIndexHeaderBytes = 128;
 constexpr std::size_t kOpenFilesMax = 256;
 constexpr std::uint64_t kSmallTablesMax = std::uint64_t{1} << 32;
@@ -212,6 +213,7 @@ Status CheckpointStore::Impl::log(const JournalEvent& event) {
     return status;
   }
   journal_bytes += bytes.size();
+  counters.index_bytes_written += bytes.size();
   dirty = true;
   return {};
 }
@@ -311,8 +313,9 @@ Status CheckpointStore::Impl::follow_journal(bool& rotated) {
 
 // --- the index file ---
 
-Status CheckpointStore::Impl::rotate() {
-  Buffer small;  // everything but records and slots
+// Everything but records and slots.
+Buffer CheckpointStore::Impl::encode_small_tables() const {
+  Buffer small;
   append_le<std::uint32_t>(small, static_cast<std::uint32_t>(namespaces.size()));
   for (const NamespaceEntry& n : namespaces) append_sized(small, n.encoded);
   append_le<std::uint32_t>(small, static_cast<std::uint32_t>(segments.size()));
@@ -333,24 +336,71 @@ Status CheckpointStore::Impl::rotate() {
   append_le<std::uint32_t>(small, static_cast<std::uint32_t>(gone_order.size()));
   for (const std::uint64_t key : gone_order) {
     append_le(small, key);
-    append_le(small, static_cast<std::uint8_t>(gone[key]));
+    append_le(small, static_cast<std::uint8_t>(gone.at(key)));
   }
-  const auto record_part = [this](std::uint32_t chunk) {
-    const std::uint64_t first = std::uint64_t{chunk} << BlockIndex::kChunkBits;
-    const std::uint64_t count =
-        std::min<std::uint64_t>(index.limit() - first, 1u << BlockIndex::kChunkBits);
-    return ByteView(reinterpret_cast<const char*>(std::as_const(index).chunk(chunk)),
-                    count * sizeof(BlockRecord));
-  };
-  const std::uint32_t chunks =
-      (index.limit() + (1u << BlockIndex::kChunkBits) - 1) >> BlockIndex::kChunkBits;
-  const ByteView slots(reinterpret_cast<const char*>(index.slots().data()),
-                       index.slots().size() * sizeof(RecordId));
-  Buffer sums;
-  append_le(sums, checksum64(small));
-  for (std::uint32_t i = 0; i < chunks; ++i) append_le(sums, checksum64(record_part(i)));
-  append_le(sums, checksum64(slots));
+  return small;
+}
 
+// Writes records and slots behind `at`, and returns their checksums. The lock is held only while
+// 65,536 records are copied, so that readers go on: what they change meanwhile (uses) may be of
+// either time, and what would change the shape of the index (quarantine) waits.
+Result<Buffer> CheckpointStore::Impl::write_index_body(std::unique_lock<std::mutex>& lock,
+                                                       const DiskFile& file, std::uint64_t& at) {
+  constexpr std::uint64_t kSlotsAtOnce = std::uint64_t{1} << 20;
+  Buffer sums;
+  const auto part = [&](ByteView bytes) -> Status {
+    const ByteView parts[] = {bytes};
+    TOKVAULT_TRY(disk_write(file, at, parts));
+    at += bytes.size();
+    return {};
+  };
+  const std::uint32_t limit = index.limit();
+  std::vector<BlockRecord> copy;
+  Status status;
+  for (std::uint32_t first = 0; status && first < limit; first += 1u << BlockIndex::kChunkBits) {
+    const std::uint32_t count = std::min(limit - first, 1u << BlockIndex::kChunkBits);
+    const BlockRecord* const from = std::as_const(index).chunk(first >> BlockIndex::kChunkBits);
+    copy.assign(from, from + count);
+    lock.unlock();
+    for (BlockRecord& r : copy) {
+      // Found bad since the rewrite began: the new journal will say so.
+      if ((r.flags & kBad) != 0 && r.units != 0) r.flags &= static_cast<std::uint8_t>(~kBad);
+    }
+    const ByteView bytes(reinterpret_cast<const char*>(copy.data()), count * sizeof(BlockRecord));
+    append_le(sums, checksum64(bytes));
+    status = part(bytes);
+    lock.lock();
+  }
+  // Nothing changes the slots while write_mutex is held and quarantine waits.
+  const std::vector<RecordId>& slots = std::as_const(index).slots();
+  lock.unlock();
+  const ByteView all(reinterpret_cast<const char*>(slots.data()), slots.size() * sizeof(RecordId));
+  append_le(sums, checksum64(all));
+  for (std::uint64_t done = 0; status && done < all.size(); done += kSlotsAtOnce) {
+    status = part(all.substr(done, kSlotsAtOnce));
+  }
+  lock.lock();
+  if (!status) return std::move(status).error();
+  return sums;
+}
+
+Status CheckpointStore::Impl::rotate(std::unique_lock<std::mutex>& lock) {
+  rotating = true;
+  auto status = write_index(lock);
+  rotating = false;
+  for (const auto& [id, key] : bad_meanwhile) {
+    BlockRecord& r = index[id];
+    if (r.kind == Kind::free || r.key() != key || (r.flags & kBad) == 0 || r.units == 0) continue;
+    r.flags &= static_cast<std::uint8_t>(~kBad);
+    --counters.quarantined;
+    if (!reading.contains(id)) static_cast<void>(quarantine(id).has_value());
+  }
+  bad_meanwhile.clear();
+  return status;
+}
+
+Status CheckpointStore::Impl::write_index(std::unique_lock<std::mutex>& lock) {
+  const Buffer small = encode_small_tables();
   Buffer header;
   append_le(header, kIndexMagic);
   append_le(header, kFormatVersion);
@@ -363,33 +413,37 @@ Status CheckpointStore::Impl::rotate() {
   append_le(header, index.size());
   append_le(header, index.free_head());
   append_le(header, next_segment);
-  append_le<std::uint64_t>(header, index.slots().size());
+  append_le<std::uint64_t>(header, std::as_const(index).slots().size());
   header.resize(kIndexHeaderBytes, '\0');
-  header += sums;
-  store_le(checksum64(ByteView(header).substr(16)), header.data() + 8);
+  const std::uint64_t front = kIndexHeaderBytes + index_sums_bytes(index.limit());
 
   const std::string path = numbered(directory, "index", generation + 1);
   const std::string temporary = path + ".tmp";
-  std::uint64_t at = 0;
+  std::uint64_t at = front;
   std::shared_ptr<DiskFile> new_journal;
   const auto write = [&]() -> Status {
     TOKVAULT_ASSIGN(const auto file, disk_open(temporary, O_RDWR | O_CREAT | O_TRUNC));
-    const auto part = [&](ByteView bytes) -> Status {
-      const ByteView parts[] = {bytes};
-      TOKVAULT_TRY(disk_write(*file, at, parts));
-      at += bytes.size();
-      return {};
+    const ByteView tables[] = {small};
+    TOKVAULT_TRY(disk_write(*file, at, tables));
+    at += small.size();
+    TOKVAULT_ASSIGN(const Buffer sums, write_index_body(lock, *file, at));
+    append_le(header, checksum64(small));
+    header += sums;
+    store_le(checksum64(ByteView(header).substr(16)), header.data() + 8);
+    const auto publish = [&]() -> Status {
+      const ByteView parts[] = {header};
+      TOKVAULT_TRY(disk_write(*file, 0, parts));
+      TOKVAULT_TRY(disk_sync(*file));
+      // The journal that goes with the new index exists before the index has its name.
+      TOKVAULT_ASSIGN(new_journal, disk_open(numbered(directory, "journal", generation + 1),
+                                             O_RDWR | O_CREAT | O_TRUNC));
+      TOKVAULT_TRY(disk_rename(temporary, path));
+      return sync_folder(directory);
     };
-    TOKVAULT_TRY(part(header));
-    TOKVAULT_TRY(part(small));
-    for (std::uint32_t i = 0; i < chunks; ++i) TOKVAULT_TRY(part(record_part(i)));
-    TOKVAULT_TRY(part(slots));
-    TOKVAULT_TRY(disk_sync(*file));
-    // The journal that goes with the new index exists before the index has its name.
-    TOKVAULT_ASSIGN(new_journal, disk_open(numbered(directory, "journal", generation + 1),
-                                           O_RDWR | O_CREAT | O_TRUNC));
-    TOKVAULT_TRY(disk_rename(temporary, path));
-    return sync_folder(directory);
+    lock.unlock();
+    auto published = publish();
+    lock.lock();
+    return published;
   };
   auto status = write();
   if (!status) {
@@ -411,6 +465,7 @@ Status CheckpointStore::Impl::rotate() {
   const std::uint64_t old = generation++;
   journal_bytes = 0;
   index_file_bytes = at;
+  counters.index_bytes_written += at;
   dirty = false;
   broken.clear();
   static_cast<void>(told.has_value());
@@ -747,10 +802,13 @@ Status CheckpointStore::Impl::open_files() {
   }
   TOKVAULT_TRY(read_store_file());
   TOKVAULT_TRY(load());
+  open_uses();
   if (options.read_only) return {};
   TOKVAULT_TRY(sweep());
   if (recovered) {
-    auto written = rotate();
+    std::unique_lock lock(mutex);
+    auto written = rotate(lock);
+    lock.unlock();
     // What only the log says is found again by the next start; without any index nothing would be.
     if (!written && !journal) return written;
     TOKVAULT_TRY(sweep());
@@ -762,6 +820,48 @@ Status CheckpointStore::Impl::open_files() {
   TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
   if (size > journal_bytes) TOKVAULT_TRY(disk_truncate(*journal, journal_bytes));
   return {};
+}
+
+// --- what readers use ---
+//
+// A reader process appends the key of the deepest block that it read to one small file, and the
+// writer takes note of it and empties the file before it evicts. Appends of 16 bytes are atomic,
+// and a key that is torn, lost between reading and emptying, or made up is no more than a hint that
+// is missing: nothing has to be repaired after a crash of either side. A reader that may not write,
+// or finds the file full, is not counted.
+
+void CheckpointStore::Impl::open_uses() {
+  const std::string path = directory + "/uses";
+  const int flags = options.read_only ? O_WRONLY | O_APPEND : O_RDWR | O_CREAT;
+  auto opened = disk_open(path, flags);
+  if (opened) uses = std::move(*opened);
+}
+
+void CheckpointStore::Impl::tell_use(Hash128 key) {
+  if (!uses) return;
+  const auto size = uses->file.size();
+  if (!size || *size + 16 > kUsesBytesMax) return;
+  Buffer bytes;
+  append_le(bytes, key.lo);
+  append_le(bytes, key.hi);
+  const ByteView parts[] = {bytes};
+  static_cast<void>(disk_write(*uses, 0, parts).has_value());  // opened to append
+}
+
+void CheckpointStore::Impl::take_uses() {
+  if (!uses) return;
+  const auto size = uses->file.size();
+  if (!size || *size < 16) return;
+  Buffer bytes(std::min<std::uint64_t>(*size, 2 * kUsesBytesMax) / 16 * 16, '\0');
+  if (!uses->file.pread(0, bytes.size(), bytes.data()) || !disk_truncate(*uses, 0)) return;
+  for (std::size_t at = 0; at < bytes.size(); at += 16) {
+    const Hash128 key{load_le<std::uint64_t>(bytes.data() + at),
+                      load_le<std::uint64_t>(bytes.data() + at + 8)};
+    std::vector<RecordId> chain;
+    for (RecordId id = index.find(key); id != kNoRecord; id = index[id].parent) chain.push_back(id);
+    std::reverse(chain.begin(), chain.end());
+    if (!chain.empty()) use(chain);
+  }
 }
 
 // The store file: which format, and the block size that all hashes rest on. Where it is damaged or

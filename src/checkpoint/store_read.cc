@@ -93,7 +93,11 @@ Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const 
 }
 
 void CheckpointStore::Impl::use(const std::vector<RecordId>& records) {
-  if (!policy) return;
+  if (records.empty()) return;
+  if (!policy) {  // a reader: the writer will count it
+    tell_use(index[records.back()].key());
+    return;
+  }
   policy->begin(++clock);
   for (const RecordId id : records) {
     BlockRecord& r = index[id];

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -271,6 +272,53 @@ TEST(CheckpointStore, ExpiresAndRemoves) {
   EXPECT_EQ(store->stats().blocks, 0u);
 }
 
+TEST(CheckpointStore, ExplainKnowsEveryReason) {
+  const Folder folder;
+  CheckpointOptions o = small_options(2 << 20);
+  o.eviction = Eviction::lru;
+  auto store = open_store(folder / "s", o);
+  const auto why = [&](const std::vector<Token>& tokens, const Namespace& n = kModel) {
+    const auto e = store->explain(n, tokens);
+    EXPECT_FALSE(e->detail.empty());
+    return e->reason;
+  };
+  EXPECT_EQ(why(prompt(1, 32)), "unknown_namespace");
+  put_all(*store, prompt(1, 32), 50000);
+  EXPECT_EQ(why(prompt(1, 32)), "complete");
+  EXPECT_EQ(why(prompt(1, 48)), "never_stored");
+  EXPECT_EQ(why(prompt(1, 32), {.model = "x"}), "other_namespace");
+  ASSERT_TRUE(store->remove(kModel, prompt(1, 32), 16));
+  EXPECT_EQ(why(prompt(1, 32)), "removed");
+  const Blocks b = blocks_of(prompt(2, 16), 16, 100);
+  ASSERT_TRUE(store->put(kModel, prompt(2, 16), {.blocks = b.blocks, .time_to_live_ms = 1}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(store->expire());
+  EXPECT_EQ(why(prompt(2, 16)), "expired");
+  const Blocks huge = blocks_of(prompt(3, 16), 16, 3 << 20);
+  EXPECT_EQ(store->put(kModel, prompt(3, 16), {.blocks = huge.blocks}).code(), Errc::exhausted);
+  EXPECT_EQ(why(prompt(3, 16)), "no_room");
+  for (std::uint32_t i = 4; i < 40; ++i) put_all(*store, prompt(i, 32), 50000);
+  EXPECT_EQ(why(prompt(4, 32)), "evicted");
+  // Reasons outlive a restart; damage is one, and so is a sidecar that is not there.
+  ASSERT_TRUE(store->put_sidecar(kModel, prompt(39, 16), "logits", "l"));
+  store.reset();
+  for (const auto& item : fs::directory_iterator(folder / "s")) {
+    const std::string name = item.path().filename();
+    if (!name.starts_with("log-")) continue;
+    std::fstream file(item.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-20000, std::ios::end);
+    file << "damage";
+  }
+  store = open_store(folder / "s", o);
+  EXPECT_EQ(why(prompt(4, 32)), "evicted");
+  EXPECT_EQ(read_all(*store, prompt(39, 32), 50000), 16u);
+  EXPECT_EQ(why(prompt(39, 32)), "quarantined");
+  const auto sidecar = store->explain(kModel, prompt(39, 16), "logits");
+  EXPECT_EQ(sidecar->reason, "complete");
+  EXPECT_FALSE(sidecar->sidecar_missing);
+  EXPECT_TRUE(store->explain(kModel, prompt(38, 16), "logits")->sidecar_missing);
+}
+
 TEST(CheckpointStore, FirstBlockMustFollowWhatIsStored) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());
@@ -302,6 +350,53 @@ TEST(CheckpointStore, OneWriterManyReaders) {
   for (std::uint32_t i = 0; i < 20; ++i) put_all(*writer, prompt(i + 10, 64), 1000);
   ASSERT_TRUE(writer->close());  // writes a new index: the reader follows
   EXPECT_EQ(read_all(*reader, prompt(29, 64), 1000), 64u);
+}
+
+TEST(CheckpointStore, WhatReadersUseStays) {
+  const Folder folder;
+  CheckpointOptions o = small_options(4 << 20);
+  o.eviction = Eviction::lru;
+  const auto writer = open_store(folder / "s", o);
+  const auto reader = open_store(folder / "s", {.read_only = true});
+  const auto used = prompt(1, 32);
+  put_all(*writer, used, 50000);
+  put_all(*writer, prompt(2, 32), 50000);
+  for (std::uint32_t i = 3; i < 100; ++i) {
+    put_all(*writer, prompt(i, 32), 50000);
+    EXPECT_EQ(read_all(*reader, used, 50000), 32u) << i;
+    ASSERT_LE(disk_use(folder / "s"), o.budget_bytes);
+  }
+  EXPECT_EQ(writer->match(kModel, prompt(2, 32))->tokens, 0u);
+  // Without room for more uses, and with rubbish among them, all goes on.
+  std::ofstream(folder / "s/uses", std::ios::app) << std::string(20000, 'r') << "odd";
+  EXPECT_EQ(*reader->touch(kModel, used), 32u);
+  for (std::uint32_t i = 100; i < 110; ++i) put_all(*writer, prompt(i, 32), 50000);
+  EXPECT_LT(fs::file_size(folder / "s/uses"), 100u);
+  EXPECT_EQ(*reader->touch(kModel, used), 32u);
+  EXPECT_EQ(fs::file_size(folder / "s/uses"), 16u);
+}
+
+// A new index is written while others match and read: they never wait for all of it, and what they
+// find bad meanwhile is set aside.
+TEST(CheckpointStore, AnIndexIsWrittenBesideReads) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options(512 << 20));
+  const auto tokens = prompt(1, 64);
+  put_all(*store, tokens, 200);
+  std::atomic<bool> done{false};
+  std::thread reads([&] {
+    while (!done) EXPECT_EQ(read_all(*store, tokens, 200), 64u);
+  });
+  // Events of over a megabyte of journal, a few times.
+  for (std::uint32_t i = 2; i < 1200; ++i) put_all(*store, prompt(i, 480), 10);
+  done = true;
+  reads.join();
+  EXPECT_GT(store->stats().index_bytes_written, 3u << 20);
+  EXPECT_EQ(store->check()->bad, 0u);
+  ASSERT_TRUE(store->close());
+  const auto again = open_store(folder / "s", small_options(512 << 20));
+  EXPECT_EQ(again->stats().blocks, 1198u * 30 + 4);
+  EXPECT_EQ(read_all(*again, tokens, 200), 64u);
 }
 
 TEST(CheckpointStore, AsyncCompletesAndCancels) {

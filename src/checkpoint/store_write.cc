@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 
 #include "base/checksum.h"
 #include "base/clock.h"
@@ -147,8 +148,9 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
   BlockRecord& r = index[id];
   if (r.kind == Kind::free || (r.flags & kBad) != 0) return {};
   ++counters.quarantined;
-  if (options.read_only) {  // for this process only
+  if (options.read_only || rotating) {  // for this process only, or until it can be written
     r.flags |= kBad;
+    if (rotating) bad_meanwhile.emplace_back(id, r.key());
     return {};
   }
   if (r.children() == 0) return erase(id, Gone::quarantined);
@@ -173,6 +175,7 @@ Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* cand
   const std::uint64_t reserve =
       index_estimate() + kJournalSlack + (punching ? 0 : segment_bytes + kSegmentSlack);
   const auto fits = [&] { return disk_bytes() + reserve + bytes <= options.budget_bytes; };
+  if (!fits()) take_uses();
   while (!fits()) {
     if (!punching) {
       if (const std::uint32_t segment = segment_to_clean(); segment != 0 && clean(segment)) {
@@ -276,8 +279,9 @@ Status CheckpointStore::Impl::name_in_segment(const DiskFile& file, std::uint32_
 
 Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& lock,
                                                   const RecordHeader& header, TokenView tokens,
-                                                  ByteView payload, const CodedPayload& coded,
+                                                  ByteView payload, const PreparedPayload& ready,
                                                   ByteView text, ByteView meta) {
+  const CodedPayload& coded = ready.coded;
   const ByteView stored = coded.codec == CheckpointCodec::none ? payload : ByteView(coded.bytes);
   const std::uint64_t bytes = header.record_bytes();
   if (active == 0 || (segments[active].size > 0 && segments[active].size + bytes > segment_bytes)) {
@@ -290,14 +294,14 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
   }
   const std::uint32_t number = active;
   TOKVAULT_ASSIGN(const auto buffered, segment_file(number, false));
-  auto ready = name_in_segment(*buffered, number, namespace_numbers.at(header.name_space));
+  auto named_status = name_in_segment(*buffered, number, namespace_numbers.at(header.name_space));
   const std::uint64_t at = round_up(segments[number].size, header.unit());
   auto direct = buffered;
   if (options.direct_io && header.paged) {
     TOKVAULT_ASSIGN(direct, segment_file(number, true));
   }
   lock.unlock();  // readers go on while the bytes are summed and written
-  const Buffer prefix = encode_prefix(header, tokens, payload, coded.sizes);
+  const Buffer prefix = encode_prefix(header, tokens, ready.sums, coded.sizes);
   const std::uint64_t pad = bytes - prefix.size() - stored.size() - text.size() - meta.size();
   auto write = [&]() -> Status {
     if (direct != buffered) {
@@ -326,7 +330,7 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     const ByteView parts[] = {prefix, stored, text, meta, ByteView(kZeros).substr(0, pad)};
     return disk_write(*buffered, at, parts);
   };
-  auto status = ready ? write() : std::move(ready);
+  auto status = named_status ? write() : std::move(named_status);
   if (status && header.paged && direct == buffered) disk_start_writing(*buffered, at, bytes);
   lock.lock();
   Segment& segment = segments[number];
@@ -360,19 +364,15 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
 Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
     std::unique_lock<std::mutex>& lock, NewRecord& n, CheckpointPutReport& report, bool optional) {
   if (n.parent != kNoRecord) hold(n.parent);
-  CodedPayload coded;
-  CheckpointCodec codec = options.codec;
-  if (codec == CheckpointCodec::by_dtype) {
-    codec = codec_of_dtype(namespaces[n.name_space].value.dtype);
-  }
-  if (codec != CheckpointCodec::none) {
-    lock.unlock();
-    coded = encode_payload(codec, n.payload);
-    lock.lock();
-  }
+  const CheckpointCodec codec = codec_for(n.name_space);
+  lock.unlock();
+  const PreparedPayload ready =
+      n.prepared.valid() ? n.prepared.get() : prepare_payload(codec, n.payload);
+  lock.lock();
+  const CodedPayload& coded = ready.coded;
   n.header.codec = coded.codec;
   n.header.coded_bytes = coded.bytes.size();
-  auto added = add_coded(lock, n, coded, report, optional);
+  auto added = add_prepared(lock, n, ready, report, optional);
   if (n.parent != kNoRecord) release(n.parent);
   if (added && *added != kNoRecord && coded.codec != CheckpointCodec::none) {
     counters.bytes_coded += n.payload.size();
@@ -381,8 +381,13 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
   return added;
 }
 
-Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_coded(
-    std::unique_lock<std::mutex>& lock, const NewRecord& n, const CodedPayload& coded,
+CheckpointCodec CheckpointStore::Impl::codec_for(std::uint16_t number) const {
+  if (options.codec != CheckpointCodec::by_dtype) return options.codec;
+  return codec_of_dtype(namespaces[number].value.dtype);
+}
+
+Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_prepared(
+    std::unique_lock<std::mutex>& lock, const NewRecord& n, const PreparedPayload& ready,
     CheckpointPutReport& report, bool optional) {
   const std::uint64_t bytes = n.header.record_bytes();
   const std::uint64_t wanted =
@@ -406,7 +411,7 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_coded(
   for (int attempt = 0; attempt < 3; ++attempt) {
     room = make_room(wanted, optional ? &candidate : nullptr, n.parent, report.evicted);
     if (room != Room::made) break;
-    place = write_record(lock, n.header, n.tokens, n.payload, coded, n.text, n.meta);
+    place = write_record(lock, n.header, n.tokens, n.payload, ready, n.text, n.meta);
     if (place || place.code() != Errc::exhausted) break;
     // A full disk is pressure: as much as the record needs goes, and the write is tried again.
     const std::uint64_t before = allocated;
@@ -465,7 +470,11 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_coded(
   const std::uint64_t journal_limit = std::clamp<std::uint64_t>(
       index_file_bytes / 2, std::min(kJournalBytesMin, options.budget_bytes / 16),
       kJournalBytesMax);
-  if (journal_bytes > journal_limit) static_cast<void>(rotate().has_value());
+  if (journal_bytes > journal_limit) {
+    hold(id);
+    static_cast<void>(rotate(lock).has_value());
+    release(id);
+  }
   return id;
 }
 
@@ -519,6 +528,17 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   std::vector<RecordId> chain;
   bool refused = false;
   std::optional<Error> failure;
+  // While a large block is written, the next one is summed and coded by another thread.
+  std::future<PreparedPayload> next;
+  std::size_t prepared = 0;  // the block that `next` is of
+  const auto prepare = [&](std::size_t i) {
+    if (i >= block_count || i < p.first_block) return;
+    const ByteView payload = p.blocks[i - p.first_block].payload;
+    if (payload.size() < kPagedPayloadBytes) return;
+    prepared = i;
+    next = std::async(std::launch::async | std::launch::deferred, prepare_payload,
+                      codec_for(number), payload);
+  };
   for (std::size_t i = 0; i < block_count && !failure; ++i) {
     const TokenView ids = tokens.subspan(
         i * block_tokens, std::min<std::size_t>(block_tokens, tokens.size() - i * block_tokens));
@@ -570,6 +590,8 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
         record.extra.expires_ms = static_cast<std::uint64_t>(now_ms()) + p.time_to_live_ms;
         record.header.expires_ms = record.extra.expires_ms;
       }
+      if (next.valid() && prepared == i) record.prepared = std::move(next);
+      prepare(i + 1);
       auto added = add(lock, record, report, true);
       if (!added) {
         if (added.code() == Errc::exhausted)
@@ -660,7 +682,7 @@ Status CheckpointStore::Impl::flush(bool closing) {
   const bool small = index_estimate() < kSmallIndexBytes;
   const bool grown = journal_bytes > std::max(kJournalBytesMin, index_file_bytes / 4);
   if (dirty && (grown || (closing && small))) {
-    auto status = rotate();
+    auto status = rotate(lock);
     // No room for a new index is no loss: the journal has everything.
     if (!status && status.code() != Errc::exhausted) return status;
   }
