@@ -46,9 +46,14 @@ def run_commands(command, folder):
                        re.MULTILINE)
     if len(lines) < 8:
         fail("README.md shows too few commands: the test looks in the wrong place")
+    # What the commands of the checkpoint store are given: two prompts, a state, a trace.
+    tokens = [str(n) for n in range(600)]
+    for name, count in (("prompt.txt", 512), ("longer.txt", 600)):
+        (pathlib.Path(folder) / name).write_text(" ".join(tokens[:count]))
+    (pathlib.Path(folder) / "state.bin").write_bytes(bytes(512 * 64))
+    (pathlib.Path(folder) / "trace.jsonl").write_text(
+        '{"timestamp": 0, "input_length": 1100, "hash_ids": [1, 2, 3]}\n' * 3)
     for line in lines:
-        if line.startswith("kv "):
-            continue
         line = line.replace("traffic.jsonl", str(ROOT / "examples/conversations.jsonl"))
         line = line.replace("2026-11-01", "2026-01-01").replace("gpt-4o", "birch-2")
         line = line.replace("chat-17", "support-0007")
