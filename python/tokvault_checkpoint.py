@@ -136,7 +136,12 @@ class CheckpointStore:
         return match.tokens
 
     def get(self, tokens, buffers, first_block=0):
-        """Reads block first_block + i into buffers[i]; a list of bytes read, None for a miss."""
+        """Reads block first_block + i into buffers[i]; a list of bytes read, None for a miss. A
+        buffer that is smaller than its block gets the block's front."""
+        return [read[0] if read else None for read in self._read(tokens, buffers, first_block)]
+
+    def _read(self, tokens, buffers, first_block=0):
+        """For each buffer the bytes that were read and those of the whole block, or None."""
         reads = (_Read * len(buffers))()
         kept = []
         for i, buffer in enumerate(buffers):
@@ -144,7 +149,7 @@ class CheckpointStore:
             reads[i].data, reads[i].size, keep = _address(buffer, writable=True)
             kept.append(keep)
         self._call("get", *self._prompt(tokens), reads, len(buffers), None)
-        return [r.bytes if r.status == OK else None for r in reads]
+        return [(r.bytes, r.payload_bytes) if r.status == OK else None for r in reads]
 
     def block_bytes(self, tokens, block):
         """Size of a stored block's state; None if it is not there."""
@@ -212,8 +217,8 @@ class _Keyed:
     def _get(self, key, out=None):
         tokens = self._tokens(key)
         if out is not None:
-            got = self.store.get(tokens, [out])[0]
-            return None if got is None or got != memoryview(out).nbytes else out
+            size = memoryview(out).nbytes
+            return out if self.store._read(tokens, [out])[0] == (size, size) else None
         size = self.store.block_bytes(tokens, 0)
         if size is None:
             return None
