@@ -125,7 +125,7 @@ class Bits:
             self.at += 1
             self.low, self.high = self.low << 8 & U32, (self.high << 8 & U32) | 0xFF
             self.code = (self.code << 8 & U32) | byte
-        check(self.at <= len(self.data) + 4, "delta: it is cut short")
+        check(self.at <= len(self.data) + 4, "a code is cut short")
         return int(bit)
 
     def bit(self, name, start=32768):
@@ -154,7 +154,7 @@ class Bits:
             value = -(-self.low // unit) * unit
             if value <= self.high:
                 break
-        check(self.data[self.at - 4:] == value.to_bytes(5, "big")[1:1 + tail], "delta: its end")
+        check(self.data[self.at - 4:] == value.to_bytes(5, "big")[1:1 + tail], "the end of a code")
 
 
 class Guesses:
@@ -228,6 +228,207 @@ def delta(base, data):
         found = xxh3_64(data[at:at + 65536], found)
     check(not CHECKSUMS or found & U32 == total, "delta: checksum")
     return out
+
+
+# --- token_model.md ----------------------------------------------------------------------------
+
+M64 = (1 << 64) - 1
+P = [22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17625, 24743, 32768,
+     40793, 47911, 53581, 57724, 60565, 62428, 63615, 64357, 64816, 65097, 65269, 65374, 65438,
+     65476, 65500, 65514]
+SQUASH = [0] + [P[i >> 7] * (128 - i % 128) + P[(i >> 7) + 1] * (i % 128) >> 7
+                for i in range(1, 4096)]
+STRETCH = [next((i - 2048 for i in range(1, 4096) if SQUASH[i] >> 4 >= p), 2047)
+           for p in range(4096)]
+RATES = [655360 // (10 * n + 13) for n in range(16)]
+WHOLE_WEIGHTS = [20000] * 4 + [10000] * 2 + [0]
+
+
+def mix(x):
+    x &= M64
+    x = (x ^ x >> 32) * 0x9E3779B97F4A7C15 & M64
+    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9 & M64
+    return x ^ x >> 32
+
+
+class Learned:
+    """The state of a token model. Places and situations are made when they are first asked for."""
+
+    def __init__(self, log, base=None):
+        self.log, self.base = log, base
+        self.lines, self.after_two, self.after_four = {}, {}, {}
+        self.history = list(base.history) if base else []
+        self.weights = {k: v[:] for k, v in base.weights.items()} if base else {}
+        self.chances = dict(base.chances) if base else {}
+
+    def line(self, h):
+        """The line for a hash, [check, nodes], and whether it is new."""
+        place, check = h >> 64 - self.log, h & 0xFFFF | 1
+        pair = [self.lines.setdefault(i, [0, [0] * 15]) for i in (place, place ^ 1)]
+        for line in pair:
+            if line[0] == check:
+                return line, False
+        line = min(pair, key=lambda x: x[1][0] & 15)
+        known = self.base and self.base.found(h)
+        line[0], line[1] = check, list(known) if known else [32768] * 15
+        return line, not known
+
+    def found(self, h):
+        place, check = h >> 64 - self.log, h & 0xFFFF | 1
+        for i in (place, place ^ 1):
+            if i in self.lines and self.lines[i][0] == check:
+                return self.lines[i][1]
+        return None
+
+    def places(self, table, h):
+        """What a table of positions has for a hash, and what the dictionary's has."""
+        yield getattr(self, table).get(h >> 66 - self.log, 0)
+        if self.base:
+            yield getattr(self.base, table).get(h >> 66 - self.base.log, 0)
+
+    def mixed(self, bits, situation, start, inputs):
+        weights = self.weights.setdefault(situation, start[:])
+        x = sum(a * b for a, b in zip(inputs, weights)) >> 16
+        p = SQUASH[max(-2047, min(x, 2047)) + 2048]
+        bit = bits.split(p)
+        error = 65536 * bit - p
+        for i, a in enumerate(inputs):
+            weights[i] = (weights[i] + (a * error + 16384 >> 15) + (1 << 31) & U32) - (1 << 31)
+        return bit
+
+    def chance(self, name, start):
+        return self.chances.setdefault(name, start)
+
+    def move(self, name, came_true, rate):
+        p = self.chances[name]
+        self.chances[name] = p + ((65535 if came_true else 0) - p >> rate)
+
+    def length(self, position):
+        n, length = len(self.history), 0
+        while (length < min(position, 32)
+               and self.history[position - 1 - length] == self.history[n - 1 - length]):
+            length += 1
+        return length
+
+
+def model_text(state, bits, size, token_codes):
+    """The text of a code, which teaches `state`."""
+    out, last, pair, contexts = bytearray(), [0] * 4, 0, [0] * 5
+    match, second, run, raw = (0, 0), 0, 0, 0
+
+    def foretold(position):
+        symbol = state.history[position]
+        return symbol if (symbol >> 24 == 1) == (raw > 0) else None
+
+    while len(out) < size:
+        symbol = None
+        guess = foretold(match[0]) if match[1] else None
+        other = foretold(second) if second else None
+        if guess is not None:
+            n = match[1]
+            l = n - 1 if n <= 16 else 16 if n < 24 else 17 if n < 32 else 18
+            a = 0 if other is None else 2 if other == guess else 1
+            names = [("length", l, a, min(run, 3)), ("run", min(run, 63), a),
+                     ("last", mix((last[0] << 34) + guess * 4 + a) >> 51),
+                     ("symbol", mix(guess * 4 + min(n, 4) - 1) >> 51), ("pair", pair >> 51)]
+            inputs = [STRETCH[state.chance(x, 32768 if i < 2 else 40000) >> 4]
+                      for i, x in enumerate(names)]
+            hit = state.mixed(bits, ("match", l, a), [22000] * 5 + [0], inputs + [256])
+            for i, name in enumerate(names):
+                state.move(name, hit, 6 if i < 2 else 5)
+            if hit:
+                symbol = guess
+            if other == guess:
+                other = None
+        if symbol is None:
+            path, t, width, three, lines = 1, 0, 8, True, []
+            while t < width:
+                if t % 4 == 0:
+                    lines, node = [], 1
+                    for k in range(5):
+                        if k == 3 and not three:
+                            lines.append(None)
+                            continue
+                        line, is_new = state.line(mix(
+                            contexts[k] * 0xD1342543DE82EF95 + path * 0x9E3779B97F4A7C15 + k))
+                        lines.append(line)
+                        if k == 2 and is_new:
+                            three = False
+                nodes = [line[1][node - 1] if line else 0 for line in lines]
+                inputs = [STRETCH[v >> 4] if v & 15 else 0 for v in nodes]
+                seen = 0
+                for v in nodes[1:4]:
+                    v &= 15
+                    seen = seen * 4 + (0 if v == 0 else 1 if v < 3 else 2 if v < 8 else 3)
+                trust = STRETCH[state.chance(("second", t >> 2), 50000) >> 4]
+                says = None if other is None else other >> 23 - t & 1
+                inputs += [0 if says is None else trust if says else -trust, 256]
+                bit = state.mixed(bits, ("bit", guess is not None, min(t >> 2, 3), seen,
+                                         says is not None), WHOLE_WEIGHTS, inputs)
+                for line in lines:
+                    if line:
+                        v = line[1][node - 1]
+                        p, n = v >> 4, v & 15
+                        p += ((4095 if bit else 0) - p) * RATES[n] >> 16
+                        line[1][node - 1] = p << 4 | min(n + 1, 15)
+                if says is not None:
+                    state.move(("second", t >> 2), bit == says, 6)
+                    if bit != says:
+                        other = None
+                path, node, t = path * 2 + bit, node * 2 + bit, t + 1
+                if t == 8 and token_codes and not raw:
+                    first = path & 255
+                    width = 8 if first < 0x80 or first >= 0xFE else 16 if first < 0xC0 else 24
+            symbol = (path - (1 << width) << 24 - width) + (1 << 24 if raw else 0)
+            check(symbol != guess, "token model: a literal that was foretold")
+        # What it says.
+        first = symbol >> 16 & 255
+        single = not token_codes or raw or first < 0x80 or first >= 0xFE
+        out += (symbol & 0xFFFFFF).to_bytes(3, "big")[:1 if single else 2 if first < 0xC0 else 3]
+        # What it teaches.
+        if match[1]:
+            if state.history[match[0]] == symbol:
+                match, run = (match[0] + 1, min(match[1] + 1, 32)), run + 1
+            else:
+                match, run = (0, 0), 0
+        state.history.append(symbol)
+        last = [symbol] + last[:3]
+        raw = raw - 1 if raw else 5 if token_codes and symbol == 0xFE0000 else 0
+        pair = mix((last[1] << 32) + last[0] + 1)
+        older = (last[3] << 32) + last[2]
+        four = mix(pair + older)
+        contexts = [1 if raw else 0, mix(last[0] + 2), pair, mix(pair + last[2]),
+                    mix(last[1] + 3) if token_codes else four]
+        if match[1] < 16:
+            for position in state.places("after_four", four):
+                length = state.length(position)
+                if length >= 4 and length > match[1]:
+                    match = position, length
+        second = 0
+        for position in state.places("after_two", pair):
+            if state.length(position) >= 2:
+                second = position
+                break
+        if not match[1] and second:
+            match = second, state.length(second)
+        state.after_four[four >> 66 - state.log] = len(state.history)
+        state.after_two[pair >> 66 - state.log] = len(state.history)
+    check(len(out) == size and not raw, "token model: the text ends inside a code")
+    bits.end()
+    return bytes(out)
+
+
+def model_dictionary(data, size, token_codes):
+    """The text of a dictionary, and what it has taught."""
+    check(data and 10 <= data[0] <= 21, "token model: the number of lines")
+    state = Learned(data[0])
+    return model_text(state, Bits(data[1:]), size, token_codes), state
+
+
+def model_block(learned, data, size, token_codes):
+    """The text of a block."""
+    log = max(10, min(size.bit_length() + 2, 20))
+    return model_text(Learned(log, learned), Bits(data), size, token_codes)
 
 
 # --- substrings.md -----------------------------------------------------------------------------

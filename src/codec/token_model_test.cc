@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -240,6 +243,28 @@ TEST(TokenModel, DamageIsRefusedOrTheCodeOfAnotherText) {
     EXPECT_EQ(TokenModel::decode(unit, trained.coded + "x", dictionary.size(), text).code(),
               Errc::corrupt);
   }
+}
+
+TEST(TokenModel, GoldenBytesReadAsTheyWereWritten) {
+  const char* source = std::getenv("TOKVAULT_SOURCE");
+  const std::string folder = std::string(source ? source : ".") + "/tests/golden/token_model/";
+  const auto golden = [&](const std::string& name) {
+    std::ifstream file(folder + name, std::ios::binary);
+    EXPECT_TRUE(file) << folder + name;
+    return Buffer(std::istreambuf_iterator<char>(file), {});
+  };
+  const Buffer dictionary = golden("dictionary.text");
+  const Buffer block = golden("block.text");
+  Buffer text;
+  auto model =
+      TokenModel::decode(ModelUnit::token_code, golden("dictionary.bin"), dictionary.size(), text);
+  ASSERT_TRUE(model);
+  EXPECT_EQ(text, dictionary);
+  text.clear();
+  ASSERT_TRUE((*model)->decode_block(golden("block.bin"), block.size(), text));
+  EXPECT_EQ(text, block);
+  EXPECT_EQ(train(ModelUnit::token_code, dictionary).coded, golden("dictionary.bin"));
+  EXPECT_EQ(*(*model)->encode_block(block), golden("block.bin"));
 }
 
 // The same bytes from every compiler, machine and version.

@@ -59,6 +59,17 @@ def deltas():
                 pass
 
 
+def token_model():
+    import decode
+    folder = HERE / "token_model"
+    coded, block = ((folder / f"{n}.bin").read_bytes() for n in ("dictionary", "block"))
+    known, wanted = ((folder / f"{n}.text").read_bytes() for n in ("dictionary", "block"))
+    text, learned = decode.model_dictionary(coded, len(known), True)
+    expect(text == known, "the dictionary of a token model")
+    expect(decode.model_block(learned, block, len(wanted), True) == wanted,
+           "a block of a token model")
+
+
 def substrings():
     import decode
     folder = HERE / "substrings"
@@ -84,6 +95,7 @@ def main():
     ranks = ["--ranks", parser.parse_args().ranks]
     vectors()
     deltas()
+    token_model()
     substrings()
     for expected in sorted((HERE / "v1").glob("*.jsonl")):
         vault = expected.with_suffix("")
