@@ -84,7 +84,7 @@ struct GcCommand : Command {
 };
 
 struct CompactCommand : Command {
-  Level level = Level::balanced;
+  CompactOptions options;
   unsigned threads = 0;
 };
 

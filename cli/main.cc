@@ -100,7 +100,7 @@ class CommandLine {
            name,
            [&size, name](const std::string& text) {
              auto parsed = parse_size(text);
-             if (!parsed || *parsed == 0) {
+             if (!parsed || (*parsed == 0 && size != 0)) {
                throw CLI::ValidationError(
                    name, in_quotes(text) + " is not a size (1000, 64K, 64M or 1G)");
              }
@@ -108,7 +108,7 @@ class CommandLine {
            },
            what)
         ->type_name("SIZE")
-        ->default_str(std::to_string(size >> 20) + "M");
+        ->default_str(size == 0 ? "0" : std::to_string(size >> 20) + "M");
   }
 
   static void add_time(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
@@ -125,6 +125,21 @@ class CommandLine {
            },
            what)
         ->type_name("TIME");
+  }
+
+  static void add_age(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
+                      const std::string& what) {
+    sub->add_option_function<std::string>(
+           name,
+           [&time_ms, name](const std::string& text) {
+             auto parsed = parse_age_ms(text);
+             if (!parsed) {
+               throw CLI::ValidationError(name, std::string(parsed.error().message()));
+             }
+             time_ms = *parsed;
+           },
+           what)
+        ->type_name("AGE");
   }
 
   static void add_tenant(CLI::App* sub, std::string& tenant) {
@@ -312,7 +327,11 @@ class CommandLine {
 
     auto compact = std::make_shared<CompactCommand>();
     sub = add("compact", "Rewrite a vault as small as the level makes it", compact, run_compact);
-    add_level(sub, compact->level);
+    add_level(sub, compact->options.level);
+    add_size(sub, "--pack-size", compact->options.pack_bytes_max,
+             "No pack larger than this; 0: any");
+    add_age(sub, "--older-than", compact->options.older_than_ms,
+            "Only packs whose conversations are all older: 36h, 30d, or a time");
     add_number(sub, "--threads", compact->threads, "0: as many as cores");
 
     auto check = std::make_shared<CheckCommand>();

@@ -104,11 +104,11 @@ ExitStatus run_gc(const GcCommand& command) {
 
 ExitStatus run_compact(const CompactCommand& command) {
   VaultOptions options;
-  options.level = command.level;
+  options.level = command.options.level;
   options.threads = command.threads;
   TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
   ProgressLine progress("compact");
-  TOKVAULT_ASSIGN(const GcReport report, vault->compact(command.level, progress.callback()));
+  TOKVAULT_ASSIGN(const GcReport report, vault->compact(command.options, progress.callback()));
   progress.clear();
   print_gc(report, false, command.json);
   return 0;

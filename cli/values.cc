@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 
 namespace tokvault::cli {
@@ -59,6 +60,18 @@ Result<std::int64_t> parse_moment_ms(std::string_view text) {
     }
   }
   return parse_time_ms(text);
+}
+
+Result<std::int64_t> parse_age_ms(std::string_view text) {
+  constexpr std::string_view kUnits = "mhdw";
+  constexpr std::int64_t kMinutes[] = {1, 60, 24 * 60, 7 * 24 * 60};
+  const std::size_t unit = text.empty() ? kUnits.npos : kUnits.find(text.back());
+  if (unit == kUnits.npos) return parse_moment_ms(text);
+  TOKVAULT_ASSIGN(const std::uint64_t count,
+                  parse_number(text.substr(0, text.size() - 1), 1'000'000));
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count() -
+         static_cast<std::int64_t>(count) * kMinutes[unit] * 60'000;
 }
 
 bool is_text(std::string_view text) {

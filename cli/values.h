@@ -18,6 +18,8 @@ Result<std::uint64_t> parse_number(std::string_view text, std::uint64_t max);
 // A time as parse_time_ms() reads it, or YYYY or YYYY-MM for when these begin. A number below
 // 100000000 (of seconds: 1973) is refused, because it is more likely a date in another form.
 Result<std::int64_t> parse_moment_ms(std::string_view text);
+// The time so long ago: "90m", "36h", "30d" or "4w"; or a time as parse_moment_ms() reads it.
+Result<std::int64_t> parse_age_ms(std::string_view text);
 // Whether it is UTF-8.
 bool is_text(std::string_view text);
 

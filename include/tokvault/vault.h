@@ -166,6 +166,15 @@ struct GcReport {
   std::uint64_t bytes_after = 0;
 };
 
+struct CompactOptions {
+  Level level = Level::balanced;
+  // Packs become no larger than this on disk, but for one conversation alone; 0: as they come, at
+  // most 64 MB of text each.
+  std::uint64_t pack_bytes_max = 0;
+  // Only packs whose conversations are all older; what is in logs counts as new.
+  std::int64_t older_than_ms = INT64_MAX;
+};
+
 // Called now and then by long operations with (done, total) in bytes; false stops them with
 // `cancelled`, at a point where nothing is half done.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
@@ -241,8 +250,15 @@ class Vault {
 
   // Rewrites every file that holds bytes of forgotten conversations or replaced versions.
   virtual Result<GcReport> gc(bool dry_run, const Progress& progress = {}) = 0;
-  // Seals the log and rewrites every pack at `level`; does what gc does on the way.
-  virtual Result<GcReport> compact(Level level, const Progress& progress = {}) = 0;
+  // Seals the log and rewrites a tenant's packs together: what is alike comes into one pack, what
+  // is there twice is stored once, and what gc() erases is erased. Packs that a compaction made and
+  // that nothing has changed stay. Works in steps of up to 1 GB, each of which is committed by
+  // itself: after an interruption the next call goes on. Needs room for the packs of one step.
+  virtual Result<GcReport> compact(const CompactOptions& options,
+                                   const Progress& progress = {}) = 0;
+  Result<GcReport> compact(Level level, const Progress& progress = {}) {
+    return compact(CompactOptions{.level = level}, progress);
+  }
   // Rewrites the log as packs now.
   virtual Status seal() = 0;
 

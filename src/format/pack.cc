@@ -145,6 +145,8 @@ Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
   append_varint(out, f.usage_count);
   append_extent(out, f.records);
   append_varint(out, f.record_count);
+  out.push_back(static_cast<char>(f.level));
+  out.push_back(f.compacted ? 1 : 0);
 
   TOKVAULT_ASSIGN(Buffer packed, encode_bytes(out, kFooterLevel));
   // The trailer: offset, size, size decoded, checksum of the footer and of the trailer before it,
@@ -233,6 +235,13 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
   f.usage_count = in.varint();
   f.records = read_extent(in, limit);
   f.record_count = in.varint();
+  if (version >= 2) {
+    const auto level = in.le<std::uint8_t>();
+    const auto compacted = in.le<std::uint8_t>();
+    if (level < 1 || level > 3 || compacted > 1) in.fail();
+    f.level = static_cast<Level>(level);
+    f.compacted = compacted == 1;
+  }
   if (!in.ok() || !in.at_end()) return corrupt_pack("footer");
   TOKVAULT_ASSIGN(f.vault, decode_vault(vault));
   TOKVAULT_ASSIGN(f.tenant, decode_tenant(tenant));

@@ -114,6 +114,8 @@ struct PackFooter {
   std::uint64_t usage_count = 0;
   Extent records;
   std::uint64_t record_count = 0;
+  Level level = Level::balanced;  // version 1 does not say it
+  bool compacted = false;         // by a compaction, not by sealing
 };
 // The footer and the trailer that ends the file; `offset` is where they begin.
 Result<Buffer> encode_pack_footer(const PackFooter& footer, std::uint64_t offset);

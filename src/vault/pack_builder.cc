@@ -53,8 +53,12 @@ PackBuilder::Levels PackBuilder::levels_of(Level level, PackPurpose purpose) {
   return {19, 12, 19};
 }
 
-PackBuilder::PackBuilder(std::shared_ptr<const Tokenizer> tokenizer)
-    : tokenizer_(std::move(tokenizer)) {
+PackBuilder::PackBuilder(std::shared_ptr<const Tokenizer> tokenizer, SegmentUnion* merged,
+                         std::uint64_t number)
+    : merged_(merged), number_(number), tokenizer_(std::move(tokenizer)) {
+  if (merged_ != nullptr) {
+    for (const Stream s : {kTokenStream, kByteStream}) merged_here_[s].resize(merged_->size(s));
+  }
   model_index_[""] = 0;
   application_index_[""] = 0;
 }
@@ -68,7 +72,6 @@ PackBuilder::Remap& PackBuilder::remap_of(const Source& source, const Tables& ta
     r.forms.resize(tables.forms.size());
     r.models.resize(tables.models.size());
     r.applications.resize(tables.applications.size());
-    r.externals.resize(tables.externals.size());
   }
   return r;
 }
@@ -95,6 +98,9 @@ std::uint32_t PackBuilder::form_number(Remap& remap, const Tables& tables, std::
 
 SegmentRef PackBuilder::local_ref(const Source& source, Remap& remap, Stream stream,
                                   std::uint32_t number, bool is_text) {
+  if (merged_ != nullptr) {
+    return merged_ref(stream, merged_->id_of(source, stream, number), is_text);
+  }
   std::uint32_t& here = remap.segments[stream][number];
   if (here == 0) {
     origins_[stream].push_back({&source, number, is_text});
@@ -104,6 +110,31 @@ SegmentRef PackBuilder::local_ref(const Source& source, Remap& remap, Stream str
   return SegmentRef::local(here - 1);
 }
 
+// Here, if it is here already or nowhere else; else in the pack of the rewrite that has it.
+SegmentRef PackBuilder::merged_ref(Stream stream, std::uint32_t id, bool is_text) {
+  std::uint32_t& here = merged_here_[stream][id];
+  if (here == 0) {
+    SegmentUnion::Segment& s = merged_->at(stream, id);
+    if (SegmentUnion::is_shareable(s)) {
+      if (s.home != 0 && s.home != number_) return external_ref({stream, s.digest, s.home});
+      s.home = number_;
+    }
+    origins_[stream].push_back({s.source, s.number, is_text});
+    here = ++tables_.segment_counts[stream];
+  }
+  if (is_text) origins_[stream][here - 1].is_text = true;
+  return SegmentRef::local(here - 1);
+}
+
+SegmentRef PackBuilder::external_ref(const External& e) {
+  std::string key(1, static_cast<char>(e.stream));
+  key.append(reinterpret_cast<const char*>(e.digest.data()), e.digest.size());
+  const auto [it, is_new] = external_index_.try_emplace(
+      std::move(key), static_cast<std::uint32_t>(tables_.externals.size()));
+  if (is_new) tables_.externals.push_back(e);
+  return SegmentRef::external(it->second);
+}
+
 void PackBuilder::add_refs(const Source& source, const Tables& tables, Remap& remap,
                            std::uint32_t form, std::uint32_t begin, std::vector<SegmentRef>& out) {
   out.clear();
@@ -111,23 +142,15 @@ void PackBuilder::add_refs(const Source& source, const Tables& tables, Remap& re
   for (std::size_t i = 0; i < info.ref_count(); ++i) {
     const Stream stream = info.stream_of(i);
     const SegmentRef ref = tables.refs[begin + i];
+    const std::size_t hole = i - (info.has_inline ? 1 : 0);
+    const bool is_text = !(info.has_inline && i == 0) && info.segment_holes[hole] == Hole::text;
     if (!ref.is_external()) {
-      const std::size_t hole = i - (info.has_inline ? 1 : 0);
-      const bool is_text = !(info.has_inline && i == 0) && info.segment_holes[hole] == Hole::text;
       out.push_back(local_ref(source, remap, stream, ref.number(), is_text));
       continue;
     }
-    std::uint32_t& here = remap.externals[ref.number()];
-    if (here == 0) {
-      const External& e = tables.externals[ref.number()];
-      std::string key(1, static_cast<char>(e.stream));
-      key.append(reinterpret_cast<const char*>(e.digest.data()), e.digest.size());
-      const auto [it, is_new] = external_index_.try_emplace(
-          std::move(key), static_cast<std::uint32_t>(tables_.externals.size()));
-      if (is_new) tables_.externals.push_back(e);
-      here = it->second + 1;
-    }
-    out.push_back(SegmentRef::external(here - 1));
+    const External& e = tables.externals[ref.number()];
+    const auto id = merged_ == nullptr ? std::nullopt : merged_->find(stream, e.digest);
+    out.push_back(id ? merged_ref(stream, *id, is_text) : external_ref(e));
   }
 }
 
@@ -176,7 +199,10 @@ Status PackBuilder::add_row(const Source& source, const Tables& tables, std::uin
 Status PackBuilder::add_segment(const Source& source, Stream stream, std::uint32_t number) {
   TOKVAULT_ASSIGN(auto tables, source.tables());
   Remap& remap = remap_of(source, *tables);
-  if (remap.segments[stream][number] != 0) return {};
+  const bool is_here = merged_ == nullptr
+                           ? remap.segments[stream][number] != 0
+                           : merged_here_[stream][merged_->id_of(source, stream, number)] != 0;
+  if (is_here) return {};
   ++orphans_;
   local_ref(source, remap, stream, number, true);
   return {};
@@ -246,7 +272,8 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Buffer& f
   out.text_bytes = text.size();
 
   // Everything, or an even sample.
-  const bool holds_all = text.size() <= kDictionaryTextBytes;
+  // A quarter more than a sample may have: what was grouped to fit may come out longer.
+  const bool holds_all = text.size() <= kDictionaryTextBytes + kDictionaryTextBytes / 4;
   if (holds_all && can_end) {
     Buffer ended;
     ended.reserve(text.size() + table.code_sizes.size());
@@ -348,6 +375,8 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   footer_.set_members = identity_.set_members;
   footer_.set_supersedes = identity_.set_supersedes;
   footer_.counts = counts_of(tables_);
+  footer_.level = level;
+  footer_.compacted = purpose == PackPurpose::compact;
   bool first = true;
   for (const Row& r : tables_.rows) {
     footer_.sequence_first =

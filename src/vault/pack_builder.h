@@ -11,6 +11,7 @@
 
 #include "format/pack.h"
 #include "tokvault/tokenizer.h"
+#include "vault/segment_union.h"
 #include "vault/source.h"
 
 namespace tokvault {
@@ -30,8 +31,11 @@ enum class PackPurpose : std::uint8_t { seal, compact };
 // Threads: one at a time. Lifetime: the sources outlive it; a log does not change meanwhile.
 class PackBuilder {
  public:
-  // `tokenizer` counts the bytes of texts, for statistics.
-  explicit PackBuilder(std::shared_ptr<const Tokenizer> tokenizer);
+  // `tokenizer` counts the bytes of texts, for statistics. With `merged`, what comes from several
+  // sources is stored once, and what another pack of the rewrite holds is referred to there:
+  // `number` is the pack's own, and `merged` has all sources and outlives the builder.
+  explicit PackBuilder(std::shared_ptr<const Tokenizer> tokenizer, SegmentUnion* merged = nullptr,
+                       std::uint64_t number = 0);
 
   // Adds a conversation, with every segment that it refers to. A segment or a run of messages that
   // is already there is not added again.
@@ -71,7 +75,7 @@ class PackBuilder {
   };
   struct Remap {
     std::array<std::vector<std::uint32_t>, kStreams> segments;  // number there -> here + 1
-    std::vector<std::uint32_t> nodes, forms, models, applications, externals;
+    std::vector<std::uint32_t> nodes, forms, models, applications;
   };
 
   Remap& remap_of(const Source& source, const Tables& tables);
@@ -82,9 +86,15 @@ class PackBuilder {
                 std::uint32_t begin, std::vector<SegmentRef>& out);
   SegmentRef local_ref(const Source& source, Remap& remap, Stream stream, std::uint32_t number,
                        bool is_text);
+  SegmentRef merged_ref(Stream stream, std::uint32_t id, bool is_text);
+  SegmentRef external_ref(const External& external);
   Status count_tokens();
   Status encode_stream(Stream stream, const Levels& levels, Buffer& file);
   Status verify(const Buffer& file) const;
+
+  SegmentUnion* const merged_;
+  const std::uint64_t number_;
+  std::array<std::vector<std::uint32_t>, kStreams> merged_here_;  // number here + 1, by id
 
   PackIdentity identity_;
   TenantRecord tenant_;

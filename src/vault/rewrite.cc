@@ -68,9 +68,11 @@ std::vector<Record> last_of_each(const std::vector<Record>& records) {
 
 }  // namespace
 
-Result<VaultImpl::Needed> VaultImpl::needed_externals(const TenantState& tenant) const {
+Result<VaultImpl::Needed> VaultImpl::needed_externals(
+    const TenantState& tenant, std::span<const std::uint64_t> without) const {
   Needed needed;
   for (const auto& source : state_.sources(tenant.record.number)) {
+    if (std::find(without.begin(), without.end(), source->file()) != without.end()) continue;
     TOKVAULT_ASSIGN(auto tables, source->tables());
     if (tables->externals.empty()) continue;
     TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
@@ -172,20 +174,8 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
   std::vector<CatalogFile> files;
   for (std::size_t i = 0; i < builders.size(); ++i) {
     identity.number = identity.set_members[i];
-    TOKVAULT_ASSIGN(const Buffer pack, builders[i]->finish(identity, level, purpose));
-    TOKVAULT_TRY(backend_->put(pack_name(identity.number), pack));
-    const PackFooter& f = builders[i]->footer();
-    CatalogFile file;
-    file.kind = CatalogFile::Kind::pack;
-    file.number = identity.number;
-    file.tenant = builders[i]->tenant().number;
-    file.size_bytes = pack.size();
-    file.conversations = f.counts.rows;
-    file.sequence_first = f.sequence_first;
-    file.sequence_last = std::max(f.sequence_last, builders[i]->last_record());
-    file.time_first_ms = f.time_first_ms;
-    file.time_last_ms = f.time_last_ms;
-    files.push_back(file);
+    TOKVAULT_ASSIGN(CatalogFile file, put_pack(*backend_, *builders[i], identity, level, purpose));
+    files.push_back(std::move(file));
     builders[i].reset();
   }
   return files;
@@ -333,15 +323,6 @@ Status VaultImpl::seal() {
 }
 
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
-  return collect(false, dry_run, options_.level, progress);
-}
-
-Result<GcReport> VaultImpl::compact(Level level, const Progress& progress) {
-  return collect(true, false, level, progress);
-}
-
-Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
-                                    const Progress& progress) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
@@ -358,7 +339,7 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
       report.conversations +=
           static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
-      if (!dirty && !everything) continue;
+      if (!dirty) continue;
       if (source->is_pack()) {
         packs.push_back(state_.packs().at(source->file()));
         total += packs.back()->size_bytes();
@@ -377,10 +358,7 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   stager_->forget_other_files();
-  bool any_deletion = false;
-  for (const Record& r : state_.live_records()) {
-    any_deletion = any_deletion || is_kind(r, RecordKind::deletion);
-  }
+  const Level level = options_.level;
   std::uint64_t done = 0;
   auto go_on = [&]() -> Status {
     if (progress && !progress(done, total)) {
@@ -425,17 +403,18 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
-  for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
-  std::uint64_t kept = 0;
   for (const auto& [number, pack] : state_.packs()) {
     const bool is_new = std::none_of(packs.begin(), packs.end(),
                                      [&](const auto& p) { return p->file() >= number; });
-    if (!is_new && !everything) kept += pack->size_bytes();
+    if (is_new) report.bytes_after += pack->size_bytes();
   }
-  report.bytes_after -= kept;
+  TOKVAULT_TRY(forget_deletions(report.conversations > 0));
+  if (progress) (void)progress(total, total);
+  return report;
+}
 
-  // Deletions whose targets are gone from storage: all that a catalog holds, since no file has dead
-  // rows now.
+// REQUIRES: no file has dead rows
+Status VaultImpl::forget_deletions(bool any_erased) {
   CatalogChange change;
   change.generation = state_.generation();
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
@@ -444,6 +423,7 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
       change.remove_records.push_back(r.key);
     }
   }
+  any_erased = any_erased || !change.remove_records.empty();
   if (!change.remove_records.empty()) {
     TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
     (void)generation;
@@ -453,12 +433,153 @@ Result<GcReport> VaultImpl::collect(bool everything, bool dry_run, Level level,
   }
   TOKVAULT_TRY(catalog_->vacuum());
   // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.
-  if (report.conversations > 0 || any_deletion) {
+  if (any_erased) {
     TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
     for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
   }
+  return {};
+}
+
+Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
+  std::lock_guard lock(write_mutex_);
+  TOKVAULT_TRY(check_writable());
+  TOKVAULT_TRY(prepare_log());
+  join_sealing();
+  TOKVAULT_TRY(settle());
+  GcReport report;
+  for (const auto& [number, tenant] : state_.tenants()) {
+    for (const auto& source : state_.sources(number)) {
+      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
+      report.conversations +=
+          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
+    }
+  }
+  for (const auto& [number, log] : state_.logs()) {
+    if (!log->parts().empty() || !log->records().empty()) report.bytes_before += log->size_bytes();
+  }
+  for (const auto& [number, pack] : state_.packs()) report.bytes_before += pack->size_bytes();
+  std::uint64_t done = 0;
+  const std::uint64_t total = report.bytes_before;
+  auto step = [&](std::uint64_t bytes) -> Status {
+    done = std::min(total, done + bytes);
+    if (progress && !progress(done, total)) {
+      return Error(Errc::cancelled, "stopped after " + std::to_string(done) + " bytes");
+    }
+    return {};
+  };
+  // Logs become packs first, fast, with all that they hold: what is merged does not change.
+  if (!log_->parts().empty() || !log_->records().empty()) TOKVAULT_TRY(rotate());
+  stager_->forget_other_files();
+  std::vector<std::shared_ptr<LogFile>> logs;
+  for (const auto& [number, log] : state_.logs()) {
+    if (log != log_) logs.push_back(log);
+  }
+  report.files = logs.size();
+  for (const auto& log : logs) {
+    TOKVAULT_TRY(step(0));
+    TOKVAULT_TRY(seal_log(log, false, Level::fast));
+  }
+  bool all = true;
+  std::vector<std::uint32_t> tenants;
+  for (const auto& [number, tenant] : state_.tenants()) tenants.push_back(number);
+  for (const std::uint32_t number : tenants) {
+    for (auto& packs : merge_steps(number, options, all)) {
+      if (is_compact(packs, options)) continue;
+      report.files += packs.size();
+      TOKVAULT_TRY(merge(number, packs, options, step));
+    }
+  }
+  for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
+  if (all) TOKVAULT_TRY(forget_deletions(report.conversations > 0));
   if (progress) (void)progress(total, total);
   return report;
+}
+
+// A tenant's packs in the order in which they were written (a removal goes when nothing older is
+// left of what it removed), in steps of bounded size.
+std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
+    std::uint32_t tenant, const CompactOptions& options, bool& all) const {
+  std::vector<const CatalogFile*> files;
+  for (const CatalogFile& f : state_.files()) {
+    if (f.kind != CatalogFile::Kind::pack || f.tenant != tenant) continue;
+    if (f.time_last_ms >= options.older_than_ms) {
+      all = false;
+      continue;
+    }
+    files.push_back(&f);
+  }
+  std::sort(files.begin(), files.end(), [](const CatalogFile* a, const CatalogFile* b) {
+    return a->sequence_last != b->sequence_last ? a->sequence_last < b->sequence_last
+                                                : a->number < b->number;
+  });
+  std::vector<std::vector<std::shared_ptr<PackFile>>> steps;
+  std::uint64_t bytes = 0;
+  for (const CatalogFile* f : files) {
+    if (steps.empty() || bytes + f->size_bytes > kMergeBytesMax) {
+      steps.emplace_back();
+      bytes = 0;
+    }
+    steps.back().push_back(state_.packs().at(f->number));
+    bytes += f->size_bytes;
+  }
+  return steps;
+}
+
+// What one compaction made, and nothing has changed since.
+bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
+                           const CompactOptions& options) const {
+  const TenantState* tenant = state_.tenant(packs.front()->tenant());
+  if (tenant == nullptr || packs.front()->footer().set_members.size() != packs.size()) return false;
+  auto needed = needed_externals(*tenant);
+  if (!needed) return false;
+  for (const auto& pack : packs) {
+    const PackFooter& f = pack->footer();
+    if (f.set_id != packs.front()->footer().set_id || f.level != options.level || !f.compacted ||
+        (options.pack_bytes_max > 0 && pack->size_bytes() > options.pack_bytes_max)) {
+      return false;
+    }
+    auto dirty = is_dirty(*tenant, *pack, *needed);
+    if (!dirty || *dirty) return false;
+  }
+  return true;
+}
+
+Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<PackFile>>& packs,
+                        const CompactOptions& options, const Merge::Step& step) {
+  const TenantState* tenant = state_.tenant(number);
+  if (tenant == nullptr) {
+    return Error(Errc::corrupt, packs.front()->name() + ": of an unknown tenant");
+  }
+  MergeOptions merge_options;
+  merge_options.tenant = tenant->record;
+  merge_options.level = options.level;
+  merge_options.pack_bytes_max = options.pack_bytes_max;
+  PackIdentity identity;
+  identity.vault = state_.vault();
+  identity.set_id = random_bytes(16);
+  std::vector<Record> records;
+  for (const auto& pack : packs) {
+    merge_options.input_bytes += pack->size_bytes();
+    identity.set_supersedes.push_back(pack->file());
+    TOKVAULT_ASSIGN(const auto of_pack, pack->records());
+    records.insert(records.end(), of_pack.begin(), of_pack.end());
+  }
+  records = kept_records(last_of_each(records));
+  std::erase_if(records, is_tag_removal);
+  // What files outside of this step need of it.
+  TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, identity.set_supersedes));
+  Merge merge(tokenizer_, std::move(merge_options));
+  for (const auto& pack : packs) {
+    TOKVAULT_TRY(step(0));
+    TOKVAULT_ASSIGN(auto dead, state_.dead_rows(*tenant, *pack));
+    TOKVAULT_TRY(merge.add(pack, std::move(dead)));
+  }
+  const auto supersedes = identity.set_supersedes;
+  std::uint64_t next_file = next_file_;
+  TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records), &needed,
+                                        next_file, step));
+  next_file_ = next_file;
+  return swap(std::move(files), supersedes, {}, next_file_);
 }
 
 Status VaultImpl::remove_leftovers() {

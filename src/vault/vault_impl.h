@@ -27,6 +27,7 @@
 #include "vault/cache.h"
 #include "vault/dictionaries.h"
 #include "vault/log_writer.h"
+#include "vault/merge.h"
 #include "vault/pack_builder.h"
 #include "vault/reader.h"
 #include "vault/stager.h"
@@ -38,6 +39,8 @@ namespace tokvault {
 // a seal keeps in memory is bounded, and so is the table of a pack.
 inline constexpr std::uint64_t kLogTextBytesMax = 64u << 20;
 inline constexpr std::uint64_t kLogRowsMax = 65'536;
+// One step of a compaction takes packs of a tenant up to this size, all of them if they are less.
+inline constexpr std::uint64_t kMergeBytesMax = 1u << 30;
 
 inline constexpr std::string_view kDefaultTenant = "default";
 inline std::string_view tenant_name(std::string_view given) {
@@ -76,7 +79,7 @@ class VaultImpl final : public Vault {
   Result<std::uint64_t> forget(std::span<const std::string> ids, std::string_view tenant) override;
   Result<std::uint64_t> forget(const Filter& filter) override;
   Result<GcReport> gc(bool dry_run, const Progress& progress) override;
-  Result<GcReport> compact(Level level, const Progress& progress) override;
+  Result<GcReport> compact(const CompactOptions& options, const Progress& progress) override;
   Status seal() override;
   Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
@@ -148,7 +151,9 @@ class VaultImpl final : public Vault {
   // --- rewriting: rewrite.cc ---
   // Digests of segments that live conversations of other files need, by stream.
   using Needed = std::array<std::set<ShortDigest>, kStreams>;
-  Result<Needed> needed_externals(const TenantState& tenant) const;
+  // Of all files but those `without`.
+  Result<Needed> needed_externals(const TenantState& tenant,
+                                  std::span<const std::uint64_t> without = {}) const;
   bool has_erased_tags(const std::vector<Record>& records) const;
   Result<bool> is_dirty(const TenantState& tenant, const Source& source,
                         const Needed& needed) const;
@@ -171,7 +176,14 @@ class VaultImpl final : public Vault {
   Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
               const std::vector<Record>& records, std::uint64_t next_file);
-  Result<GcReport> collect(bool everything, bool dry_run, Level level, const Progress& progress);
+  Status forget_deletions(bool any_erased);
+  std::vector<std::vector<std::shared_ptr<PackFile>>> merge_steps(std::uint32_t tenant,
+                                                                  const CompactOptions& options,
+                                                                  bool& all) const;
+  bool is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
+                  const CompactOptions& options) const;
+  Status merge(std::uint32_t tenant, const std::vector<std::shared_ptr<PackFile>>& packs,
+               const CompactOptions& options, const Merge::Step& step);
   void start_sealing();
   void join_sealing();  // and swaps
   void note_seal_error(Error error);

@@ -1,0 +1,219 @@
+// Merging: several packs of a tenant become packs of what is alike.
+//
+// A pack copies only from its own text, and most of it from its dictionary. So conversations are
+// grouped by similarity, and a pack gets as many as its dictionary holds whole: then every text is
+// in reach of every other. As long as the dictionaries of all packs fit the cache of a reader that
+// is the smallest form; a larger tenant gets fewer and larger packs, whose dictionaries hold what
+// is used most (dictionary_choice.h).
+//
+// All packs of one step are a set: they are put one after another, and one commit of the catalog
+// swaps them for what they were made of. The step reads each text once to find out what is the same
+// and what is alike, and once more to encode it.
+
+#include <algorithm>
+#include <cmath>
+
+#include "dedup/grouping.h"
+#include "vault/merge.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+namespace {
+
+// Dictionaries of a tenant's packs together stay near 128 MB, decoded.
+constexpr std::uint64_t kPacksPerTenant = 32;
+// The most text in a pack: encoding holds it in memory a few times.
+constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
+// Codes under a new token map may be longer than they were: a group that shall fit a dictionary
+// stays this far below what fits.
+constexpr std::uint64_t kGroupTextBytesMin = kDictionaryTextBytes;
+
+}  // namespace
+
+Merge::Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options)
+    : tokenizer_(std::move(tokenizer)), options_(std::move(options)) {}
+
+Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) {
+  TOKVAULT_TRY(
+      segments_.add(source, [&](Stream stream, std::uint32_t id, TokenView tokens, ByteView code) {
+        (void)id;  // ids are given in order
+        code_sizes_[stream].push_back(static_cast<std::uint32_t>(code.size()));
+        directions_[stream].push_back(stream == kTokenStream ? direction_of_tokens(tokens)
+                                                             : direction_of_bytes(code));
+      }));
+  TOKVAULT_ASSIGN(auto tables, source->tables());
+  for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
+    if (!dead.empty() && dead[i]) continue;
+    rows_.push_back(
+        {static_cast<std::uint32_t>(sources_.size()), i, tables->rows[i].first_sequence});
+  }
+  sources_.push_back(std::move(source));
+  return {};
+}
+
+// Which conversations come into which pack.
+Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
+  std::sort(rows_.begin(), rows_.end(),
+            [](const RowRef& a, const RowRef& b) { return a.first_sequence < b.first_sequence; });
+  std::vector<GroupItem> items(rows_.size());
+  std::array<std::vector<bool>, kStreams> seen;
+  for (const Stream s : {kTokenStream, kByteStream}) seen[s].resize(segments_.size(s));
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const Source& source = *sources_[rows_[i].source];
+    TOKVAULT_ASSIGN(auto tables, source.tables());
+    const Tables& t = *tables;
+    const Row& row = t.rows[rows_[i].row];
+    DirectionSum sum;
+    auto take = [&](std::uint32_t form, std::uint32_t begin) {
+      const FormInfo& info = t.form_infos[form];
+      for (std::size_t k = 0; k < info.ref_count(); ++k) {
+        const SegmentRef ref = t.refs[begin + k];
+        const Stream stream = info.stream_of(k);
+        std::optional<std::uint32_t> id;
+        if (!ref.is_external()) {
+          id = segments_.id_of(source, stream, ref.number());
+        } else {
+          id = segments_.find(stream, t.externals[ref.number()].digest);
+        }
+        if (!id) continue;
+        sum.add(directions_[stream][*id], segments_.at(stream, *id).size);
+        if (seen[stream][*id]) continue;
+        seen[stream][*id] = true;
+        items[i].weight += code_sizes_[stream][*id] + 1;
+      }
+    };
+    for (std::uint32_t n = row.leaf; n != kNoNode; n = t.nodes[n].parent) {
+      take(t.nodes[n].form, t.nodes[n].refs_begin);
+    }
+    take(row.form, row.refs_begin);
+    items[i].direction = sum.direction();
+    total += items[i].weight;
+  }
+  directions_ = {};
+  std::uint64_t most = std::clamp(total / kPacksPerTenant, kGroupTextBytesMin, kPackTextBytesMax);
+  if (options_.pack_bytes_max > 0 && options_.input_bytes > 0) {
+    // What fits the cap at the rate of what is merged; trials decide (fit()).
+    const double rate = static_cast<double>(total) / static_cast<double>(options_.input_bytes);
+    const double text = static_cast<double>(options_.pack_bytes_max) * std::max(rate, 1.0);
+    if (text < static_cast<double>(most)) most = static_cast<std::uint64_t>(text);
+  }
+  return group_similar(items, std::max<std::uint64_t>(most, 1));
+}
+
+Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_t>& group,
+                                                  std::uint64_t number) {
+  auto builder = std::make_unique<PackBuilder>(tokenizer_, &segments_, number);
+  builder->set_tenant(options_.tenant);
+  for (const std::uint32_t i : group) {
+    const Source& source = *sources_[rows_[i].source];
+    TOKVAULT_ASSIGN(auto tables, source.tables());
+    TOKVAULT_TRY(builder->add_row(source, *tables, rows_[i].row));
+  }
+  return builder;
+}
+
+// Halves what does not fit the cap, by trial; the last trial of a group gives its segments their
+// home for good.
+Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_t>> groups,
+                                            const PackIdentity& identity,
+                                            std::uint64_t& next_number, const Step& step) {
+  std::vector<Part> parts;
+  std::reverse(groups.begin(), groups.end());  // a stack
+  while (!groups.empty()) {
+    std::vector<std::uint32_t> group = std::move(groups.back());
+    groups.pop_back();
+    const std::uint64_t number = next_number;
+    const bool is_trial = options_.pack_bytes_max > 0 && group.size() > 1;
+    if (is_trial) {
+      TOKVAULT_TRY(step(0));
+      TOKVAULT_ASSIGN(auto builder, build(group, number));
+      PackIdentity trial = identity;
+      trial.number = number;
+      TOKVAULT_ASSIGN(const Buffer pack, builder->finish(trial, options_.level, options_.purpose));
+      // Room for the records and the numbers of the set, which a trial does not have.
+      if (pack.size() + 4096 > options_.pack_bytes_max && pack.size() > 16384) {
+        segments_.release(number);
+        const auto middle = group.begin() + static_cast<std::ptrdiff_t>(group.size() / 2);
+        groups.emplace_back(middle, group.end());
+        groups.emplace_back(group.begin(), middle);
+        continue;
+      }
+    }
+    ++next_number;
+    parts.push_back({number, std::move(group)});
+  }
+  return parts;
+}
+
+Result<std::vector<CatalogFile>> Merge::run(
+    Backend& backend, PackIdentity identity, std::vector<Record> records,
+    const std::array<std::set<ShortDigest>, kStreams>* needed, std::uint64_t& next_number,
+    const Step& step) {
+  TOKVAULT_ASSIGN(auto grouped, groups());
+  if (grouped.empty()) grouped.emplace_back();  // records and what others need
+  TOKVAULT_ASSIGN(const auto parts, fit(std::move(grouped), identity, next_number, step));
+  for (const Part& part : parts) identity.set_members.push_back(part.number);
+  std::vector<CatalogFile> files;
+  auto make = [&]() -> Status {
+    for (const Part& part : parts) {
+      TOKVAULT_TRY(step(files.empty() ? 0 : files.back().size_bytes));
+      TOKVAULT_ASSIGN(auto builder, build(part.group, part.number));
+      if (&part == &parts.front()) {
+        for (Record& r : records) builder->add_record(std::move(r));
+      }
+      if (&part == &parts.back()) TOKVAULT_TRY(add_orphans(*builder, needed));
+      identity.number = part.number;
+      if (builder->empty()) {
+        // Nothing is left of it all; a set names only packs that are there.
+        return parts.size() == 1 ? Status() : Error(Errc::corrupt, "a group without conversations");
+      }
+      TOKVAULT_ASSIGN(CatalogFile file,
+                      put_pack(backend, *builder, identity, options_.level, options_.purpose));
+      files.push_back(std::move(file));
+    }
+    return {};
+  };
+  auto status = make();
+  if (!status) {
+    // They are of no use, and the next writer would remove them.
+    for (const Part& part : parts) (void)backend.remove(pack_name(part.number));
+    return std::move(status).error();
+  }
+  return files;
+}
+
+// What no conversation here refers to: all that may be referred to from elsewhere, or of that what
+// is needed.
+Status Merge::add_orphans(PackBuilder& builder,
+                          const std::array<std::set<ShortDigest>, kStreams>* needed) {
+  for (const Stream stream : {kTokenStream, kByteStream}) {
+    for (std::uint32_t id = 0; id < segments_.size(stream); ++id) {
+      const SegmentUnion::Segment& s = segments_.at(stream, id);
+      if (s.home != 0 || !SegmentUnion::is_shareable(s)) continue;
+      if (needed != nullptr && !(*needed)[stream].contains(s.digest)) continue;
+      TOKVAULT_TRY(builder.add_segment(*s.source, stream, s.number));
+    }
+  }
+  return {};
+}
+
+Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,
+                             Level level, PackPurpose purpose) {
+  TOKVAULT_ASSIGN(const Buffer pack, builder.finish(identity, level, purpose));
+  TOKVAULT_TRY(backend.put(pack_name(identity.number), pack));
+  const PackFooter& f = builder.footer();
+  CatalogFile file;
+  file.kind = CatalogFile::Kind::pack;
+  file.number = identity.number;
+  file.tenant = builder.tenant().number;
+  file.size_bytes = pack.size();
+  file.conversations = f.counts.rows;
+  file.sequence_first = f.sequence_first;
+  file.sequence_last = std::max(f.sequence_last, builder.last_record());
+  file.time_first_ms = f.time_first_ms;
+  file.time_last_ms = f.time_last_ms;
+  return file;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,80 @@
+// Merge: makes packs of similar conversations of several files of one tenant.
+#ifndef TOKVAULT_VAULT_MERGE_H_
+#define TOKVAULT_VAULT_MERGE_H_
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "dedup/grouping.h"
+#include "tokvault/backend.h"
+#include "tokvault/catalog.h"
+#include "vault/pack_builder.h"
+#include "vault/segment_union.h"
+
+namespace tokvault {
+
+struct MergeOptions {
+  TenantRecord tenant;
+  Level level = Level::balanced;
+  PackPurpose purpose = PackPurpose::compact;
+  std::uint64_t pack_bytes_max = 0;  // 0: no cap
+  std::uint64_t input_bytes = 0;     // of all sources, on disk
+};
+
+// Threads: one at a time. Lifetime: holds its sources.
+class Merge {
+ public:
+  // Called before each pack with the bytes of the one before it; an error stops the merge.
+  using Step = std::function<Status(std::uint64_t bytes_done)>;
+
+  Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options);
+
+  // Takes in a source, without the rows that are dead (empty: none is).
+  Status add(std::shared_ptr<const Source> source, std::vector<bool> dead);
+  // Puts the packs and returns them, for the catalog; after an error none is left. `identity` has
+  // everything but number and members. `records` go into the first pack. Of segments without a
+  // conversation those are kept that are `needed`; null: all that others could refer to.
+  // `next_number` is the first number for packs, and the next one after them.
+  Result<std::vector<CatalogFile>> run(Backend& backend, PackIdentity identity,
+                                       std::vector<Record> records,
+                                       const std::array<std::set<ShortDigest>, kStreams>* needed,
+                                       std::uint64_t& next_number, const Step& step);
+
+ private:
+  struct RowRef {
+    std::uint32_t source = 0;
+    std::uint32_t row = 0;
+    std::uint64_t first_sequence = 0;
+  };
+  struct Part {
+    std::uint64_t number = 0;
+    std::vector<std::uint32_t> group;  // positions in rows_
+  };
+  Result<std::vector<std::vector<std::uint32_t>>> groups();
+  Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
+                                             std::uint64_t number);
+  Result<std::vector<Part>> fit(std::vector<std::vector<std::uint32_t>> groups,
+                                const PackIdentity& identity, std::uint64_t& next_number,
+                                const Step& step);
+  Status add_orphans(PackBuilder& builder,
+                     const std::array<std::set<ShortDigest>, kStreams>* needed);
+
+  const std::shared_ptr<const Tokenizer> tokenizer_;
+  const MergeOptions options_;
+  SegmentUnion segments_;
+  std::array<std::vector<std::uint32_t>, kStreams> code_sizes_;
+  std::array<std::vector<Direction>, kStreams> directions_;
+  std::vector<std::shared_ptr<const Source>> sources_;
+  std::vector<RowRef> rows_;
+};
+
+// Encodes a pack and puts it; the entry for the catalog.
+Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,
+                             Level level, PackPurpose purpose);
+
+}  // namespace tokvault
+
+#endif  // TOKVAULT_VAULT_MERGE_H_
