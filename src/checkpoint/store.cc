@@ -210,7 +210,7 @@ Status CheckpointStore::put_sidecar(const Namespace& name_space, TokenView token
   CheckpointPutReport report;
   auto added = impl_->add(lock, record, report, false);
   if (!added) return std::move(added).error();
-  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock);
+  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock, false);
   return {};
 }
 
@@ -309,7 +309,7 @@ Status CheckpointStore::put_state(const Namespace& name_space, const CheckpointS
   CheckpointPutReport report;
   auto added = impl_->add(lock, record, report, false);
   if (!added) return std::move(added).error();
-  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock);
+  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock, false);
   return {};
 }
 

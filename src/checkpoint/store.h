@@ -136,6 +136,7 @@ struct CheckpointStore::Impl {
   std::unordered_map<std::uint64_t, std::uint32_t> dead_edges;  // page -> dead bytes of a live page
   bool punching = true;
   std::map<std::uint32_t, bool> unsynced;
+  bool new_names = true;  // of files, since the directory was synced
   std::unordered_map<std::uint32_t, std::shared_ptr<checkpoint::DiskFile>> files[2];  // [direct]
   std::uint64_t generation = 0;
   std::shared_ptr<checkpoint::DiskFile> journal;
@@ -265,7 +266,7 @@ struct CheckpointStore::Impl {
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);
   Result<std::uint64_t> expire_locked();
-  Status sync_segments(std::unique_lock<std::mutex>& lock);
+  Status sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal);
   Status flush(bool closing);
 
   // --- store_read.cc --- REQUIRES: mutex, except where said

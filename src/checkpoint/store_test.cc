@@ -399,6 +399,31 @@ TEST(CheckpointStore, AnIndexIsWrittenBesideReads) {
   EXPECT_EQ(read_all(*again, tokens, 200), 64u);
 }
 
+// A durable put syncs one file, as a plain write would; what it wrote is there without the journal.
+TEST(CheckpointStore, ADurablePutSyncsOnce) {
+  static std::atomic<int> syncs{0};
+  checkpoint::set_fault_hook([](const char* call, const std::string&) {
+    syncs += std::string_view(call) == "sync" ? 1 : 0;
+    return 0;
+  });
+  const Folder folder;
+  CheckpointOptions o = small_options();
+  o.sync = CheckpointSync::every_put;
+  const auto store = open_store(folder / "s", o);
+  put_all(*store, prompt(1, 32), 5000);
+  const int before = syncs;
+  for (std::uint32_t i = 2; i < 10; ++i) put_all(*store, prompt(i, 32), 5000);
+  EXPECT_EQ(syncs - before, 8);
+  checkpoint::set_fault_hook(nullptr);
+  // Power is lost before the journal was written out.
+  fs::copy(folder / "s", folder / "t");
+  fs::resize_file(folder / "t/journal-00000000", 40);
+  const auto again = open_store(folder / "t", o);
+  for (std::uint32_t i = 1; i < 10; ++i) {
+    EXPECT_EQ(read_all(*again, prompt(i, 32), 5000), 32u) << i;
+  }
+}
+
 TEST(CheckpointStore, AsyncCompletesAndCancels) {
   const Folder folder;
   CheckpointOptions o = small_options();

@@ -220,6 +220,7 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
     TOKVAULT_TRY(from->file.pread(r.offset(), bytes, buffer.get()));
     if (active == 0 || segments[active].size + bytes > segment_bytes) {
       active = next_segment++;
+      new_names = true;
       TOKVAULT_TRY(disk_open(segment_path(active), O_RDWR | O_CREAT | O_EXCL));
     }
     TOKVAULT_ASSIGN(const auto to, segment_file(active, false));
@@ -288,6 +289,7 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     const std::uint32_t number = next_segment;
     TOKVAULT_ASSIGN(const auto created, disk_open(segment_path(number), O_RDWR | O_CREAT | O_EXCL));
     ++next_segment;
+    new_names = true;
     active = number;
     segments[active] = {};
     files[0][active] = created;
@@ -618,7 +620,7 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   }
   policy->end(chain);
   if (options.sync == CheckpointSync::every_put && report.blocks_written > 0) {
-    TOKVAULT_TRY(sync_segments(lock));
+    TOKVAULT_TRY(sync_segments(lock, false));
   }
   if (failure) return std::move(*failure);
   return report;
@@ -650,25 +652,29 @@ Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
   return count;
 }
 
-Status CheckpointStore::Impl::sync_segments(std::unique_lock<std::mutex>& lock) {
+// Makes the log durable. Without the journal what was put is durable all the same: opening finds it
+// in the log, behind what the journal knows. With it opening need not look.
+Status CheckpointStore::Impl::sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal) {
   std::vector<std::shared_ptr<DiskFile>> to_sync;
   for (const auto& [number, yes] : unsynced) {
     auto file = segment_file(number, false);
     if (file) to_sync.push_back(*file);
   }
   const auto journal_file = journal;
+  const bool names = new_names;
   lock.unlock();
   Status status;
   for (const auto& file : to_sync) {
     if (status) status = disk_sync(*file);
   }
-  if (status) status = disk_sync(*journal_file);
-  if (status && !to_sync.empty()) status = sync_folder(directory);
+  if (status && with_journal) status = disk_sync(*journal_file);
+  if (status && names) status = sync_folder(directory);
   lock.lock();
   if (!status) {
     broken = std::string(status.error().message());
     return status;
   }
+  new_names = false;
   unsynced.clear();
   return {};
 }
@@ -678,7 +684,7 @@ Status CheckpointStore::Impl::flush(bool closing) {
   std::unique_lock lock(mutex);
   if (options.read_only || closed) return {};
   TOKVAULT_TRY(writable());
-  TOKVAULT_TRY(sync_segments(lock));
+  TOKVAULT_TRY(sync_segments(lock, true));
   const bool small = index_estimate() < kSmallIndexBytes;
   const bool grown = journal_bytes > std::max(kJournalBytesMin, index_file_bytes / 4);
   if (dirty && (grown || (closing && small))) {
