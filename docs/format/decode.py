@@ -19,6 +19,7 @@ Each function names the document that it is written from.
 
 import argparse
 import base64
+import bisect
 import hashlib
 import json
 import pathlib
@@ -238,8 +239,7 @@ P = [22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17
      65476, 65500, 65514]
 SQUASH = [0] + [P[i >> 7] * (128 - i % 128) + P[(i >> 7) + 1] * (i % 128) >> 7
                 for i in range(1, 4096)]
-STRETCH = [next((i - 2048 for i in range(1, 4096) if SQUASH[i] >> 4 >= p), 2047)
-           for p in range(4096)]
+STRETCH = [min(bisect.bisect_left(SQUASH, p << 4, 1), 4095) - 2048 for p in range(4096)]
 RATES = [655360 // (10 * n + 13) for n in range(16)]
 WHOLE_WEIGHTS = [20000] * 4 + [10000] * 2 + [0]
 
