@@ -894,12 +894,12 @@ class Pack(Source):
 
         def stream():
             s = {"dictionary": extent(), "blocks": extent(), "table": extent(),
-                 "block_count": f.varint(), "text_bytes": f.varint(), "ended": 0}
+                 "block_count": f.varint(), "text_bytes": f.varint(), "codec": 0, "ended": 0}
             if self.version > 1:
                 s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
-                if s["codec"] > 0:
+                if s["codec"] > 1:
                     raise unsupported("a codec of a newer program")
-                check(s["ended"] < 2, "footer")
+                check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] == 0), "footer")
             return s
 
         self.streams = [stream(), stream()]
@@ -991,11 +991,7 @@ class Pack(Source):
         s = self.streams[stream]
         count, blocks = self.segment_counts[stream], s["block_count"]
         if s["ended"]:
-            check(s["table"][1] == s["blocks"][1] == blocks == 0, "footer")
-            check(s["text_bytes"] + count == s["dictionary"][2], "footer")
-            ends = [-1] + [i for i, b in enumerate(self.text(stream, None)) if b == 0xFF]
-            check(len(ends) == count + 1 and ends[-1] + 1 == s["dictionary"][2], "segment ends")
-            return [(None, a + 1, b - a - 1) for a, b in zip(ends, ends[1:])]
+            return self.read_ended(stream, s, count, blocks)
         table = In(self.part(s["table"]))
         sizes, placed = integers(table.sized(), count), integers(table.sized(), count)
         held, frame_sizes = integers(table.sized(), blocks), integers(table.sized(), blocks)
@@ -1021,6 +1017,33 @@ class Pack(Source):
         check(dictionary == s["dictionary"][2], "segment table")
         return out
 
+    def read_ended(self, stream, s, count, blocks):
+        def ends(block, first, n, size):
+            text = self.text(stream, block)
+            at = [-1] + [i for i, b in enumerate(text) if b == 0xFF]
+            check(len(at) == n + 1 and at[-1] + 1 == len(text) == size, "segment ends")
+            return [(block, a + 1, b - a - 1) for a, b in zip(at, at[1:])]
+
+        if blocks == 0:
+            check(s["table"][1] == s["blocks"][1] == 0, "footer")
+            check(s["text_bytes"] + count == s["dictionary"][2], "footer")
+            return ends(None, 0, count, s["dictionary"][2])
+        table = In(self.part(s["table"]))
+        held, texts = integers(table.sized(), blocks), integers(table.sized(), blocks)
+        frame_sizes, printed = integers(table.sized(), blocks), integers(table.sized(), count)
+        check(set(printed) <= {0, 1} and len(table.rest()) == 3 * sum(printed), "fingerprints")
+        check(sum(held) <= count, "block table")
+        check(sum(texts) + s["dictionary"][2] == s["text_bytes"] + count, "block table")
+        check(sum(n + 4 for n in frame_sizes) == s["blocks"][1], "block table")
+        s["places"], s["sizes"], at = [], texts, s["blocks"][0]
+        for n in frame_sizes:
+            s["places"].append((at, n))
+            at += n + 4
+        out = ends(None, 0, count - sum(held), s["dictionary"][2])
+        for block, n in enumerate(held):
+            out += ends(block, len(out), n, texts[block])
+        return out
+
     def count(self, stream):
         return self.segment_counts[stream]
 
@@ -1029,13 +1052,22 @@ class Pack(Source):
             s = self.streams[stream]
             if block is None:
                 frame = self.part(s["dictionary"]) if s["dictionary"][1] else b""
-                text = unzstd(frame, s["dictionary"][2]) if frame else b""
+                if s["codec"] == 1:
+                    text, s["model"] = model_dictionary(frame, s["dictionary"][2],
+                                                        stream == TOKEN_STREAM)
+                else:
+                    text = unzstd(frame, s["dictionary"][2]) if frame else b""
             else:
                 at, size = s["places"][block]
                 frame = self.data[at + 4:at + 4 + size]
                 expected = int.from_bytes(self.data[at:at + 4], "little")
                 checksum(frame, expected, f"block at {at}", bits=32)
-                text = unzstd(frame, s["sizes"][block], self.text(stream, None))
+                dictionary = self.text(stream, None)
+                if s["codec"] == 1:
+                    text = model_block(s["model"], frame, s["sizes"][block],
+                                       stream == TOKEN_STREAM)
+                else:
+                    text = unzstd(frame, s["sizes"][block], dictionary)
             self.texts[stream, block] = text
         return self.texts[stream, block]
 

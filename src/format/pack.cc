@@ -216,7 +216,7 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     const auto codec = in.le<std::uint8_t>();
     const auto ended = in.le<std::uint8_t>();
     s.artifacts = read_numbers(in);
-    if (codec > static_cast<std::uint8_t>(PackCodec::zstd)) {
+    if (codec > static_cast<std::uint8_t>(PackCodec::token_model)) {
       return Error(Errc::unsupported, "a codec of a newer program; use the one that wrote it");
     }
     s.codec = static_cast<PackCodec>(codec);
@@ -224,9 +224,13 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     if (ended > 1) in.fail();
     const std::uint64_t segments =
         f.counts.segments[static_cast<std::size_t>(&s - f.streams.data())];
-    if (s.ended &&
-        (s.table.size != 0 || s.blocks.size != 0 || s.block_count != 0 ||
-         s.dictionary.raw_size < segments || s.dictionary.raw_size - segments != s.text_bytes)) {
+    const bool is_dictionary = s.table.size == 0 && s.blocks.size == 0 && s.block_count == 0;
+    if (s.ended && is_dictionary &&
+        (s.dictionary.raw_size < segments || s.dictionary.raw_size - segments != s.text_bytes)) {
+      return corrupt_pack("a stream does not add up");
+    }
+    if ((s.ended && !is_dictionary && s.block_count == 0) ||
+        (s.codec == PackCodec::token_model && !s.ended)) {
       return corrupt_pack("a stream does not add up");
     }
   }
@@ -309,24 +313,97 @@ Result<std::vector<UsageEntry>> decode_usage(ByteView bytes, std::uint64_t count
   return out;
 }
 
-Result<Buffer> encode_pack_segments(const PackSegments& s, int level) {
-  Buffer out;
-  auto add = [&](const auto& values) -> Status {
-    const std::vector<std::uint64_t> wide(values.begin(), values.end());
-    TOKVAULT_ASSIGN(Buffer column, encode_integers(wide, level));
-    append_sized(out, column);
-    return {};
-  };
-  TOKVAULT_TRY(add(s.code_sizes));
-  TOKVAULT_TRY(add(s.in_dictionary));
-  TOKVAULT_TRY(add(s.block_segments));
-  TOKVAULT_TRY(add(s.block_sizes));
-  for (std::uint32_t f : s.fingerprints) {
+namespace {
+
+template <class Values>
+Status append_column(Buffer& out, const Values& values, int level) {
+  const std::vector<std::uint64_t> wide(values.begin(), values.end());
+  TOKVAULT_ASSIGN(Buffer column, encode_integers(wide, level));
+  append_sized(out, column);
+  return {};
+}
+
+void append_fingerprints(Buffer& out, const std::vector<std::uint32_t>& fingerprints) {
+  for (std::uint32_t f : fingerprints) {
     out.push_back(static_cast<char>(f >> 16));
     out.push_back(static_cast<char>(f >> 8));
     out.push_back(static_cast<char>(f));
   }
+}
+
+std::vector<std::uint32_t> parse_fingerprints(ByteView prints) {
+  std::vector<std::uint32_t> out;
+  for (std::size_t i = 0; i < prints.size(); i += kFingerprintBytes) {
+    out.push_back(static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i])) << 16 |
+                  static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i + 1])) << 8 |
+                  static_cast<std::uint8_t>(prints[i + 2]));
+  }
   return out;
+}
+
+}  // namespace
+
+Result<Buffer> encode_pack_segments(const PackSegments& s, int level) {
+  Buffer out;
+  TOKVAULT_TRY(append_column(out, s.code_sizes, level));
+  TOKVAULT_TRY(append_column(out, s.in_dictionary, level));
+  TOKVAULT_TRY(append_column(out, s.block_segments, level));
+  TOKVAULT_TRY(append_column(out, s.block_sizes, level));
+  append_fingerprints(out, s.fingerprints);
+  return out;
+}
+
+Result<Buffer> encode_pack_blocks(const PackBlocks& b, int level) {
+  Buffer out;
+  TOKVAULT_TRY(append_column(out, b.segments, level));
+  TOKVAULT_TRY(append_column(out, b.texts, level));
+  TOKVAULT_TRY(append_column(out, b.sizes, level));
+  TOKVAULT_TRY(append_column(out, b.has_fingerprint, level));
+  append_fingerprints(out, b.fingerprints);
+  return out;
+}
+
+Result<PackBlocks> decode_pack_blocks(ByteView bytes, std::uint64_t segment_count,
+                                      const PackStream& stream) {
+  ByteReader in(bytes);
+  PackBlocks b;
+  std::vector<std::uint64_t> wide;
+  // Each value is below 2^32 and their sum, plus `more` a value, at most `limit`.
+  auto take = [&](std::uint64_t count, std::uint64_t more, std::uint64_t limit,
+                  std::vector<std::uint32_t>& out) -> Result<std::uint64_t> {
+    const ByteView column = in.sized();
+    if (!in.ok()) return corrupt_pack("block table");
+    TOKVAULT_TRY(decode_integers(column, count, wide));
+    std::uint64_t sum = 0;
+    for (std::uint64_t v : wide) {
+      if (v > 0xffffffffu) return corrupt_pack("block table");
+      sum += v + more;
+      if (sum > limit) return corrupt_pack("block table");
+      out.push_back(static_cast<std::uint32_t>(v));
+    }
+    return sum;
+  };
+  TOKVAULT_TRY(take(stream.block_count, 0, segment_count, b.segments));
+  TOKVAULT_ASSIGN(const std::uint64_t text,
+                  take(stream.block_count, 0, stream.text_bytes + segment_count, b.texts));
+  TOKVAULT_ASSIGN(const std::uint64_t size,
+                  take(stream.block_count, 4, stream.blocks.size, b.sizes));
+  const ByteView column = in.sized();
+  if (!in.ok()) return corrupt_pack("block table");
+  TOKVAULT_TRY(decode_integers(column, segment_count, wide));
+  std::uint64_t prints = 0;
+  for (std::uint64_t v : wide) {
+    if (v > 1) return corrupt_pack("block table");
+    b.has_fingerprint.push_back(v == 1);
+    prints += v;
+  }
+  const ByteView rest = in.rest();
+  if (size != stream.blocks.size || rest.size() != prints * kFingerprintBytes ||
+      text + stream.dictionary.raw_size != stream.text_bytes + segment_count) {
+    return corrupt_pack("block table does not add up");
+  }
+  b.fingerprints = parse_fingerprints(rest);
+  return b;
 }
 
 Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_count,
@@ -376,12 +453,7 @@ Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_
       dictionary != stream.dictionary.raw_size || prints.size() != shared * kFingerprintBytes) {
     return corrupt_pack("segment table does not add up");
   }
-  for (std::size_t i = 0; i < prints.size(); i += kFingerprintBytes) {
-    s.fingerprints.push_back(
-        static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i])) << 16 |
-        static_cast<std::uint32_t>(static_cast<std::uint8_t>(prints[i + 1])) << 8 |
-        static_cast<std::uint8_t>(prints[i + 2]));
-  }
+  s.fingerprints = parse_fingerprints(prints);
   return s;
 }
 

@@ -4,11 +4,12 @@
 // of other packs it names by content. Each stream of segments is a dictionary (segments that lie
 // whole in one frame, from which blocks may copy) and blocks. Format: docs/format/pack.md
 //
-// Where a segment lies is said in one of two ways. A stream that is all dictionary (the packs of a
-// vault of moderate size) ends each segment with a byte that no code has: lengths then cost next to
-// nothing, because what is alike ends alike (tau_bench: 220 bytes instead of 7,481 of 195,447), and
-// the segments are found when the dictionary is decoded. Such a stream has no fingerprints either:
-// 3 bytes a segment that decoding everything once gives as well. Any other stream has a table.
+// Where a segment lies is said in one of two ways. An *ended* stream ends each segment with a byte
+// that no code has: lengths then cost next to nothing, because what is alike ends alike (tau_bench:
+// 220 bytes instead of 7,481 of 195,447), and segments are found when their text is decoded. If it
+// is all dictionary, as in the packs of a vault of moderate size, it has no fingerprints either: 3
+// bytes a segment that decoding everything once gives as well. Any other stream has a table of
+// segments, so that a dictionary may hold any of them.
 #ifndef TOKVAULT_FORMAT_PACK_H_
 #define TOKVAULT_FORMAT_PACK_H_
 
@@ -35,6 +36,10 @@ inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
 // tokens (or bytes) are referred to from other files: whatever the code, they have one.
 inline constexpr std::uint64_t kSharedCodeBytes = 96;
 inline constexpr std::size_t kFingerprintBytes = 3;
+// An ended stream with no more text than this has no fingerprints on disk. It is a quarter more
+// than a dictionary holds that is a sample: what was grouped to fit may come out longer.
+inline constexpr std::uint64_t kFingerprintlessTextBytes =
+    kDictionaryTextBytes + kDictionaryTextBytes / 4;
 
 struct PackHeader {
   std::uint16_t version = kPackVersion;
@@ -58,6 +63,7 @@ struct Extent {
 // How the text of a stream is encoded. Part of the on-disk format, never renumber.
 enum class PackCodec : std::uint8_t {
   zstd = 0,  // dictionary: a frame; blocks: frames with the dictionary's text as their prefix
+  token_model = 1,  // dictionary and blocks as token_model.h codes them; ended
 };
 
 // The byte that ends a segment, where a stream has no table of them.
@@ -66,11 +72,12 @@ inline constexpr char kSegmentEnd = '\xff';
 struct PackStream {
   Extent dictionary;  // size 0: none
   Extent blocks;      // all blocks, one after another, each with its checksum in front (4 bytes)
-  Extent table;       // PackSegments, encoded; size 0 if segments are ended
+  Extent table;       // PackSegments, or PackBlocks of an ended stream; size 0: all dictionary
   std::uint64_t block_count = 0;
   std::uint64_t text_bytes = 0;  // of all segments, decoded, without ends
   PackCodec codec = PackCodec::zstd;
-  // All segments lie in the dictionary, each with kSegmentEnd after it, and no other byte is that.
+  // Each segment has kSegmentEnd after it, and no other byte is that. The dictionary holds the
+  // first segments, blocks the others in order.
   bool ended = false;
   std::vector<std::uint64_t> artifacts;  // numbers of what decoding needs besides the pack
 };
@@ -138,6 +145,19 @@ Result<Buffer> encode_pack_segments(const PackSegments& segments, int level);
 // Sums are checked against `stream`.
 Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_count,
                                           const PackStream& stream);
+
+// The blocks of an ended stream.
+struct PackBlocks {
+  std::vector<std::uint32_t> segments;      // how many each holds
+  std::vector<std::uint32_t> texts;         // bytes of each, decoded, with ends
+  std::vector<std::uint32_t> sizes;         // bytes of each, without its checksum
+  std::vector<bool> has_fingerprint;        // of each segment of the stream
+  std::vector<std::uint32_t> fingerprints;  // of those, in order
+};
+Result<Buffer> encode_pack_blocks(const PackBlocks& blocks, int level);
+// Sums are checked against `stream`.
+Result<PackBlocks> decode_pack_blocks(ByteView bytes, std::uint64_t segment_count,
+                                      const PackStream& stream);
 
 Result<Buffer> encode_records(const std::vector<Record>& records, int level);
 Result<std::vector<Record>> decode_records(ByteView bytes, std::uint64_t count);

@@ -68,7 +68,9 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     if (source->is_pack()) {
       const auto& pack = static_cast<const PackFile&>(*source);
       for (const Stream s : {kTokenStream, kByteStream}) {
-        if (pack.footer().streams[s].ended) continue;  // it has none on disk
+        const PackStream& stream = pack.footer().streams[s];
+        // Without fingerprints on disk there is nothing to compare.
+        if (stream.ended && stream.text_bytes <= kFingerprintlessTextBytes) continue;
         TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
         for (const auto& f : *prints) {
           if (broken[s][f.segment]) continue;

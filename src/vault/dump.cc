@@ -136,7 +136,7 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   for (std::size_t s = 0; s < kStreams; ++s) {
     const std::string prefix = streams[s];
     if (f.streams[s].dictionary.size > 0) part(prefix + " dictionary", f.streams[s].dictionary);
-    if (f.streams[s].ended) continue;
+    if (f.streams[s].table.size == 0) continue;
     part(prefix + " blocks", f.streams[s].blocks);
     part(prefix + " segments", f.streams[s].table);
   }

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/zstd.h"
+#include "codec/token_model.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
@@ -241,54 +242,119 @@ Status PackBuilder::count_tokens() {
   return {};
 }
 
-Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Buffer& file) {
+Buffer PackBuilder::StreamText::ended(std::size_t begin, std::size_t end, std::uint64_t at) const {
+  Buffer out;
+  for (std::size_t i = begin; i < end; ++i) {
+    out.append(text, at, table.code_sizes[i]);
+    out.push_back(kSegmentEnd);
+    at += table.code_sizes[i];
+  }
+  return out;
+}
+
+Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file) {
   PackStream& out = footer_.streams[stream];
-  PackSegments table;
-  Buffer text;
+  StreamText all;
   std::vector<Token> tokens;
   Scratch scratch;
-  bool can_end = true;
   for (Origin& o : origins_[stream]) {
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(stream, o.number, scratch));
-    const std::size_t begin = text.size();
+    const std::size_t begin = all.text.size();
     if (stream == kTokenStream) {
       tokens.clear();
       TOKVAULT_TRY(o.source->decode_tokens(code, tokens));
-      map_.encode(tokens, text);
+      map_.encode(tokens, all.text);
       o.checksum = checksum_of(tokens);
     } else {
-      text.append(code);
+      all.text.append(code);
       o.checksum = checksum64(code);
-      can_end = can_end && code.find(kSegmentEnd) == ByteView::npos;
+      all.can_end = all.can_end && code.find(kSegmentEnd) == ByteView::npos;
     }
-    const std::size_t size = text.size() - begin;
-    table.code_sizes.push_back(static_cast<std::uint32_t>(size));
+    const std::size_t size = all.text.size() - begin;
+    all.table.code_sizes.push_back(static_cast<std::uint32_t>(size));
     if (size >= kSharedCodeBytes) {
-      const ShortDigest digest =
-          stream == kTokenStream ? token_digest(tokens) : byte_digest(ByteView(text).substr(begin));
-      table.fingerprints.push_back(fingerprint(digest));
+      const ShortDigest digest = stream == kTokenStream
+                                     ? token_digest(tokens)
+                                     : byte_digest(ByteView(all.text).substr(begin));
+      all.table.fingerprints.push_back(fingerprint(digest));
     }
   }
-  out.text_bytes = text.size();
-
-  // Everything, or an even sample.
-  // A quarter more than a sample may have: what was grouped to fit may come out longer.
-  const bool holds_all = text.size() <= kDictionaryTextBytes + kDictionaryTextBytes / 4;
-  if (holds_all && can_end) {
-    Buffer ended;
-    ended.reserve(text.size() + table.code_sizes.size());
-    std::uint64_t at = 0;
-    for (std::uint32_t size : table.code_sizes) {
-      ended.append(text, at, size);
-      ended.push_back(kSegmentEnd);
-      at += size;
-    }
+  out.text_bytes = all.text.size();
+  if (all.can_end && level == Level::dense && !all.table.code_sizes.empty() &&
+      all.ended_size() <= kModelTextBytesMax) {
+    return encode_with_model(stream, all, levels, file);
+  }
+  if (all.can_end && all.text.size() <= kFingerprintlessTextBytes) {
     out.ended = true;
-    if (ended.empty()) return {};
+    if (all.table.code_sizes.empty()) return {};
+    const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
     TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary));
     out.dictionary = append_part(file, frame, ended.size());
     return {};
   }
+  return encode_with_sample(stream, all, levels, file);
+}
+
+// The dictionary is as much of the beginning as a reader has to wait half a second for, the rest
+// blocks of about 8 k tokens: 10 ms (docs/decisions/0009-token-model.md).
+Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
+                                      Buffer& file) {
+  constexpr std::uint64_t kDictionaryWork = 5'000'000;
+  constexpr std::uint64_t kModelBlockTextBytes = 12u << 10;
+  PackStream& out = footer_.streams[stream];
+  const auto unit = stream == kTokenStream ? ModelUnit::token_code : ModelUnit::byte;
+  const auto& sizes = all.table.code_sizes;
+  auto trainer =
+      ModelTrainer::make(unit, std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes));
+  std::size_t next = 0;
+  std::uint64_t at = 0;
+  std::uint64_t dictionary_size = 0;
+  while (next < sizes.size() && trainer->work() < kDictionaryWork) {
+    const Buffer segment = all.ended(next, next + 1, at);
+    TOKVAULT_TRY(trainer->add(segment));
+    dictionary_size += segment.size();
+    at += sizes[next++];
+  }
+  Buffer coded;
+  const auto model = trainer->finish(coded);
+  out.codec = PackCodec::token_model;
+  out.ended = true;
+  out.dictionary = append_part(file, coded, dictionary_size);
+  if (next == sizes.size()) return {};
+
+  PackBlocks table;
+  Buffer blocks;
+  while (next < sizes.size()) {
+    const std::size_t begin = next;
+    const std::uint64_t begin_at = at;
+    while (next < sizes.size() && at - begin_at < kModelBlockTextBytes) at += sizes[next++];
+    const Buffer text = all.ended(begin, next, begin_at);
+    TOKVAULT_ASSIGN(const Buffer block, model->encode_block(text));
+    append_le(blocks, checksum32(block));
+    blocks += block;
+    table.segments.push_back(static_cast<std::uint32_t>(next - begin));
+    table.texts.push_back(static_cast<std::uint32_t>(text.size()));
+    table.sizes.push_back(static_cast<std::uint32_t>(block.size()));
+  }
+  const bool has_fingerprints = out.text_bytes > kFingerprintlessTextBytes;
+  for (const std::uint32_t size : sizes) {
+    table.has_fingerprint.push_back(has_fingerprints && size >= kSharedCodeBytes);
+  }
+  if (has_fingerprints) table.fingerprints = all.table.fingerprints;
+  out.block_count = table.sizes.size();
+  out.blocks = append_part(file, blocks, 0);
+  TOKVAULT_ASSIGN(const Buffer encoded, encode_pack_blocks(table, levels.tables));
+  out.table = append_part(file, encoded, 0);
+  return {};
+}
+
+// The dictionary is an even sample.
+Status PackBuilder::encode_with_sample(Stream stream, StreamText& all, const Levels& levels,
+                                       Buffer& file) {
+  PackStream& out = footer_.streams[stream];
+  PackSegments& table = all.table;
+  const Buffer& text = all.text;
+  const bool holds_all = text.size() <= kDictionaryTextBytes;
   Buffer dictionary;
   std::uint64_t seen = 0;
   for (std::uint32_t size : table.code_sizes) {
@@ -349,8 +415,8 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   header.vault_id = identity_.vault.id;
   Buffer file = encode_pack_header(header);
   TOKVAULT_TRY(count_tokens());
-  TOKVAULT_TRY(encode_stream(kTokenStream, levels, file));
-  TOKVAULT_TRY(encode_stream(kByteStream, levels, file));
+  TOKVAULT_TRY(encode_stream(kTokenStream, levels, level, file));
+  TOKVAULT_TRY(encode_stream(kByteStream, levels, level, file));
   const Buffer map = map_.serialize();
   TOKVAULT_ASSIGN(const Buffer packed_map, encode_bytes(map, levels.tables));
   footer_.token_map = append_part(file, packed_map, map.size());

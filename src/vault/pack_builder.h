@@ -89,7 +89,19 @@ class PackBuilder {
   SegmentRef merged_ref(Stream stream, std::uint32_t id, bool is_text);
   SegmentRef external_ref(const External& external);
   Status count_tokens();
-  Status encode_stream(Stream stream, const Levels& levels, Buffer& file);
+  // A stream's segments one after another, with what its table says of them.
+  struct StreamText {
+    Buffer text;
+    PackSegments table;  // sizes and fingerprints
+    bool can_end = true;
+    std::uint64_t ended_size() const { return text.size() + table.code_sizes.size(); }
+    // Segments from `begin` to `end`, which stand at `at`, each with its end.
+    Buffer ended(std::size_t begin, std::size_t end, std::uint64_t at) const;
+  };
+  Status encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file);
+  Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
+                           Buffer& file);
+  Status encode_with_sample(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
   Status verify(const Buffer& file) const;
 
   SegmentUnion* const merged_;

@@ -102,14 +102,32 @@ Result<std::shared_ptr<const PackFile::Loaded>> PackFile::load() const {
 
 Status PackFile::load_segments(Stream stream, Loaded& out) const {
   const PackStream& ps = footer_.streams[stream];
-  if (ps.ended) return {};
+  if (ps.ended && ps.block_count == 0) return {};
   Buffer table;
   TOKVAULT_TRY(read_extent(ps.table, table));
+  if (ps.ended) {
+    const auto segment_count = static_cast<std::uint32_t>(footer_.counts.segments[stream]);
+    TOKVAULT_ASSIGN(const PackBlocks blocks, decode_pack_blocks(table, segment_count, ps));
+    std::uint64_t at = ps.blocks.offset;
+    std::uint32_t first = segment_count;
+    for (const std::uint32_t n : blocks.segments) first -= n;
+    for (std::size_t i = 0; i < blocks.sizes.size(); ++i) {
+      out.blocks[stream].push_back({at, blocks.sizes[i], blocks.texts[i], first});
+      at += blocks.sizes[i] + 4;
+      first += blocks.segments[i];
+    }
+    std::size_t print = 0;
+    for (std::uint32_t i = 0; i < segment_count; ++i) {
+      if (!blocks.has_fingerprint[i]) continue;
+      out.fingerprints[stream].push_back({blocks.fingerprints[print++], i});
+    }
+    return {};
+  }
   TOKVAULT_ASSIGN(const PackSegments segments,
                   decode_pack_segments(table, footer_.counts.segments[stream], ps));
   std::uint64_t at = ps.blocks.offset;
   for (std::uint32_t size : segments.block_sizes) {
-    out.blocks[stream].push_back({at, size, 0});
+    out.blocks[stream].push_back({at, size, 0, 0});
     at += size + 4;
   }
   std::uint32_t dictionary_at = 0;
@@ -140,27 +158,43 @@ Status PackFile::load_segments(Stream stream, Loaded& out) const {
 Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream stream) const {
   const Cache::Key key{number_, dictionary_kind(stream)};
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const Dictionary>(found);
-  const Extent& extent = footer_.streams[stream].dictionary;
+  const PackStream& ps = footer_.streams[stream];
   auto out = std::make_shared<Dictionary>();
-  if (extent.size > 0) {
-    Buffer frame;
-    TOKVAULT_TRY(read_extent(extent, frame));
-    auto status = zstd_decompress(frame, extent.raw_size, out->text);
+  if (ps.dictionary.size > 0) {
+    Buffer coded;
+    TOKVAULT_TRY(read_extent(ps.dictionary, coded));
+    Status status;
+    if (ps.codec == PackCodec::token_model) {
+      const auto unit = stream == kTokenStream ? ModelUnit::token_code : ModelUnit::byte;
+      auto model = TokenModel::decode(unit, coded, ps.dictionary.raw_size, out->text);
+      if (model) out->model = std::move(*model);
+      if (!model) status = std::move(model).error();
+    } else {
+      status = zstd_decompress(coded, ps.dictionary.raw_size, out->text);
+    }
     if (!status) return std::move(status).error().with(name() + ": dictionary");
   }
-  if (footer_.streams[stream].ended) {
-    TOKVAULT_TRY(find_ends(stream, *out));
+  if (ps.ended) {
+    std::uint64_t count = footer_.counts.segments[stream];
+    if (ps.block_count > 0) {
+      TOKVAULT_ASSIGN(auto l, loaded());
+      count = l->blocks[stream].front().first_segment;
+    }
+    TOKVAULT_TRY(find_ends(count, *out));
   } else {
     TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
   }
-  cache_.insert(key, out, out->text.size() + out->ends.size() * 4 + 64 * 1024);
+  if (ps.block_count == 0) out->model.reset();  // nothing is left to decode with it
+  cache_.insert(key, out,
+                out->text.size() + out->ends.size() * 4 + 64 * 1024 +
+                    (out->model ? out->model->memory_bytes() : 0));
   return std::shared_ptr<const Dictionary>(std::move(out));
 }
 
-Status PackFile::find_ends(Stream stream, Dictionary& d) const {
-  const std::uint64_t count = footer_.counts.segments[stream];
+Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {
   if (d.text.size() > 0xffffffffu)
     return damaged("a dictionary is larger than any writer makes it");
+  if (count > d.text.size()) return damaged("its segments do not end where they should");
   d.ends.reserve(count);
   for (std::size_t at = 0; (at = d.text.find(kSegmentEnd, at)) != Buffer::npos; ++at) {
     if (d.ends.size() == count) break;
@@ -204,53 +238,88 @@ Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
   return rows;
 }
 
-Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
-  // The dictionary is block 0 of the scratch, block n is n + 1.
-  auto from_dictionary = [&]() -> Result<const BlockText*> {
-    const Scratch::Block* b = scratch.find(number_, stream, 0);
-    if (b == nullptr) {
-      TOKVAULT_ASSIGN(auto d, dictionary(stream));
-      Scratch::Block& slot = scratch.replace_oldest(number_, stream, 0);
-      slot.pin = std::move(d);
-      b = &slot;
-    }
-    return b->pin.get();
-  };
-  if (footer_.streams[stream].ended) {
-    TOKVAULT_ASSIGN(const BlockText* const d, from_dictionary());
-    const std::uint32_t begin = number == 0 ? 0 : d->ends[number - 1] + 1;
-    return ByteView(d->text).substr(begin, d->ends[number] - begin);
-  }
-  TOKVAULT_ASSIGN(auto l, loaded());
-  const Place& place = l->places[stream][number];
-  if (place.size == 0) return ByteView();
-  if (place.block == kDictionaryBlock) {
-    TOKVAULT_ASSIGN(const BlockText* const d, from_dictionary());
-    return ByteView(d->text).substr(place.offset, place.size);
-  }
-  const std::uint64_t block = std::uint64_t{place.block} + 1;
-  const Scratch::Block* b = scratch.find(number_, stream, block);
+// The dictionary is block 0 of the scratch, block n is n + 1.
+Result<const BlockText*> PackFile::dictionary_text(Stream stream, Scratch& scratch) const {
+  const Scratch::Block* b = scratch.find(number_, stream, 0);
   if (b == nullptr) {
     TOKVAULT_ASSIGN(auto d, dictionary(stream));
-    const BlockPlace& where = l->blocks[stream][place.block];
-    Buffer frame;
-    TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
-    const ByteView payload = ByteView(frame).substr(4);
-    if (load_le<std::uint32_t>(frame.data()) != checksum32(payload)) {
-      return damaged("bad checksum of the block at offset " + std::to_string(where.offset));
-    }
-    auto out = std::make_shared<BlockText>();
-    auto status = d->decoder->decode(payload, where.text_size, out->text);
-    if (!status) {
-      return std::move(status).error().with(name() + ": block at offset " +
-                                            std::to_string(where.offset));
-    }
-    Scratch::Block& slot = scratch.replace_oldest(number_, stream, block);
-    slot.pin = std::move(out);
-    ++scratch.blocks_decoded;
+    Scratch::Block& slot = scratch.replace_oldest(number_, stream, 0);
+    slot.pin = std::move(d);
     b = &slot;
   }
-  return ByteView(b->pin->text).substr(place.offset, place.size);
+  return b->pin.get();
+}
+
+Result<const BlockText*> PackFile::block_text(Stream stream, const Loaded& l, std::uint32_t block,
+                                              Scratch& scratch) const {
+  const Scratch::Block* b = scratch.find(number_, stream, std::uint64_t{block} + 1);
+  if (b != nullptr) return b->pin.get();
+  TOKVAULT_ASSIGN(auto d, dictionary(stream));
+  const BlockPlace& where = l.blocks[stream][block];
+  Buffer frame;
+  TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
+  const ByteView payload = ByteView(frame).substr(4);
+  if (load_le<std::uint32_t>(frame.data()) != checksum32(payload)) {
+    return damaged("bad checksum of the block at offset " + std::to_string(where.offset));
+  }
+  auto out = std::make_shared<BlockText>();
+  Status status;
+  if (d->model) {
+    status = d->model->decode_block(payload, where.text_size, out->text);
+  } else if (d->decoder) {
+    status = d->decoder->decode(payload, where.text_size, out->text);
+  } else {
+    status = damaged("a block has nothing to be decoded with");
+  }
+  if (status && footer_.streams[stream].ended) {
+    const auto& blocks = l.blocks[stream];
+    const std::uint64_t end = block + 1 < blocks.size() ? blocks[block + 1].first_segment
+                                                        : footer_.counts.segments[stream];
+    status = find_ends(end - where.first_segment, *out);
+  }
+  if (!status) {
+    return std::move(status).error().with(name() + ": block at offset " +
+                                          std::to_string(where.offset));
+  }
+  Scratch::Block& slot = scratch.replace_oldest(number_, stream, std::uint64_t{block} + 1);
+  slot.pin = std::move(out);
+  ++scratch.blocks_decoded;
+  return slot.pin.get();
+}
+
+Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
+  auto segment = [](const BlockText& t, std::uint32_t i) {
+    const std::uint32_t begin = i == 0 ? 0 : t.ends[i - 1] + 1;
+    return ByteView(t.text).substr(begin, t.ends[i] - begin);
+  };
+  const PackStream& ps = footer_.streams[stream];
+  if (ps.ended && ps.block_count == 0) {
+    TOKVAULT_ASSIGN(const BlockText* const d, dictionary_text(stream, scratch));
+    return segment(*d, number);
+  }
+  TOKVAULT_ASSIGN(auto l, loaded());
+  if (ps.ended) {
+    const auto& blocks = l->blocks[stream];
+    if (number < blocks.front().first_segment) {
+      TOKVAULT_ASSIGN(const BlockText* const d, dictionary_text(stream, scratch));
+      return segment(*d, number);
+    }
+    const auto after =
+        std::upper_bound(blocks.begin(), blocks.end(), number,
+                         [](std::uint32_t n, const BlockPlace& b) { return n < b.first_segment; });
+    const auto block = static_cast<std::uint32_t>(after - blocks.begin()) - 1;
+    TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, *l, block, scratch));
+    return segment(*text, number - blocks[block].first_segment);
+  }
+  const Place& place = l->places[stream][number];
+  if (place.size == 0) return ByteView();
+  const BlockText* text = nullptr;
+  if (place.block == kDictionaryBlock) {
+    TOKVAULT_ASSIGN(text, dictionary_text(stream, scratch));
+  } else {
+    TOKVAULT_ASSIGN(text, block_text(stream, *l, place.block, scratch));
+  }
+  return ByteView(text->text).substr(place.offset, place.size);
 }
 
 Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
@@ -278,7 +347,8 @@ Result<std::optional<std::uint32_t>> PackFile::find_segment(Stream stream,
 Result<std::shared_ptr<const std::vector<PackFile::Fingerprint>>> PackFile::fingerprints(
     Stream stream) const {
   using Prints = std::vector<Fingerprint>;
-  if (!footer_.streams[stream].ended) {
+  const PackStream& ps = footer_.streams[stream];
+  if (!ps.ended || ps.text_bytes > kFingerprintlessTextBytes) {
     TOKVAULT_ASSIGN(auto l, loaded());
     return std::shared_ptr<const Prints>(l, &l->fingerprints[stream]);
   }

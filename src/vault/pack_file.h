@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/zstd.h"
+#include "codec/token_model.h"
 #include "format/pack.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
@@ -67,6 +68,7 @@ class PackFile final : public Source {
     std::uint64_t offset = 0;  // in the file, of the checksum in front
     std::uint32_t size = 0;    // of the frame
     std::uint32_t text_size = 0;
+    std::uint32_t first_segment = 0;  // of an ended stream
   };
   struct Loaded {
     Tables tables;
@@ -79,6 +81,7 @@ class PackFile final : public Source {
   };
   struct Dictionary : BlockText {
     std::unique_ptr<BlockDecoder> decoder;
+    std::unique_ptr<TokenModel> model;
   };
 
   PackFile(const Backend& backend, Cache& cache, std::uint64_t number)
@@ -91,7 +94,12 @@ class PackFile final : public Source {
   Result<std::shared_ptr<const Loaded>> load() const;
   Status load_segments(Stream stream, Loaded& out) const;
   Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
-  Status find_ends(Stream stream, Dictionary& dictionary) const;
+  // Finds the ends of `count` segments, after which nothing stands.
+  Status find_ends(std::uint64_t count, BlockText& text) const;
+  // The text of the dictionary or of a block; it stays in `scratch`.
+  Result<const BlockText*> dictionary_text(Stream stream, Scratch& scratch) const;
+  Result<const BlockText*> block_text(Stream stream, const Loaded& loaded, std::uint32_t block,
+                                      Scratch& scratch) const;
   CodeBytes code_bytes() const {
     return header_.version == 1 ? CodeBytes::all : CodeBytes::below_ff;
   }

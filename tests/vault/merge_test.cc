@@ -1,0 +1,220 @@
+// Compaction of several packs: nothing changes but sizes, at any cap and level, interrupted or not.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/conformance/temp_dir.h"
+#include "tokvault/directory.h"
+
+namespace tokvault {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Words of one of several vocabularies, so that there are kinds to tell apart.
+std::string words(std::mt19937& random, int kind, std::size_t size) {
+  std::string text;
+  while (text.size() < size) {
+    text += static_cast<char>('a' + kind);
+    text += std::to_string(random() % 20'000);
+    text += random() % 9 == 0 ? ".\n" : " ";
+  }
+  return text;
+}
+
+std::map<std::string, std::vector<Message>> contents(const Vault& vault,
+                                                     const std::string& tenant = {}) {
+  std::map<std::string, std::vector<Message>> out;
+  Filter filter;
+  filter.tenant = tenant;
+  EXPECT_TRUE(vault.scan(filter, [&](const Summary& s, Result<Conversation> c) {
+    EXPECT_TRUE(c) << s.id << ": " << (c ? "" : c.error().message());
+    if (c) out[s.id] = c->messages;
+    return true;
+  }));
+  return out;
+}
+
+void expect_sound(const Vault& vault) {
+  auto report = vault.check({.read_data = true});
+  ASSERT_TRUE(report) << report.error().message();
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+}
+
+class Merge : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(create_vault(path_, {.tokenizer = "bytes"}));
+    vault_ = open();
+  }
+  std::unique_ptr<Vault> open() {
+    auto vault = open_vault(path_);
+    EXPECT_TRUE(vault) << vault.error().message();
+    return vault ? std::move(*vault) : nullptr;
+  }
+  // Packs of conversations of three kinds each, in turn; some texts stand in all packs.
+  void fill(int packs, int conversations, std::size_t size, const std::string& tenant = {}) {
+    std::mt19937 random(static_cast<unsigned>(packs + conversations));
+    for (int p = 0; p < packs; ++p) {
+      std::vector<Conversation> batch;
+      for (int i = 0; i < conversations; ++i) {
+        const int kind = i % 3;
+        std::mt19937 same(static_cast<unsigned>(kind));
+        Conversation c;
+        c.id = "c" + std::to_string(p) + "-" + std::to_string(i);
+        c.time_ms = 1'700'000'000'000 + p * 1'000'000 + i;
+        c.messages = {Message::of_text("system", words(same, kind, 3000)),
+                      Message::of_text("user", words(random, kind, 200 + random() % size)),
+                      Message::of_text("assistant", words(random, kind, 200 + random() % size))};
+        batch.push_back(std::move(c));
+      }
+      auto results = vault_->put_batch(batch, {.tenant = tenant});
+      ASSERT_TRUE(results);
+      for (const auto& r : *results) ASSERT_TRUE(r);
+      ASSERT_TRUE(vault_->seal());
+    }
+  }
+  std::set<std::string> pack_names() const {
+    std::set<std::string> names;
+    for (const auto& e : fs::directory_iterator(path_ + "/packs")) {
+      names.insert(e.path().filename().string());
+    }
+    return names;
+  }
+
+  const TempDir dir_;
+  const std::string path_ = dir_ / "vault";
+  std::unique_ptr<Vault> vault_;
+};
+
+TEST_F(Merge, PacksBecomeOneAndWhatTheyShareStandsOnce) {
+  fill(4, 30, 2000);
+  const auto before = contents(*vault_);
+  const auto stats_before = vault_->stats();
+  ASSERT_EQ(pack_names().size(), 4u);
+  for (const Level level : {Level::fast, Level::balanced, Level::dense}) {
+    auto report = vault_->compact(level);
+    ASSERT_TRUE(report) << report.error().message();
+    EXPECT_EQ(pack_names().size(), 1u);
+    EXPECT_EQ(contents(*vault_), before);
+    expect_sound(*vault_);
+  }
+  const auto stats = vault_->stats();
+  ASSERT_TRUE(stats && stats_before);
+  EXPECT_EQ(stats->conversations, 120u);
+  EXPECT_EQ(stats->tokens_logical, stats_before->tokens_logical);
+  EXPECT_EQ(stats->segments, 3u + 240u);
+  vault_.reset();
+  vault_ = open();
+  EXPECT_EQ(contents(*vault_), before);
+}
+
+TEST_F(Merge, NoPackIsLargerThanTheCapAndWhatIsAlikeIsTogether) {
+  fill(3, 90, 3000);
+  const auto before = contents(*vault_);
+  CompactOptions options;
+  options.level = Level::fast;
+  options.pack_bytes_max = 96u << 10;
+  auto report = vault_->compact(options);
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_GE(pack_names().size(), 3u);
+  for (const std::string& name : pack_names()) {
+    EXPECT_LE(fs::file_size(path_ + "/packs/" + name), options.pack_bytes_max) << name;
+  }
+  EXPECT_EQ(contents(*vault_), before);
+  expect_sound(*vault_);
+  // A second time there is nothing to do.
+  const auto names = pack_names();
+  report = vault_->compact(options);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->files, 0u);
+  EXPECT_EQ(pack_names(), names);
+  // What one pack holds for others outlives the conversation that brought it.
+  ASSERT_TRUE(vault_->forget(std::vector<std::string>{"c0-0", "c0-1", "c0-2"}));
+  ASSERT_TRUE(vault_->gc(false));
+  auto after = before;
+  for (const char* id : {"c0-0", "c0-1", "c0-2"}) after.erase(id);
+  EXPECT_EQ(contents(*vault_), after);
+  expect_sound(*vault_);
+  // Without the cap it is one again, and without the catalog the same.
+  ASSERT_TRUE(vault_->compact(Level::fast));
+  EXPECT_EQ(pack_names().size(), 1u);
+  vault_.reset();
+  fs::remove(path_ + "/catalog.db");
+  ASSERT_TRUE(repair_vault(path_));
+  vault_ = open();
+  EXPECT_EQ(contents(*vault_), after);
+}
+
+TEST_F(Merge, StoppedAtAnyPointItLeavesWhatWasThere) {
+  fill(3, 30, 2000);
+  const auto before = contents(*vault_);
+  const auto names = pack_names();
+  CompactOptions options;
+  options.level = Level::fast;
+  options.pack_bytes_max = 64u << 10;
+  for (int stop = 1;; ++stop) {
+    int calls = 0;
+    auto report =
+        vault_->compact(options, [&](std::uint64_t, std::uint64_t) { return ++calls < stop; });
+    EXPECT_EQ(contents(*vault_), before);
+    if (report) {
+      EXPECT_GT(stop, 5);
+      break;
+    }
+    EXPECT_EQ(report.error().code(), Errc::cancelled);
+    EXPECT_EQ(pack_names(), names) << stop;
+    ASSERT_LT(stop, 1000);
+  }
+  EXPECT_NE(pack_names(), names);
+  expect_sound(*vault_);
+}
+
+TEST_F(Merge, TenantsStayApart) {
+  fill(2, 9, 1000);
+  fill(2, 12, 1000, "other");
+  const auto mine = contents(*vault_), others = contents(*vault_, "other");
+  ASSERT_TRUE(vault_->compact(Level::fast));
+  EXPECT_EQ(pack_names().size(), 2u);
+  EXPECT_EQ(contents(*vault_), mine);
+  EXPECT_EQ(contents(*vault_, "other"), others);
+}
+
+TEST_F(Merge, NewerPacksAreLeftAlone) {
+  fill(3, 9, 1000);
+  const auto before = contents(*vault_);
+  const auto names = pack_names();
+  CompactOptions options;
+  options.level = Level::fast;
+  options.older_than_ms = 1'700'000'000'000 + 2 * 1'000'000;
+  ASSERT_TRUE(vault_->compact(options));
+  const auto after = pack_names();
+  EXPECT_EQ(after.size(), 2u);
+  EXPECT_TRUE(after.contains(*names.rbegin()));
+  EXPECT_EQ(contents(*vault_), before);
+  expect_sound(*vault_);
+}
+
+// More text than one dictionary is taught by: blocks beside it.
+TEST_F(Merge, DensePacksHaveBlocks) {
+  fill(1, 240, 12'000);
+  const auto before = contents(*vault_);
+  ASSERT_TRUE(vault_->compact(Level::dense));
+  EXPECT_EQ(contents(*vault_), before);
+  expect_sound(*vault_);
+  auto dump = dump_file(path_ + "/packs/" + *pack_names().begin(), false);
+  ASSERT_TRUE(dump);
+  EXPECT_NE(dump->find("tokens segments at"), std::string::npos) << *dump;
+  // One conversation by itself, by another reader.
+  auto reader = open_vault(path_, {.read_only = true});
+  ASSERT_TRUE(reader);
+  auto c = (*reader)->get("c0-239");
+  ASSERT_TRUE(c) << c.error().message();
+  EXPECT_EQ(c->messages, before.at("c0-239"));
+}
+
+}  // namespace
+}  // namespace tokvault
