@@ -43,9 +43,9 @@ class IdIndex {
 };
 
 // Which ids a pack may hold, in 16 bits each: a Bloom filter whose probes for an id lie in one line
-// of the cache, wrong for one id in 700 that is not there. It is small enough to stay in memory for
-// every pack, so that the look-up of an id costs a line for each pack and reads the tables of the
-// one that has it. Threads: const methods from any thread at once.
+// of the cache, wrong for one id in 1,000 that is not there. It is small enough to stay in memory
+// for every pack, so that the look-up of an id costs a line for each pack and reads the tables of
+// the one that has it. Threads: const methods from any thread at once.
 class IdFilter {
  public:
   explicit IdFilter(std::size_t count);

@@ -596,6 +596,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   }
 
   Pending pending = begin_batch(tenant);
+  pending.ids.reserve(requests.size());
   const std::uint64_t sequence_before = pending.builder.counts().next_sequence;
   Status status;
   for (std::size_t piece = 0; piece < ends.size() && status; ++piece) {
