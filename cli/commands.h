@@ -50,6 +50,7 @@ struct ListCommand : Command {
   Filter filter;
   std::uint64_t limit = 0;  // 0: all
   std::string cursor;
+  bool keep_going = false;
 };
 
 struct TagCommand : Command {
@@ -66,6 +67,7 @@ struct ExportCommand : Command {
 };
 
 struct StatsCommand : Command {
+  bool keep_going = false;
   Filter filter;
   bool has_filter = false;
   std::vector<std::string> by;
@@ -134,7 +136,9 @@ bool is_rank_file(const std::string& tokenizer);
 Result<std::string> pattern_of(const std::string& tokenizer, const std::string& pattern);
 
 // The vault for reading, beside whoever writes to it; and as its writer.
-Result<std::unique_ptr<Vault>> open_reader(const Command& command);
+Result<std::unique_ptr<Vault>> open_reader(const Command& command, bool keep_going = false);
+// Says what is known to be damaged. Returns the exit status that says so, or 0.
+int report_damage(const Vault& vault, const Command& command);
 Result<std::unique_ptr<Vault>> open_writer(const Command& command,
                                            const VaultOptions& options = {});
 

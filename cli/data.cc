@@ -140,7 +140,7 @@ ExitStatus run_get(const GetCommand& command) {
 }
 
 ExitStatus run_export(const ExportCommand& command) {
-  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
   TOKVAULT_ASSIGN(const auto writer, LineWriter::open(command.output));
   ProgressLine progress("export");
   Status status;
@@ -183,7 +183,8 @@ ExitStatus run_export(const ExportCommand& command) {
                  " to " + command.output);
     }
   }
-  return lost > 0 ? exit_code(Errc::corrupt) : 0;
+  const int damaged = command.keep_going ? report_damage(*vault, command) : 0;
+  return lost > 0 ? exit_code(Errc::corrupt) : damaged;
 }
 
 ExitStatus run_tokenize(const TokenizeCommand& command) {

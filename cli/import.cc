@@ -487,6 +487,7 @@ ExitStatus run_import(const ImportCommand& command) {
   const auto started = std::chrono::steady_clock::now();
   Importer importer(command, *vault);
   for (const std::string& file : command.files) TOKVAULT_TRY(importer.import_file(file));
+  TOKVAULT_TRY(vault->flush());
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (command.json) {

@@ -223,6 +223,10 @@ class CommandLine {
            what + ": " + words)
         ->type_name("WORD");
   }
+  static void add_keep_going(CLI::App* sub, bool& keep_going) {
+    sub->add_flag("--keep-going", keep_going,
+                  "Pass over conversations that cannot be read; exit status 5 if there are any");
+  }
   static void add_level(CLI::App* sub, Level& level) {
     add_choice<Level>(
         sub, "--level", level,
@@ -294,6 +298,7 @@ class CommandLine {
     add_filter(sub, list->filter, ignored_);
     add_number(sub, "--limit", list->limit, "At most so many; 0: all");
     sub->add_option("--cursor", list->cursor, "Go on where a list with --limit ended");
+    add_keep_going(sub, list->keep_going);
 
     auto export_command = std::make_shared<ExportCommand>();
     sub = add("export", "Write conversations as JSON lines, in the order of import", export_command,
@@ -304,8 +309,7 @@ class CommandLine {
         ->type_name("FILE")
         ->default_str("standard output");
     add_choice<int>(sub, "--format", export_format_, {{"jsonl", 0}}, "As");
-    sub->add_flag("--keep-going", export_command->keep_going,
-                  "Pass over conversations that cannot be read; exit status 5 if there are any");
+    add_keep_going(sub, export_command->keep_going);
 
     auto stats = std::make_shared<StatsCommand>();
     sub = add("stats", "What is in a vault, and what it takes", stats, run_stats);
@@ -315,6 +319,7 @@ class CommandLine {
         ->check(CLI::IsMember({"model", "application", "day"}).description(""))
         ->type_name("FIELD,...");
     add_filter(sub, stats->filter, stats->has_filter);
+    add_keep_going(sub, stats->keep_going);
 
     auto tenants = std::make_shared<Command>();
     add("tenants", "List tenants, and what they have", tenants, run_tenants);

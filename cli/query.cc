@@ -241,7 +241,7 @@ Result<std::uint64_t> forget_matching(Vault& vault, const ForgetCommand& command
 }  // namespace
 
 ExitStatus run_list(const ListCommand& command) {
-  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
   std::string cursor = command.cursor;
   std::uint64_t left = command.limit == 0 ? UINT64_MAX : command.limit;
   // A table is aligned over what is printed at once.
@@ -255,7 +255,7 @@ ExitStatus run_list(const ListCommand& command) {
     } else {
       print_page(page.conversations);
     }
-    if (cursor.empty()) return 0;
+    if (cursor.empty()) return command.keep_going ? report_damage(*vault, command) : 0;
   }
   if (command.json) {
     print_line(JsonObject().field("cursor", cursor).text());
@@ -270,8 +270,11 @@ ExitStatus run_stats(const StatsCommand& command) {
   if (command.by.empty() && command.has_filter) {
     return Error(Errc::invalid, "stats takes a filter other than --tenant only with --by");
   }
-  TOKVAULT_ASSIGN(const auto vault, open_reader(command));
-  if (!command.by.empty()) return print_usage(command, *vault);
+  TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
+  if (!command.by.empty()) {
+    TOKVAULT_TRY(print_usage(command, *vault));
+    return command.keep_going ? report_damage(*vault, command) : 0;
+  }
   std::optional<std::string_view> tenant;
   if (!command.filter.tenant.empty()) tenant = command.filter.tenant;
   TOKVAULT_ASSIGN(const VaultStats stats, vault->stats(tenant));
@@ -282,7 +285,7 @@ ExitStatus run_stats(const StatsCommand& command) {
   } else {
     print_stats(stats, name, tenant);
   }
-  return 0;
+  return report_damage(*vault, command);
 }
 
 ExitStatus run_tenants(const Command& command) {

@@ -69,10 +69,19 @@ int print_report(const CheckReport& report, bool json) {
 
 }  // namespace
 
-Result<std::unique_ptr<Vault>> open_reader(const Command& command) {
+Result<std::unique_ptr<Vault>> open_reader(const Command& command, bool keep_going) {
   VaultOptions options;
   options.read_only = true;
+  options.keep_going = keep_going;
   return open_vault(command.vault, options);
+}
+
+int report_damage(const Vault& vault, const Command& command) {
+  const std::vector<Finding> findings = vault.damage();
+  for (const Finding& f : findings) {
+    print_error(Error(f.code, f.file + ": " + f.message), command.json);
+  }
+  return findings.empty() ? 0 : exit_code(Errc::corrupt);
 }
 
 Result<std::unique_ptr<Vault>> open_writer(const Command& command, const VaultOptions& options) {

@@ -26,22 +26,25 @@ Buffer mended(Buffer file) {
   for (std::uint64_t at = 28 + vault_size; file.size() - at >= kBatchHeaderBytes;) {
     char* p = file.data() + at;
     store_le(kBatchMagic, p);
-    store_le(std::uint16_t{0}, p + 6);
-    store_le(std::uint32_t{0}, p + 36);
+    const bool guarded = (p[4] & kGuarded) != 0;
+    if (!guarded) store_le(std::uint16_t{0}, p + 6);
     const auto size = std::min<std::uint64_t>(load_le<std::uint32_t>(p + 28),
                                               file.size() - at - kBatchHeaderBytes);
     store_le(static_cast<std::uint32_t>(size), p + 28);
-    const std::uint64_t head = checksum64(ByteView(p, 40), (std::uint64_t{1} << 40) ^ at);
+    const std::uint64_t seed = (std::uint64_t{1} << 40) ^ at;
+    const std::uint64_t check = guarded ? checksum64(ByteView(p, 36), seed) : 0;
+    store_le(static_cast<std::uint32_t>(check), p + 36);
+    const std::uint64_t head = checksum64(ByteView(p, 40), seed);
     store_le(checksum64(ByteView(p + kBatchHeaderBytes, size), head), p + 40);
     at += kBatchHeaderBytes + size;
   }
   return file;
 }
 
-void open(const Buffer& file, bool salvage) {
+void open(const Buffer& file) {
   const auto backend = make_memory_backend();
   if (!backend->put(log_name(1), file)) std::abort();
-  auto log = LogFile::open(*backend, 1, 0, salvage);
+  auto log = LogFile::open(*backend, 1, 0);
   if (!log) return;
   Scratch scratch;
   std::vector<Token> tokens;
@@ -68,9 +71,7 @@ void open(const Buffer& file, bool salvage) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const Buffer file(reinterpret_cast<const char*>(data), size);
-  open(file, true);
-  const Buffer whole = mended(file);
-  open(whole, false);
-  open(whole, true);
+  open(file);
+  open(mended(file));
   return 0;
 }

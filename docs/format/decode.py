@@ -733,7 +733,7 @@ class Log:
                     check(later is None or later["flags"] & 4, "torn batch")
                 break
             batches.append(batch)
-            at += 48 + len(batch["payload"])
+            at += 48 + batch["size"]
         self.bodies = self.decode(batches)
         for batch, body in zip(batches, self.bodies):
             self.take(batch, body)
@@ -749,15 +749,27 @@ class Log:
         b = {"flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4),
              "tenant": h.le(4), "section": h.le(4), "sequence": h.le(8), "size": h.le(4),
              "body_size": h.le(4)}
-        zero, expected = h.le(4), h.le(8)
+        own, expected = h.le(4), h.le(8)
         b["payload"] = data[at + 48:at + 48 + b["size"]]
-        if len(b["payload"]) != b["size"] or b["zero"] != 0 or zero != 0:
+        if len(b["payload"]) != b["size"]:
+            return None
+        if not b["flags"] & 8 and (b["zero"] != 0 or own != 0):
+            return None
+        header = xxh3_64(data[at:at + 36], number << 40 ^ at) & U32 if CHECKSUMS else own
+        if b["flags"] & 8 and header != own:
             return None
         inner = xxh3_64(data[at:at + 40], number << 40 ^ at) if CHECKSUMS else 0
         if CHECKSUMS and xxh3_64(b["payload"], inner) != expected:
             return None
-        if b["cipher"] != 0 or b["flags"] & ~7:
+        if b["cipher"] != 0 or b["flags"] & ~31:
             raise unsupported("a batch")
+        if b["flags"] & 16:
+            changes = In(b["payload"])
+            changes.bytes(16 * (changes.le(4) + changes.le(4)))
+            end, own = changes.at, changes.le(4)
+            check(not CHECKSUMS or xxh3_64(b["payload"][:end], number << 40 ^ at) & U32 == own,
+                  "changes of a batch")
+            b["payload"] = changes.rest()
         return b
 
     @staticmethod

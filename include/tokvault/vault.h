@@ -36,6 +36,9 @@ struct VaultOptions {
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
   std::uint64_t cache_bytes = 192u << 20;            // decoded tables, dictionaries and blocks
   unsigned threads = 0;                              // for sealing and import; 0: as many as cores
+  // Calls over many conversations leave out what damage has taken, instead of failing with
+  // `corrupt`; damage() says what that is.
+  bool keep_going = false;
   // Resolves the vault's tokenizer when it is not kept in the vault.
   TokenizerOptions tokenizer_options{};
 };
@@ -184,6 +187,7 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Threads: all methods may be called from any thread at once.
 // Processes: one writing Vault and any number of read-only ones, which see new commits.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
+// Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Failure: after a failed write to the log every further write fails until the vault is opened
 // again; reading goes on.
 // Limits: docs/architecture.md#limits.
@@ -209,7 +213,8 @@ class Vault {
       std::span<const Conversation> conversations, const PutOptions& options,
       const ImportProgress* progress = nullptr) = 0;
   // Takes a conversation for writing and returns before it is durable; flush() waits for all taken
-  // before it and reports the first error.
+  // before it and reports the first error. It also reports if a log could not be made a pack in the
+  // background since the last call: no write is lost by that, but logs add up.
   virtual Status put_async(Conversation conversation, const PutOptions& options) = 0;
   virtual Status flush() = 0;
 
@@ -228,6 +233,8 @@ class Vault {
   virtual Result<Summary> summary(std::string_view id, std::string_view tenant = {}) const = 0;
 
   // A page of at most `limit` conversations in the order in which they first came.
+  // `corrupt` if a damaged log may have held more of the tenant, for this and the next two, unless
+  // VaultOptions::keep_going.
   virtual Result<Page> list(const Filter& filter, std::uint64_t limit,
                             std::string_view cursor = {}) const = 0;
   // Calls `visit` with every matching conversation in the order of list(), decoding each block once
@@ -264,7 +271,11 @@ class Vault {
 
   // Of all tenants together, or of one: then the bytes are those of its packs and of its part of
   // the logs. `not_found` if there is no such tenant.
+  // Counts what can be read.
   virtual Result<VaultStats> stats(std::optional<std::string_view> tenant = {}) const = 0;
+  // What is known to be damaged without looking any further than opening does: parts of logs. What
+  // they may have held is answered with `corrupt`, everything else as ever, until repair().
+  virtual std::vector<Finding> damage() const = 0;
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;
 
@@ -273,6 +284,7 @@ class Vault {
   virtual const Dictionaries& dictionaries() const = 0;
 
   virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
+  // Null for a reader where the vocabulary is missing or damaged: then texts cannot be read.
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
 };
 

@@ -89,10 +89,18 @@ std::uint64_t BatchBuilder::add_conversation(std::string_view id, const Row& row
   append_varint(body_, row.tokens);
   append_varint(body_, row.text_bytes);
   append_refs(info, refs);
+  ++conversation_count_;
   return counts_.next_sequence++;
 }
 
+void BatchBuilder::note(ByteView key) {
+  IdKey id;
+  if (parse_id_key(key, RecordKind::deletion, id)) changes_.deleted.push_back(id.id);
+  if (parse_id_key(key, RecordKind::tag, id)) changes_.tagged.push_back(id.id);
+}
+
 std::uint64_t BatchBuilder::put_record(ByteView key, ByteView value) {
+  note(key);
   tag(BatchTag::put_record);
   append_sized(body_, key);
   append_sized(body_, value);
@@ -100,6 +108,7 @@ std::uint64_t BatchBuilder::put_record(ByteView key, ByteView value) {
 }
 
 std::uint64_t BatchBuilder::remove_record(ByteView key) {
+  note(key);
   tag(BatchTag::remove_record);
   append_sized(body_, key);
   return counts_.next_sequence++;

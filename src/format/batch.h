@@ -47,6 +47,9 @@ class BatchBuilder {
 
   const Counts& counts() const { return counts_; }
   const Buffer& body() const { return body_; }
+  // Of its records.
+  const BatchChanges& changes() const { return changes_; }
+  std::uint64_t conversation_count() const { return conversation_count_; }
 
   std::uint32_t add_model(std::string_view name);
   std::uint32_t add_application(std::string_view name);
@@ -66,8 +69,12 @@ class BatchBuilder {
   void tag(BatchTag t) { body_.push_back(static_cast<char>(t)); }
   void append_refs(const FormInfo& info, std::span<const SegmentRef> refs);
 
+  void note(ByteView key);
+
   Counts counts_;
   Buffer body_;
+  BatchChanges changes_;
+  std::uint64_t conversation_count_ = 0;
 };
 
 // What parse_batch found, in order of the body.

@@ -190,6 +190,7 @@ TEST(Log, HeaderAndBatches) {
   ByteView payload;
   EXPECT_EQ(*read_batch(file, 7, 0, offset, got, payload), BatchState::whole);
   EXPECT_EQ(payload, "payload");
+  EXPECT_FALSE(read_remains(file, 7, offset));  // it is not guarded
   EXPECT_EQ(got.sequence, 9u);
   EXPECT_EQ(*read_batch(file, 7, 0, file.size(), got, payload), BatchState::end);
   for (std::size_t i = offset; i < file.size(); ++i) {
@@ -203,8 +204,71 @@ TEST(Log, HeaderAndBatches) {
   }
   // A batch does not pass for one at another place or of another log.
   EXPECT_EQ(*read_batch(file, 8, 0, offset, got, payload), BatchState::torn);
-  EXPECT_TRUE(has_batch_after(file, 7, 0));
-  EXPECT_FALSE(has_batch_after(file, 7, offset));
+  std::uint64_t budget = search_budget(file);
+  EXPECT_TRUE(has_batch_after(file, 7, 0, budget));
+  EXPECT_FALSE(has_batch_after(file, 7, offset, budget));
+}
+
+TEST(Log, AGuardedHeaderAndItsChangesCanBeBelievedAlone) {
+  BatchChanges changes;
+  changes.deleted = {IdHash{1, 2}, IdHash{3}};
+  changes.tagged = {IdHash{4}};
+  const std::uint64_t offset = 5;
+  const Buffer front = encode_changes(changes, 7, offset);
+  const BatchHeader h{.flags = kGuarded | kChanges,
+                      .conversations = 12,
+                      .tenant = 3,
+                      .section = 1,
+                      .sequence = 9,
+                      .body_size = 100};
+  const Buffer file = Buffer(offset, 'x') + encode_batch(h, front + "frame", 7, offset);
+  BatchHeader got;
+  ByteView frame;
+  ASSERT_EQ(*read_batch(file, 7, 0, offset, got, frame), BatchState::whole);
+  EXPECT_EQ(frame, "frame");
+  EXPECT_EQ(got.payload_size, front.size() + 5);
+  const std::size_t front_begin = offset + kBatchHeaderBytes;
+  for (std::size_t i = offset; i < file.size(); ++i) {
+    Buffer bad = file;
+    bad[i] ^= 4;
+    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, frame), BatchState::torn) << i;
+    const auto remains = read_remains(bad, 7, offset);
+    // The checksum of everything is the one part of a header that may be wrong.
+    const bool header_hit = i < front_begin - 8;
+    EXPECT_EQ(remains.has_value(), !header_hit) << i;
+    if (!remains) continue;
+    EXPECT_EQ(remains->header.conversations, 12u);
+    EXPECT_EQ(remains->header.sequence, 9u);
+    const bool front_hit = i >= front_begin && i < front_begin + front.size();
+    ASSERT_EQ(remains->changes.has_value(), !front_hit) << i;
+    if (!front_hit) {
+      EXPECT_EQ(remains->changes->deleted, changes.deleted);
+      EXPECT_EQ(remains->changes->tagged, changes.tagged);
+      std::uint64_t budget = search_budget(bad);
+      EXPECT_EQ(find_remains(bad, 7, 0, budget), offset);
+    }
+  }
+  // Cut off behind the changes they are still known; at another place nothing is.
+  ASSERT_TRUE(read_remains(ByteView(file).substr(0, file.size() - 5), 7, offset)->changes);
+  EXPECT_FALSE(read_remains(ByteView(file).substr(0, file.size() - 6), 7, offset)->changes);
+  EXPECT_FALSE(read_remains(file, 8, offset));
+  EXPECT_FALSE(read_remains(ByteView(file).substr(1), 7, offset - 1));
+}
+
+// Headers that each claim the rest of the file: a search that took a checksum of it each time would
+// take minutes.
+TEST(Log, ASearchForBatchesIsLinear) {
+  Buffer file;
+  const BatchHeader h{.flags = kNewSection};
+  while (file.size() < (8u << 20)) file += encode_batch(h, "", 7, file.size()).substr(0, 40);
+  for (std::size_t at = 0; at + 48 < file.size(); at += 40) {
+    store_le(static_cast<std::uint32_t>(file.size() - at - 48), file.data() + at + 28);
+    store_le(std::uint32_t{0}, file.data() + at + 36);
+  }
+  std::uint64_t budget = search_budget(file);
+  EXPECT_TRUE(has_batch_after(file, 7, 0, budget));  // it gives up, on the safe side
+  EXPECT_EQ(budget, 0u);
+  EXPECT_EQ(find_remains(file, 7, 0, budget), file.size());
 }
 
 TEST(Pack, FooterTrailerAndSegments) {

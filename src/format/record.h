@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tokvault/result.h"
 #include "tokvault/types.h"
@@ -37,6 +38,14 @@ struct Record {
   Buffer key;
   std::optional<Buffer> value;  // absent: the key is removed
   std::uint64_t sequence = 0;
+};
+
+// Whose deletions and tags a batch of a log changes, by id. It stands there once more beside the
+// records, so that damage to the one leaves the other.
+struct BatchChanges {
+  std::vector<IdHash> deleted;
+  std::vector<IdHash> tagged;
+  bool empty() const { return deleted.empty() && tagged.empty(); }
 };
 
 struct TenantRecord {

@@ -11,6 +11,7 @@
 // themselves again.
 #include "tokvault/tokenizer.h"
 
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -371,6 +372,17 @@ std::vector<std::string> search_folders(const TokenizerOptions& options) {
     const std::string folder(exe.substr(0, exe.rfind('/')));
     folders.push_back(folder + "/tokenizers");
     folders.push_back(folder + "/../share/tokvault/tokenizers");
+  }
+  // As a shared library, tokvault knows where it was put, wherever the program is.
+  Dl_info self{};
+  if (::dladdr(reinterpret_cast<const void*>(&open_tokenizer), &self) != 0 &&
+      self.dli_fname != nullptr) {
+    const std::string library(self.dli_fname);
+    const std::string folder = library.substr(0, library.rfind('/') + 1);
+    // PREFIX/lib, or PREFIX/lib/x86_64-linux-gnu as Debian has it.
+    for (const char* const up : {"../", "../../"}) {
+      folders.push_back(folder + up + "share/tokvault/tokenizers");
+    }
   }
   folders.emplace_back(TOKVAULT_TOKENIZERS_DIR);
   return folders;

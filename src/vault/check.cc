@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 
 #include "base/checksum.h"
 #include "vault/artifacts.h"
@@ -7,10 +8,56 @@
 
 namespace tokvault {
 
-Status VaultImpl::check_source(const State& state, const TenantState& tenant,
-                               const std::shared_ptr<const Source>& source,
-                               const CheckOptions& options, CheckReport& report) const {
+void report_lost(const LogFile& log, CheckReport& report) {
+  for (const LostCommits& lost : log.lost()) {
+    std::string what = lost.what + "; commits " + std::to_string(lost.first) + " to ";
+    what += lost.is_end_known ? std::to_string(lost.end - 1) : "unknown";
+    what += " are lost: ";
+    if (lost.conversations) {
+      what += std::to_string(*lost.conversations) + " conversations";
+      report.lost_conversations += *lost.conversations;
+    } else if (lost.is_end_known) {
+      // Each number was a conversation's or a record's.
+      what += "at most " + std::to_string(lost.end - lost.first) + " conversations";
+      report.lost_conversations += lost.end - lost.first;
+    } else {
+      what += "nobody knows how many conversations";
+    }
+    if (!lost.changes) {
+      what += "; what they deleted or tagged is unknown";
+    } else if (!lost.changes->empty()) {
+      what += "; they deleted or replaced " + std::to_string(lost.changes->deleted.size()) +
+              " and tagged " + std::to_string(lost.changes->tagged.size());
+    }
+    report.findings.push_back({log.name(), Errc::corrupt, std::move(what)});
+  }
+}
+
+bool check_vocabulary(const Backend& backend, const VaultRecord& vault, CheckReport& report) {
+  if (vault.vocabulary.empty()) return true;
+  auto status = [&]() -> Status {
+    TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(vault.vocabulary));
+    if (size > kVocabularyBytesMax) return Error(Errc::corrupt, "absurd size");
+    Buffer ranks;
+    TOKVAULT_TRY(backend.get(vault.vocabulary, 0, size, ranks));
+    if (sha256(ranks) == vault.vocabulary_sha256) return {};
+    return Error(Errc::corrupt, "not the vocabulary of this vault");
+  }();
+  if (status) return true;
+  report.findings.push_back(
+      {vault.vocabulary, status.code(),
+       std::string(status.error().message()) +
+           ": texts cannot be read, only their tokens; the rank file that the vault was made with "
+           "can be put back under this name"});
+  return false;
+}
+
+Status check_source(const State& state, const TenantState& tenant,
+                    const std::shared_ptr<const Source>& source, const SourceCheck& options,
+                    CheckReport& report) {
+  std::set<std::string, std::less<>> told;  // a damaged dictionary holds many segments
   auto finding = [&](const Error& e) {
+    if (!told.emplace(e.message()).second) return;
     report.findings.push_back({source->name(), e.code(), std::string(e.message())});
   };
   auto tables = source->tables();
@@ -106,7 +153,12 @@ Status VaultImpl::check_source(const State& state, const TenantState& tenant,
     if (!dead->empty() && (*dead)[i]) continue;
     const Row& r = t.rows[i];
     ++report.conversations;
-    if ((r.leaf == kNoNode || node_whole[r.leaf]) && refs_whole(r.form, r.refs_begin)) continue;
+    const bool is_proven = r.sequence >= state.damage(&tenant).unproven_until;
+    const bool is_text = options.has_vocabulary || r.text_bytes == 0;
+    if (is_proven && is_text && (r.leaf == kNoNode || node_whole[r.leaf]) &&
+        refs_whole(r.form, r.refs_begin)) {
+      continue;
+    }
     ++report.lost_conversations;
     report.lost_ids.emplace_back(t.ids[i]);
   }
@@ -157,6 +209,9 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
                         std::to_string(file.sequence_last))});
     report.lost_conversations += file.conversations;
   }
+  for (const auto& [number, log] : state.logs()) report_lost(*log, report);
+  const SourceCheck source_check{options.read_data,
+                                 check_vocabulary(*backend_, state.vault(), report)};
   std::uint64_t total = 0;
   std::uint64_t done = 0;
   for (const auto& [number, pack] : state.packs()) total += pack->size_bytes();
@@ -165,7 +220,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
   for (const auto& [number, tenant] : state.tenants()) {
     for (const auto& source : state.sources(number)) {
       if (progress && !progress(done, total)) return Error(Errc::cancelled, "check was stopped");
-      TOKVAULT_TRY(check_source(state, tenant, source, options, report));
+      TOKVAULT_TRY(check_source(state, tenant, source, source_check, report));
       done += source->is_pack() ? state.packs().at(source->file())->size_bytes() : 0;
     }
   }

@@ -71,13 +71,14 @@ Result<std::string> dump_log(ByteView file, bool json) {
   out.number("bytes", file.size());
   out.begin_list("batches");
   std::string end = "whole";
+  std::uint64_t budget = search_budget(file);
   for (;;) {
     BatchHeader h;
     ByteView payload;
     TOKVAULT_ASSIGN(const BatchState state, read_batch(file, header.number, 0, at, h, payload));
     if (state == BatchState::end) break;
     if (state == BatchState::torn) {
-      end = has_batch_after(file, header.number, at) ? "damaged at " : "torn at ";
+      end = has_batch_after(file, header.number, at, budget) ? "damaged at " : "torn at ";
       end += std::to_string(at);
       break;
     }
@@ -88,7 +89,7 @@ Result<std::string> dump_log(ByteView file, bool json) {
                  " bytes for " + b,
              "\"offset\":" + o + ",\"sequence\":" + s + ",\"tenant\":" + t + ",\"section\":" + c +
                  ",\"payload_bytes\":" + p + ",\"body_bytes\":" + b);
-    at += kBatchHeaderBytes + payload.size();
+    at += kBatchHeaderBytes + h.payload_size;
   }
   out.end_list();
   out.field("end", end);

@@ -124,7 +124,7 @@ std::uint64_t LogFile::row_count() const {
 }
 
 Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint64_t number,
-                                               std::uint64_t known_size, bool salvage) {
+                                               std::uint64_t known_size) {
   auto log = std::make_shared<LogFile>(number, 0);
   const std::string name = log->name();
   auto size = backend.size(name);
@@ -132,11 +132,18 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   if (*size > kLogBytesMax) return Error(Errc::corrupt, name + ": larger than any log");
   Buffer file;
   TOKVAULT_TRY(backend.get(name, 0, *size, file));
+  log->search_budget_ = search_budget(file);
   auto header = decode_log_header(ByteView(file).substr(0, kHeaderReadBytes), log->size_);
-  if (!header) return std::move(header).error().with(name);
-  if (header->number != number) return Error(Errc::corrupt, name + ": it is named as another log");
-  log->vault_ = std::move(header->vault);
-  auto status = log->read_tail(file, known_size, salvage);
+  if (!header && header.code() != Errc::corrupt) return std::move(header).error().with(name);
+  if (!header) {
+    log->lose(0, nullptr, std::nullopt, std::string(header.error().message()));
+    log->size_ = find_remains(file, number, 0, log->search_budget_);
+  } else if (header->number != number) {
+    return Error(Errc::corrupt, name + ": it is named as another log");
+  } else {
+    log->vault_ = std::move(header->vault);
+  }
+  auto status = log->read_tail(file, known_size);
   if (!status) return std::move(status).error().with(name);
   return log;
 }
@@ -155,51 +162,96 @@ Result<bool> LogFile::follow(const Backend& backend) {
     if (state != BatchState::whole) break;  // still being written, or cut off later
     auto status = decode_batch(header, payload);
     if (!status) return std::move(status).error().with(name());
-    at += kBatchHeaderBytes + payload.size();
+    at += kBatchHeaderBytes + header.payload_size;
     size_ = before + at;
   }
   return size_ > before;
 }
 
-Status LogFile::read_tail(ByteView file, std::uint64_t known_size, bool salvage) {
-  while (true) {
-    BatchHeader header;
-    ByteView payload;
-    TOKVAULT_ASSIGN(const BatchState state, read_batch(file, number_, 0, size_, header, payload));
-    if (state == BatchState::end) {
-      if (size_ < known_size) {
-        const std::string what = "it ends at " + std::to_string(size_) + ", but " +
-                                 std::to_string(known_size) + " bytes were written";
-        if (!salvage) return Error(Errc::corrupt, what);
-        damage_.push_back(what);
-      }
-      return {};
-    }
-    if (state == BatchState::torn) {
-      const bool more = has_batch_after(file, number_, size_);
-      if (!more && size_ >= known_size) return {};  // an interrupted write: it was never committed
-      const std::string what = "damaged batch at offset " + std::to_string(size_);
-      if (!salvage) return Error(Errc::corrupt, what);
-      damage_.push_back(what);
-      for (Section& s : sections_) s.broken = true;  // nobody knows whose batch it was
-      ++size_;
-      while (size_ < file.size()) {
-        auto next = read_batch(file, number_, 0, size_, header, payload);
-        if (next && *next == BatchState::whole) break;
-        ++size_;
-      }
-      continue;
-    }
-    auto status = decode_batch(header, payload);
-    if (!status) {
-      if (!salvage) return std::move(status).error().with("batch at " + std::to_string(size_));
-      damage_.push_back("batch at offset " + std::to_string(size_) + " (sequence " +
-                        std::to_string(header.sequence) +
-                        "): " + std::string(status.error().message()));
-      if (header.section < sections_.size()) sections_[header.section].broken = true;
-    }
-    size_ += kBatchHeaderBytes + payload.size();
+Status LogFile::read_tail(ByteView file, std::uint64_t known_size) {
+  for (bool more = true; more;) {
+    TOKVAULT_ASSIGN(more, read_next(file, known_size));
   }
+  if (is_lost_open_) {
+    // Nobody knows how many there were: no more than this, as a number takes bytes of a body.
+    const LostCommits& last = lost_.back();
+    const std::uint64_t batches =
+        (std::max<std::uint64_t>(known_size, file.size()) - last.offset) / kBatchHeaderBytes + 1;
+    end_lost(std::max(last.end, last.first + (batches << 32)), false);
+  }
+  if (!lost_.empty()) next_sequence_ = std::max(next_sequence_, lost_.back().end);
+  return {};
+}
+
+Result<bool> LogFile::read_next(ByteView file, std::uint64_t known_size) {
+  const std::uint64_t offset = size_;
+  BatchHeader header;
+  ByteView frame;
+  TOKVAULT_ASSIGN(const BatchState state, read_batch(file, number_, 0, offset, header, frame));
+  if (state == BatchState::whole) {
+    end_lost(header.sequence, true);
+    size_ += kBatchHeaderBytes + header.payload_size;
+    const bool is_lost = all_lost_ || lost_tenants_.contains(header.tenant);
+    auto status = is_lost ? Status(Error(Errc::corrupt, "it counts on from what is damaged"))
+                          : decode_batch(header, frame);
+    if (status) return true;
+    auto remains = read_remains(file, number_, offset);
+    lose(offset, &header, remains ? std::move(remains->changes) : std::nullopt,
+         std::string(status.error().message()));
+    return true;
+  }
+  if (state == BatchState::end) {
+    if (offset >= known_size) return false;
+    lose(offset, nullptr, std::nullopt,
+         "it ends at " + std::to_string(offset) + ", but " + std::to_string(known_size) +
+             " bytes were written");
+    return false;
+  }
+  // The end of an interrupted write was never committed.
+  if (offset >= known_size && !has_batch_after(file, number_, offset, search_budget_)) {
+    return false;
+  }
+  if (auto remains = read_remains(file, number_, offset)) {
+    end_lost(remains->header.sequence, true);
+    lose(offset, &remains->header, std::move(remains->changes), "bad checksum");
+    size_ += kBatchHeaderBytes + remains->header.payload_size;
+  } else {
+    lose(offset, nullptr, std::nullopt, "damaged header of a batch");
+    size_ = find_remains(file, number_, offset, search_budget_);
+  }
+  return true;
+}
+
+void LogFile::lose(std::uint64_t offset, const BatchHeader* header,
+                   std::optional<BatchChanges> changes, std::string what) {
+  LostCommits lost;
+  lost.offset = offset;
+  lost.first = next_sequence_;
+  lost.changes = std::move(changes);
+  lost.what = "at offset " + std::to_string(offset) + ": " + std::move(what);
+  if (header != nullptr) {
+    lost.tenant = header->tenant;
+    lost.first = header->sequence;
+    lost.end = header->sequence + header->body_size;  // a number takes a byte at least
+    if ((header->flags & kGuarded) != 0 && header->conversations != kManyConversations) {
+      lost.conversations = header->conversations;
+    }
+    lost_tenants_.insert(header->tenant);
+  } else {
+    all_lost_ = true;
+  }
+  next_sequence_ = std::max(next_sequence_, lost.first);
+  lost_.push_back(std::move(lost));
+  is_lost_open_ = true;
+}
+
+void LogFile::end_lost(std::uint64_t sequence, bool is_known) {
+  if (!is_lost_open_) return;
+  LostCommits& last = lost_.back();
+  last.end = std::max(sequence, last.first);
+  last.is_end_known = is_known;
+  is_lost_open_ = false;
+  next_sequence_ = std::max(next_sequence_, last.end);
 }
 
 Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
@@ -214,14 +266,13 @@ Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
     return Error(Errc::corrupt, "a batch belongs to no section");
   }
   Section& section = sections_[header.section];
-  if (section.broken) return Error(Errc::corrupt, "its section was damaged before it");
   if ((header.flags & kNewFrame) != 0) {
     TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
   }
   if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
   Buffer body;
   TOKVAULT_TRY(section.decoder->read(payload, header.body_size, body));
-  return take(header, payload.size(), std::move(body));
+  return take(header, header.payload_size, std::move(body));
 }
 
 Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {

@@ -2,12 +2,18 @@
 //
 // A writer and a reader of another process build the same state from the same bytes: apply() is the
 // only way in, so what a writer holds in memory is what a reader will find.
+//
+// Damage takes the batch that it lies in, and everything that the same tenant has after it in this
+// log, whose numbers count on from it. Of each such batch whose header can be believed it is known
+// which commits are lost; where the header cannot be, what follows is lost for every tenant.
 #ifndef TOKVAULT_VAULT_LOG_FILE_H_
 #define TOKVAULT_VAULT_LOG_FILE_H_
 
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -87,15 +93,26 @@ class LogPart final : public Source, private BatchVisitor {
   mutable std::mutex digests_mutex_;
 };
 
+// Commits of a log that damage has taken.
+struct LostCommits {
+  std::uint64_t offset = 0;             // in the file
+  std::optional<std::uint32_t> tenant;  // whose; absent: anybody's
+  std::uint64_t first = 0;              // of the sequence numbers; 0: unknown
+  std::uint64_t end = 0;                // behind the last one, or further
+  bool is_end_known = false;
+  std::optional<std::uint64_t> conversations;  // that were written in them; absent: unknown
+  std::optional<BatchChanges> changes;         // absent: unknown
+  std::string what;
+};
+
 class LogFile {
  public:
   // An empty log as it is created.
   LogFile(std::uint64_t number, std::uint64_t header_size);
-  // Reads a log as far as it is whole. With `salvage`, damage in the middle is passed over, section
-  // by section, and told in `damage`; without, it is `corrupt`. `known_size`: up to here the log is
-  // known to have been written, so that what is torn before is damage, too.
+  // Reads a log as far as it can be; lost() says what cannot. `known_size`: up to here the log is
+  // known to have been written, so that what is torn before is no interrupted write.
   static Result<std::shared_ptr<LogFile>> open(const Backend& backend, std::uint64_t number,
-                                               std::uint64_t known_size, bool salvage = false);
+                                               std::uint64_t known_size);
 
   // Reads what has been added to the file since. Returns whether anything was.
   Result<bool> follow(const Backend& backend);
@@ -104,14 +121,16 @@ class LogFile {
 
   std::uint64_t number() const { return number_; }
   std::string name() const { return log_name(number_); }
-  const VaultRecord& vault() const { return vault_; }
+  // Whose log it is; nothing if its header is damaged.
+  const std::optional<VaultRecord>& vault() const { return vault_; }
   std::uint64_t size_bytes() const { return size_; }  // up to the end of the last whole batch
   std::uint64_t text_bytes() const { return text_bytes_; }
   std::uint64_t row_count() const;
   std::uint64_t next_sequence() const { return next_sequence_; }
   const std::map<std::uint32_t, std::shared_ptr<LogPart>>& parts() const { return parts_; }
   const std::vector<Record>& records() const { return records_; }  // in order
-  const std::vector<std::string>& damage() const { return damage_; }
+  // What damage has taken: such a log is not written to, and goes only by repair.
+  const std::vector<LostCommits>& lost() const { return lost_; }
 
   // The text of a section so far, for a writer that goes on with it.
   struct Section {
@@ -119,24 +138,33 @@ class LogFile {
     std::uint64_t text_bytes = 0;
     std::vector<std::shared_ptr<const Buffer>> bodies;
     std::unique_ptr<StreamDecoder> decoder;
-    bool broken = false;
   };
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
-  Status read_tail(ByteView file, std::uint64_t known_size, bool salvage);
+  Status read_tail(ByteView file, std::uint64_t known_size);
+  // Reads the batch at size_, or as much of it as can be; false at the end.
+  Result<bool> read_next(ByteView file, std::uint64_t known_size);
+  void lose(std::uint64_t offset, const BatchHeader* header, std::optional<BatchChanges> changes,
+            std::string what);
+  // What was lost last ended before this sequence number.
+  void end_lost(std::uint64_t sequence, bool is_known);
   Status decode_batch(const BatchHeader& header, ByteView payload);
   Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
 
   const std::uint64_t number_;
-  VaultRecord vault_;
+  std::optional<VaultRecord> vault_;
   std::uint64_t size_ = 0;
   std::uint64_t text_bytes_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::vector<Section> sections_;
   std::map<std::uint32_t, std::shared_ptr<LogPart>> parts_;
   std::vector<Record> records_;
-  std::vector<std::string> damage_;
+  std::uint64_t search_budget_ = 0;
+  std::vector<LostCommits> lost_;
+  bool is_lost_open_ = false;             // the last of them: its end is not known yet
+  std::set<std::uint32_t> lost_tenants_;  // whose batches that follow cannot be read
+  bool all_lost_ = false;                 // anybody's
 };
 
 }  // namespace tokvault

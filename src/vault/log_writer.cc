@@ -71,8 +71,16 @@ Status LogWriter::add(ByteView piece) {
   return current_->encoder->write(piece, false, payload_);
 }
 
-Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, BatchHeader& header) {
+Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
+                                 BatchHeader& header) {
   TOKVAULT_TRY(current_->encoder->write("", true, payload_));
+  header_.flags |= kGuarded;
+  header_.conversations = static_cast<std::uint16_t>(
+      std::min<std::uint64_t>(builder.conversation_count(), kManyConversations));
+  if (!builder.changes().empty()) {
+    header_.flags |= kChanges;
+    payload_.insert(0, encode_changes(builder.changes(), log_.number(), offset));
+  }
   if (body_size_ > 0xffffffffu || payload_.size() > 0xffffffffu) {
     return Error(Errc::exhausted, "a batch of the log is larger than 4 GB");
   }

@@ -24,8 +24,9 @@ class LogWriter {
   // Compresses the next piece of its body.
   Status add(ByteView piece);
   // Ends it. The bytes belong at `offset` of the log's file; `header` is what they begin with.
-  // `same_sync`: the batch before it is not synced yet.
-  Result<Buffer> finish(std::uint64_t offset, bool same_sync, BatchHeader& header);
+  // `same_sync`: the batch before it is not synced yet. `builder` made the body.
+  Result<Buffer> finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
+                        BatchHeader& header);
   // Gives up the batch that was begun: the next one begins a new section.
   void abandon();
 

@@ -23,6 +23,19 @@ std::uint64_t number_of(std::string_view name);
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
                                      const CatalogState* before = nullptr);
 
+// What a damaged log has lost, as findings, and how many conversations as far as that is known.
+void report_lost(const LogFile& log, CheckReport& report);
+// The vocabulary that a vault keeps itself. Returns whether its texts can be read.
+bool check_vocabulary(const Backend& backend, const VaultRecord& vault, CheckReport& report);
+struct SourceCheck {
+  bool read_data = false;
+  bool has_vocabulary = true;
+};
+// One source of a state: structures, references, and what is asked for.
+Status check_source(const State& state, const TenantState& tenant,
+                    const std::shared_ptr<const Source>& source, const SourceCheck& options,
+                    CheckReport& report);
+
 // Files that interrupted rewrites leave behind, as seen from a state.
 class Leftovers {
  public:

@@ -73,6 +73,51 @@ Status register_found(const Backend& backend,
   return {};
 }
 
+// Makes packs of what can be read of a damaged log, one for each tenant. They also carry what is
+// known of the deletions that it has lost, so that nothing comes back that was forgotten.
+Status salvage(Backend& backend, const LogFile& log, CatalogState& state) {
+  TOKVAULT_ASSIGN(const VaultRecord vault, decode_vault(state.vault_record));
+  TOKVAULT_ASSIGN(auto bytes_tokenizer, open_tokenizer("bytes"));
+  std::map<std::uint32_t, std::vector<Record>> deletions;
+  for (const LostCommits& lost : log.lost()) {
+    if (!lost.tenant || !lost.changes) continue;
+    for (const IdHash& id : lost.changes->deleted) {
+      deletions[*lost.tenant].push_back({deletion_key(*lost.tenant, id), Buffer(), lost.end - 1});
+    }
+  }
+  std::vector<std::unique_ptr<PackBuilder>> builders;
+  for (const CatalogRecord& r : state.records) {
+    if (r.key.empty() || r.key[0] != static_cast<char>(RecordKind::tenant)) continue;
+    TOKVAULT_ASSIGN(TenantRecord tenant, decode_tenant(r.value));
+    const auto part = log.parts().find(tenant.number);
+    auto& lost = deletions[tenant.number];
+    auto builder = std::make_unique<PackBuilder>(bytes_tokenizer);
+    builder->set_tenant(std::move(tenant));
+    if (part != log.parts().end()) {
+      const Tables& tables = part->second->table();
+      for (std::uint32_t row = 0; row < tables.rows.size(); ++row) {
+        TOKVAULT_TRY(builder->add_row(*part->second, tables, row));
+      }
+    }
+    if (builders.empty()) {
+      for (const Record& record : log.records()) builder->add_record(record);
+    }
+    for (Record& record : lost) builder->add_record(std::move(record));
+    if (!builder->empty()) builders.push_back(std::move(builder));
+  }
+  PackIdentity identity{0, vault, random_bytes(16), {}, {log.number()}};
+  for (std::size_t i = 0; i < builders.size(); ++i) {
+    identity.set_members.push_back(state.next_file++);
+  }
+  for (std::size_t i = 0; i < builders.size(); ++i) {
+    identity.number = identity.set_members[i];
+    TOKVAULT_ASSIGN(const Buffer pack,
+                    builders[i]->finish(identity, Level::balanced, PackPurpose::compact));
+    TOKVAULT_TRY(backend.put(pack_name(identity.number), pack));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::uint64_t number_of(std::string_view name) {
@@ -118,15 +163,13 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     const std::uint64_t number = number_of(blob.name);
     if (number == 0) continue;
     state.next_file = std::max(state.next_file, number + 1);
-    auto log = LogFile::open(backend, number, known_size(number), report != nullptr);
+    auto log = LogFile::open(backend, number, known_size(number));
     if (!log) {
       if (report == nullptr) return std::move(log).error();
       report_or(report, std::move(log).error(), blob.name);
       continue;
     }
-    for (const std::string& damage : (*log)->damage()) {
-      report_or(report, Error(Errc::corrupt, damage), blob.name);
-    }
+    if (report != nullptr) report_lost(**log, *report);
     logs[number] = std::move(*log);
     there.insert(number);
   }
@@ -191,7 +234,9 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   }
   for (const auto& [number, log] : logs) {
     if (garbage.contains(number)) continue;
-    if (!same_vault(log->vault())) {
+    if (!log->vault()) {
+      // Whose it is nobody knows, but only of damage is it said.
+    } else if (!same_vault(*log->vault())) {
       report_or(report, Error(Errc::corrupt, "of another vault"), log->name());
       continue;
     }
@@ -204,6 +249,9 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     for (const Record& r : log->records()) {
       if (!r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant)) take(r);
     }
+  }
+  if (state.vault_record.empty() && before == nullptr) {
+    return Error(Errc::not_found, "no log and no pack that says which vault it is of");
   }
   if (state.vault_record.empty()) state.vault_record = before->vault_record;
   if (before != nullptr) {
@@ -229,6 +277,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   auto loaded = catalog.load();
   const CatalogState* before = loaded ? &*loaded : nullptr;
   TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
+  if (before != nullptr) state.next_file = std::max(state.next_file, before->next_file);
   auto is_live = [&](std::uint64_t number) {
     return std::any_of(state.files.begin(), state.files.end(),
                        [&](const CatalogFile& f) { return f.number == number; });
@@ -244,35 +293,9 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
         if (b.number == f.number) known = b.size_bytes;
       }
     }
-    TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, known, true));
-    if (log->damage().empty()) continue;
-    TOKVAULT_ASSIGN(const VaultRecord vault, decode_vault(state.vault_record));
-    std::vector<Record> last(log->records());
-    const Buffer set_id = random_bytes(16);
-    std::vector<std::uint64_t> members;
-    for (std::size_t i = 0; i < log->parts().size(); ++i) members.push_back(state.next_file + i);
-    std::size_t i = 0;
-    TOKVAULT_ASSIGN(auto bytes_tokenizer, open_tokenizer("bytes"));
-    for (const auto& [number, part] : log->parts()) {
-      PackBuilder builder(bytes_tokenizer);
-      for (const CatalogRecord& r : state.records) {
-        if (r.key == tenant_key(number)) {
-          TOKVAULT_ASSIGN(TenantRecord tenant, decode_tenant(r.value));
-          builder.set_tenant(std::move(tenant));
-        }
-      }
-      for (std::uint32_t row = 0; row < part->table().rows.size(); ++row) {
-        TOKVAULT_TRY(builder.add_row(*part, part->table(), row));
-      }
-      if (i == 0) {
-        for (const Record& r : last) builder.add_record(r);
-      }
-      PackIdentity identity{members[i], vault, set_id, members, {f.number}};
-      TOKVAULT_ASSIGN(const Buffer pack,
-                      builder.finish(identity, Level::balanced, PackPurpose::compact));
-      TOKVAULT_TRY(backend.put(pack_name(members[i]), pack));
-      ++i;
-    }
+    TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, known));
+    if (log->lost().empty()) continue;
+    TOKVAULT_TRY(salvage(backend, *log, state));
     TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(log->name()));
     TOKVAULT_TRY(quarantine(backend, log->name(), size));
   }
@@ -315,21 +338,14 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   report.files = state.files.size();
   State now(backend, cache);
   TOKVAULT_TRY(now.load(state, nullptr));
-  TOKVAULT_TRY(check_artifacts(backend, now, true, report));
+  // What a repair cannot mend is counted to the last conversation.
+  const SourceCheck source_check{true, check_vocabulary(backend, now.vault(), report)};
   for (const auto& [number, tenant] : now.tenants()) {
     for (const auto& source : now.sources(number)) {
-      auto tables = source->tables();
-      auto dead = now.dead_rows(tenant, *source);
-      if (!tables || !dead) {
-        report_or(&report, std::move(!tables ? tables.error() : dead.error()), source->name());
-        report.lost_conversations += source->range().rows;
-        continue;
-      }
-      report.conversations += (*tables)->rows.size() - static_cast<std::uint64_t>(std::count(
-                                                           dead->begin(), dead->end(), true));
-      for (std::uint32_t n : (*tables)->segment_counts) report.segments += n;
+      TOKVAULT_TRY(check_source(now, tenant, source, source_check, report));
     }
   }
+  TOKVAULT_TRY(check_artifacts(backend, now, false, report));
   return report;
 }
 

@@ -257,7 +257,8 @@ Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, 
 void VaultImpl::start_sealing() {
   std::vector<std::shared_ptr<LogFile>> logs;
   for (const auto& [number, log] : state_.logs()) {
-    if (log != log_) logs.push_back(log);
+    // As a pack, a damaged log would look as if that were all it had held.
+    if (log != log_ && log->lost().empty()) logs.push_back(log);
   }
   sealer_ = std::thread([this, logs = std::move(logs)] {
     for (const auto& log : logs) {
@@ -322,12 +323,20 @@ Status VaultImpl::seal() {
   return {};
 }
 
+// A rewrite would pass off what is left of a damaged log as all that it held.
+Status VaultImpl::expect_no_damage() const {
+  if (!state_.is_damaged()) return {};
+  return Error(Errc::corrupt,
+               "a log is damaged, and nobody can say what is in it: `tokvault repair` first");
+}
+
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   TOKVAULT_TRY(settle());
+  TOKVAULT_TRY(expect_no_damage());
   GcReport report;
   std::vector<std::shared_ptr<LogFile>> logs;
   std::vector<std::shared_ptr<PackFile>> packs;
@@ -446,6 +455,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   TOKVAULT_TRY(settle());
+  TOKVAULT_TRY(expect_no_damage());
   GcReport report;
   for (const auto& [number, tenant] : state_.tenants()) {
     for (const auto& source : state_.sources(number)) {
@@ -619,7 +629,8 @@ bool Leftovers::contains(std::string_view name) const {
   if (name.starts_with("log/")) {
     // Of a rotation: empty.
     auto log = LogFile::open(backend_, number, 0);
-    return log && (*log)->vault().id == state_.vault().id &&
+    return log && (*log)->vault() && (*log)->vault()->id == state_.vault().id &&
+           (*log)->lost().empty() &&
            std::all_of((*log)->parts().begin(), (*log)->parts().end(),
                        [&](const auto& part) { return is_dead(*part.second); });
   }

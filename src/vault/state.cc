@@ -37,7 +37,7 @@ Status State::load(const CatalogState& catalog,
         continue;
       }
       auto log = LogFile::open(backend_, f.number, f.size_bytes);
-      if (log && (*log)->vault().id != vault_.id) {
+      if (log && (*log)->vault() && (*log)->vault()->id != vault_.id) {
         log = Error(Errc::corrupt, log_name(f.number) + ": it belongs to another vault");
       }
       if (log) {
@@ -72,8 +72,51 @@ Status State::load(const CatalogState& catalog,
     apply({r.key, r.value, r.sequence});
   }
   for (const auto& [number, log] : logs_) apply_new_records(*log);
+  apply_losses();
   rebuild_sources();
   return {};
+}
+
+void State::apply_losses() {
+  damage_.clear();
+  unknown_damage_ = {};
+  auto note = [](TenantDamage& d, const LogFile& log, const LostCommits& lost) {
+    d.lost_until = std::max(d.lost_until, lost.end);
+    if (!lost.changes) {
+      d.unproven_until = std::max(d.unproven_until, lost.end);
+      d.untagged_until = std::max(d.untagged_until, lost.end);
+    } else {
+      for (const IdHash& id : lost.changes->tagged) {
+        d.tagged[id] = std::max(d.tagged[id], lost.end);
+      }
+    }
+    if (d.where.empty()) d.where = log.name() + " is damaged";
+  };
+  for (const auto& [log_number, log] : logs_) {
+    for (const LostCommits& lost : log->lost()) {
+      for (const auto& [number, tenant] : tenants_) {
+        if (!lost.tenant || *lost.tenant == number) note(damage_[number], *log, lost);
+      }
+      const bool is_known = lost.tenant && tenants_.contains(*lost.tenant);
+      if (!is_known) note(unknown_damage_, *log, lost);
+      if (!is_known || !lost.changes) continue;
+      for (const IdHash& id : lost.changes->deleted) {
+        apply({deletion_key(*lost.tenant, id), Buffer(), lost.end - 1});
+      }
+    }
+  }
+}
+
+const TenantDamage& State::damage(const TenantState* tenant) const {
+  static const TenantDamage kNone;
+  if (tenant == nullptr) return unknown_damage_;
+  const auto it = damage_.find(tenant->record.number);
+  return it == damage_.end() ? kNone : it->second;
+}
+
+bool State::is_damaged() const {
+  return std::any_of(logs_.begin(), logs_.end(),
+                     [](const auto& log) { return !log.second->lost().empty(); });
 }
 
 void State::add_log(std::shared_ptr<LogFile> log) {

@@ -7,6 +7,9 @@
 // [V2] Of two visible rows of one id the one with the higher sequence number is the conversation.
 //      Writers put a deletion before every new version, so that [V1] alone decides.
 // [V3] A record of a key replaces an earlier one by sequence number, not by place.
+// [V4] What a damaged log has lost is as if it were there and unknown: nothing is served that a
+// lost
+//      deletion may have taken, and nothing that may be among what is lost is said not to be there.
 #ifndef TOKVAULT_VAULT_STATE_H_
 #define TOKVAULT_VAULT_STATE_H_
 
@@ -44,6 +47,15 @@ struct TenantState {
   std::map<ArtifactKind, std::uint64_t> active;       // number of the one that new frames use
 };
 
+// What damaged logs have lost of a tenant's commits [V4].
+struct TenantDamage {
+  std::uint64_t lost_until = 0;            // versions before this number may be missing; 0: none is
+  std::uint64_t unproven_until = 0;        // and may have been deleted, which nobody knows
+  std::uint64_t untagged_until = 0;        // and may have other tags
+  std::map<IdHash, std::uint64_t> tagged;  // what is known to have other tags, until when
+  std::string where;                       // for messages
+};
+
 // A conversation in a source.
 struct Found {
   std::shared_ptr<const Source> source;
@@ -74,6 +86,9 @@ class State {
   Status apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
                      Buffer body);
   std::uint64_t next_sequence() const;
+  // What is lost of a tenant. Of no tenant: of those that nobody knows any more.
+  const TenantDamage& damage(const TenantState* tenant) const;
+  bool is_damaged() const;
   // Every record that holds, tombstones left out.
   std::vector<Record> live_records() const;
   std::optional<Record> find_record(ByteView key) const;
@@ -102,6 +117,8 @@ class State {
     std::optional<Buffer> value;
   };
   void rebuild_sources();
+  // Takes over what is known of the commits that logs have lost, and notes what is not.
+  void apply_losses();
   void apply_new_records(const LogFile& log);
   std::shared_ptr<const Source> source_in(std::uint64_t file, std::uint32_t tenant) const;
 
@@ -120,6 +137,8 @@ class State {
   std::map<std::uint64_t, std::vector<std::uint64_t>> successors_;
   // Records of each log that have been applied.
   std::map<std::uint64_t, std::size_t> applied_;
+  std::map<std::uint32_t, TenantDamage> damage_;
+  TenantDamage unknown_damage_;  // of tenants that nobody knows
 };
 
 }  // namespace tokvault

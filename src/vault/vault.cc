@@ -66,7 +66,6 @@ bool whole_days(const Filter& f, const Source::Range& range) {
 Result<std::shared_ptr<const Tokenizer>> find_tokenizer(const Backend& backend,
                                                         const VaultRecord& vault,
                                                         const TokenizerOptions& options) {
-  constexpr std::uint64_t kVocabularyBytesMax = 256u << 20;
   Result<std::shared_ptr<const Tokenizer>> found = std::shared_ptr<const Tokenizer>();
   if (vault.vocabulary.empty()) {
     found = open_tokenizer(vault.tokenizer, options);
@@ -105,7 +104,8 @@ Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& op
   bool in_use = !packs.empty();
   for (const BlobInfo& blob : logs) {
     auto log = LogFile::open(backend, number_of(blob.name), 0);
-    in_use = in_use || !log || !(*log)->parts().empty() || (*log)->size_bytes() != blob.size_bytes;
+    in_use = in_use || !log || !(*log)->parts().empty() || !(*log)->lost().empty() ||
+             (*log)->size_bytes() != blob.size_bytes;
   }
   if (in_use) {
     return Error(Errc::exists, "there are files of a vault without a catalog: `tokvault repair`");
@@ -206,8 +206,12 @@ Status VaultImpl::start() {
     unreadable_ = true;
     break;
   }
-  TOKVAULT_ASSIGN(tokenizer_,
-                  find_tokenizer(*backend_, state_.vault(), options_.tokenizer_options));
+  auto tokenizer = find_tokenizer(*backend_, state_.vault(), options_.tokenizer_options);
+  if (!tokenizer && options_.read_only) {
+    tokenizer_error_ = std::move(tokenizer).error();
+    tokenizer = open_tokenizer("bytes");
+  }
+  TOKVAULT_ASSIGN(tokenizer_, std::move(tokenizer));
   if (options_.read_only) return {};
   TOKVAULT_ASSIGN(const std::uint64_t swept, backend_->sweep());
   (void)swept;
@@ -242,9 +246,9 @@ unsigned VaultImpl::thread_count() const {
 Status VaultImpl::prepare_log() {
   if (log_) return {};
   // The last log goes on; what an interrupted write left after its last whole batch is cut off
-  // before anything is written behind it.
+  // before anything is written behind it. A damaged one stays as it is.
   const auto& logs = state_.logs();
-  if (!logs.empty()) {
+  if (!logs.empty() && logs.rbegin()->second->lost().empty()) {
     log_ = logs.rbegin()->second;
     auto size = backend_->size(log_->name());
     if (!size) return fail(std::move(size).error());
@@ -295,6 +299,10 @@ Result<std::uint32_t> VaultImpl::tenant_for_writing(std::string_view given) {
   const std::string_view name = tenant_name(given);
   if (const TenantState* t = state_.tenant(name)) return t->record.number;
   if (name.size() > 255) return Error(Errc::invalid, "a tenant's name has at most 255 bytes");
+  if (const TenantDamage& d = state_.damage(nullptr); d.lost_until > 0) {
+    return Error(Errc::corrupt, "tenant " + std::string(name) + ": " + d.where +
+                                    " and may have held it (`tokvault repair`)");
+  }
   std::uint32_t number = 0;
   for (const auto& [n, t] : state_.tenants()) number = std::max(number, n + 1);
   const TenantRecord record{number, std::string(name), random_bytes(16)};
@@ -321,12 +329,14 @@ void VaultImpl::look_up_and_prepare(Request& request, ConversationReader& reader
                                     Tokenizer::Encoder& encoder) const {
   const Conversation& c = *request.conversation;
   if (!c.id.empty()) {
-    auto found = state_.find(*state_.tenant(request.tenant), c.id);
-    if (found && !*found) {
+    const auto now = standing(*state_.tenant(request.tenant), c.id);
+    if (!now || now->is_doubtful) {
+      // stage() decides.
+    } else if (!now->found) {
       request.before = Request::Before::nothing;
-    } else if (found) {
+    } else {
       // Reading what is there is cheaper than tokenising what came.
-      auto stored = reader.read(*(*found)->source, *(*found)->tables, (*found)->row);
+      auto stored = reader.read(*now->found->source, *now->found->tables, now->found->row);
       if (stored && same_content(*stored, c)) {
         request.before = Request::Before::the_same;
         return;
@@ -360,6 +370,7 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
     result.id = std::to_string(time) + "-" + std::to_string(pending.builder.counts().next_sequence);
   } else {
     std::optional<Conversation> stored;
+    bool is_doubtful = false;
     if (in_batch != pending.ids.end()) {
       const Conversation& before = *in_batch->second.conversation;
       first_sequence = in_batch->second.first_sequence;
@@ -367,24 +378,31 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
       stored = before;
       stored->form = Stager::form_of(before);
     } else if (request.before != Request::Before::nothing) {
-      auto found = state_.find(tenant, c.id);
-      if (!found) {
-        request.result = std::move(found).error();
+      auto now = standing(tenant, c.id);
+      if (!now) {
+        request.result = std::move(now).error();
         return {};
       }
-      if (*found) {
+      is_doubtful = now->is_doubtful;
+      if (now->found) {
+        const Found& found = *now->found;
         ConversationReader reader(state_, *tokenizer_, request.tenant);
-        auto read = reader.read(*(*found)->source, *(*found)->tables, (*found)->row);
+        auto read = reader.read(*found.source, *found.tables, found.row);
         if (!read) {
           request.result = std::move(read).error();
           return {};
         }
         stored = std::move(*read);
-        first_sequence = (*found)->get().first_sequence;
+        first_sequence = found.get().first_sequence;
       }
     }
-    if (stored) {
-      if (same_content(*stored, c)) {
+    const bool is_same = stored && same_content(*stored, c);
+    if (is_doubtful && (!stored || is_same)) {
+      // From now on there is no doubt: this is the version, whatever the damaged log held.
+      pending.builder.put_record(deletion_key(request.tenant, hash_id(tenant.record.key, c.id)),
+                                 "");
+    } else if (stored) {
+      if (is_same) {
         request.result = PutResult{c.id, PutResult::Outcome::unchanged};
         return {};
       }
@@ -430,7 +448,7 @@ Status VaultImpl::finish_batch(Pending& pending, std::uint32_t tenant,
   std::uint64_t offset = log_->size_bytes();
   for (const Written& w : written) offset += kBatchHeaderBytes + w.payload_size;
   Written w;
-  auto bytes = writer_->finish(offset, !written.empty(), w.header);
+  auto bytes = writer_->finish(offset, !written.empty(), pending.builder, w.header);
   if (!bytes) return fail(std::move(bytes).error());
   auto appended = backend_->append(log_->name(), *bytes);
   if (!appended) return fail(std::move(appended).error());
@@ -685,10 +703,14 @@ Status VaultImpl::drain_async() {
 Status VaultImpl::flush() {
   if (options_.read_only) return {};
   (void)drain_async();  // its error is in async_error_
-  std::lock_guard lock(queue_mutex_);
-  Error error = std::move(async_error_);
-  async_error_ = Error();
-  if (error.code() != Errc::ok) return error;
+  {
+    std::lock_guard lock(queue_mutex_);
+    if (Error error = std::exchange(async_error_, Error()); error.code() != Errc::ok) return error;
+  }
+  std::lock_guard lock(seal_mutex_);
+  if (Error error = std::exchange(seal_error_, Error()); error.code() != Errc::ok) {
+    return std::move(error).with("what was written is safe, but a log could not be made a pack");
+  }
   return {};
 }
 
@@ -754,8 +776,8 @@ Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
   std::set<std::string_view> seen;
   for (const std::string& id : ids) {
     if (!seen.insert(id).second) continue;
-    TOKVAULT_ASSIGN(const auto found, state_.find(*tenant, id));
-    if (!found) continue;
+    TOKVAULT_ASSIGN(const Standing now, standing(*tenant, id));
+    if (!now.found && !now.is_doubtful) continue;
     const IdHash hash = hash_id(tenant->record.key, id);
     changes.push_back({deletion_key(tenant->record.number, hash), Buffer()});
     if (const auto tags = tenant->tags.find(hash); tags != tenant->tags.end()) {
@@ -833,10 +855,57 @@ bool VaultImpl::is_gone(const Result<Conversation>& read, bool& again) const {
 }
 
 Result<Found> VaultImpl::find_or_error(const TenantState* tenant, std::string_view id) const {
-  if (tenant == nullptr) return no_conversation(id);
-  TOKVAULT_ASSIGN(auto found, state_.find(*tenant, id));
-  if (!found) return no_conversation(id);
-  return std::move(*found);
+  const TenantDamage& damage = state_.damage(tenant);
+  Standing now;
+  if (tenant != nullptr) {
+    TOKVAULT_ASSIGN(now, standing(*tenant, id));
+  } else {
+    now.is_doubtful = damage.lost_until > 0;
+  }
+  if (now.is_doubtful) {
+    return Error(Errc::corrupt,
+                 "conversation " + std::string(id) + ": " + damage.where +
+                     (now.found ? " and may have deleted it" : " and may have held it") +
+                     " (`tokvault repair`)");
+  }
+  if (!now.found) return no_conversation(id);
+  return std::move(*now.found);
+}
+
+Result<VaultImpl::Standing> VaultImpl::standing(const TenantState& tenant,
+                                                std::string_view id) const {
+  Standing now;
+  TOKVAULT_ASSIGN(now.found, state_.find(tenant, id));
+  const TenantDamage& damage = state_.damage(&tenant);
+  if (damage.lost_until == 0) return now;
+  if (now.found) {
+    now.is_doubtful = now.found->get().sequence < damage.unproven_until;
+  } else {
+    // Unless it was deleted after all that is lost.
+    const auto it = tenant.deletions.find(hash_id(tenant.record.key, id));
+    now.is_doubtful = it == tenant.deletions.end() || it->second < damage.lost_until;
+  }
+  return now;
+}
+
+Status VaultImpl::expect_complete(const TenantState* tenant) const {
+  const TenantDamage& damage = state_.damage(tenant);
+  if (damage.lost_until == 0 || options_.keep_going) return {};
+  return Error(Errc::corrupt, damage.where +
+                                  ": conversations may be missing (`tokvault check` says "
+                                  "which, `tokvault repair` gives them up)");
+}
+
+std::vector<Finding> VaultImpl::damage() const {
+  std::vector<Finding> findings;
+  (void)refresh();  // what cannot be read now is said by who reads it
+  std::shared_lock lock(state_mutex_);
+  for (const auto& [number, log] : state_.logs()) {
+    CheckReport report;
+    report_lost(*log, report);
+    for (Finding& f : report.findings) findings.push_back(std::move(f));
+  }
+  return findings;
 }
 
 Result<Conversation> VaultImpl::get_one(std::string_view id, std::string_view tenant_given,
@@ -844,6 +913,7 @@ Result<Conversation> VaultImpl::get_one(std::string_view id, std::string_view te
   return reading([&]() -> Result<Conversation> {
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
     TOKVAULT_ASSIGN(const Found found, find_or_error(tenant, id));
+    if (!tokens && tokenizer_error_.code() != Errc::ok) return tokenizer_error_.clone();
     ConversationReader reader(state_, *tokenizer_, tenant->record.number);
     return reader.read(*found.source, *found.tables, found.row, tokens);
   });
@@ -867,6 +937,7 @@ Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(
     ConversationReader reader(state_, *tokenizer_, tenant ? tenant->record.number : 0);
     for (const std::string& id : ids) {
       auto found = find_or_error(tenant, id);
+      if (found && tokenizer_error_.code() != Errc::ok) found = tokenizer_error_.clone();
       if (found) {
         results.push_back(reader.read(*found->source, *found->tables, found->row));
       } else {
@@ -904,6 +975,14 @@ Result<Summary> VaultImpl::summary(std::string_view id, std::string_view tenant_
   return reading([&]() -> Result<Summary> {
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
     TOKVAULT_ASSIGN(const Found found, find_or_error(tenant, id));
+    const TenantDamage& damage = state_.damage(tenant);
+    const auto tagged = damage.tagged.find(hash_id(tenant->record.key, id));
+    if (!options_.keep_going &&
+        (found.get().sequence < damage.untagged_until ||
+         (tagged != damage.tagged.end() && found.get().sequence < tagged->second))) {
+      return Error(Errc::corrupt, "conversation " + std::string(id) + ": " + damage.where +
+                                      " and may have tagged it (`tokvault repair`)");
+    }
     return summary_of(*tenant, found);
   });
 }
@@ -913,6 +992,7 @@ Result<std::vector<Found>> VaultImpl::collect_page(const TenantState& tenant, co
   // Sources are ordered by their first sequence number: once the page is full and its last row
   // comes before a source, so do all that follow.
   std::vector<Found> page;
+  const std::uint64_t unproven_until = state_.damage(&tenant).unproven_until;
   auto earlier = [](const Found& a, const Found& b) {
     return a.get().first_sequence < b.get().first_sequence;
   };
@@ -928,6 +1008,7 @@ Result<std::vector<Found>> VaultImpl::collect_page(const TenantState& tenant, co
     for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
       const std::uint64_t first = tables->rows[i].first_sequence;
       if (first <= after || (!dead.empty() && dead[i])) continue;
+      if (tables->rows[i].sequence < unproven_until) continue;
       if (page.size() == limit && first > page.front().get().first_sequence) continue;
       if (!matches(tenant, filter, *tables, i)) continue;
       page.push_back({source, tables, i});
@@ -955,6 +1036,7 @@ Result<Page> VaultImpl::list(const Filter& filter, std::uint64_t limit,
   return reading([&]() -> Result<Page> {
     Page page;
     const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
+    TOKVAULT_TRY(expect_complete(tenant));
     if (tenant == nullptr) return page;
     TOKVAULT_ASSIGN(const auto found, collect_page(*tenant, filter, after, limit));
     for (const Found& f : found) page.conversations.push_back(summary_of(*tenant, f));
@@ -977,7 +1059,9 @@ Status VaultImpl::scan(
     bool again = false;
     auto read = reading([&]() -> Status {
       items.clear();
+      if (tokenizer_error_.code() != Errc::ok) return tokenizer_error_.clone();
       const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
+      TOKVAULT_TRY(expect_complete(tenant));
       if (tenant == nullptr) return {};
       // One for each page: it remembers files that a rewrite may have removed by the next.
       ConversationReader reader(state_, *tokenizer_, tenant->record.number);
@@ -1012,7 +1096,9 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
   return reading([&]() -> Result<std::vector<UsageRow>> {
     std::map<Key, UsageRow> sums;
     const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
+    TOKVAULT_TRY(expect_complete(tenant));
     if (tenant == nullptr) return std::vector<UsageRow>();
+    const std::uint64_t unproven_until = state_.damage(tenant).unproven_until;
     auto add = [&](std::string_view model, std::string_view application, std::int64_t day,
                    std::uint64_t conversations, std::uint64_t messages, std::uint64_t tokens) {
       Key key{query.by_model ? model : "", query.by_application ? application : "",
@@ -1035,7 +1121,8 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
       }
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
       // A pack's own sums serve where the filter takes or leaves whole days and nothing is dead.
-      if (source->is_pack() && dead.empty() && filter.tags.empty() && whole_days(filter, range)) {
+      if (source->is_pack() && dead.empty() && filter.tags.empty() && whole_days(filter, range) &&
+          range.sequence_first >= unproven_until) {
         TOKVAULT_ASSIGN(const auto usage, static_cast<const PackFile&>(*source).usage());
         for (const UsageEntry& e : usage->entries) {
           const std::string_view model = usage->models[e.model];
@@ -1055,6 +1142,7 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
       for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
         if ((!dead.empty() && dead[i]) || !matches(*tenant, filter, *tables, i)) continue;
         const Row& row = tables->rows[i];
+        if (row.sequence < unproven_until) continue;
         add(tables->models[row.model], tables->applications[row.application],
             day_of_ms(row.time_ms), 1, tables->messages(row), row.tokens);
       }
@@ -1087,6 +1175,7 @@ std::optional<ImportProgress> VaultImpl::import_progress(ByteView source) const 
 Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given) const {
   return reading([&]() -> Result<VaultStats> {
     VaultStats s;
+    if (tokenizer_error_.code() != Errc::ok) return tokenizer_error_.clone();
     const TenantState* only = nullptr;
     if (tenant_given) {
       only = state_.tenant(tenant_name(*tenant_given));
@@ -1123,6 +1212,7 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
             ++s.forgotten;
             continue;
           }
+          if (row.sequence < state_.damage(&tenant).unproven_until) continue;
           ++s.conversations;
           s.messages += tables->messages(row);
           s.tokens_logical += row.tokens;

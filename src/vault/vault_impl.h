@@ -41,6 +41,7 @@ inline constexpr std::uint64_t kLogTextBytesMax = 64u << 20;
 inline constexpr std::uint64_t kLogRowsMax = 65'536;
 // One step of a compaction takes packs of a tenant up to this size, all of them if they are less.
 inline constexpr std::uint64_t kMergeBytesMax = 1u << 30;
+inline constexpr std::uint64_t kVocabularyBytesMax = 256u << 20;
 
 inline constexpr std::string_view kDefaultTenant = "default";
 inline std::string_view tenant_name(std::string_view given) {
@@ -82,11 +83,14 @@ class VaultImpl final : public Vault {
   Result<GcReport> compact(const CompactOptions& options, const Progress& progress) override;
   Status seal() override;
   Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
+  std::vector<Finding> damage() const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
   Dictionaries& dictionaries() override { return dictionaries_; }
   const Dictionaries& dictionaries() const override { return dictionaries_; }
   std::optional<ImportProgress> import_progress(ByteView source) const override;
-  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+  std::shared_ptr<const Tokenizer> tokenizer() const override {
+    return tokenizer_error_.code() == Errc::ok ? tokenizer_ : nullptr;
+  }
 
  private:
   // A conversation on its way into the log.
@@ -214,15 +218,21 @@ class VaultImpl final : public Vault {
   bool is_gone(const Result<Conversation>& read, bool& again) const;
   Result<Conversation> get_one(std::string_view id, std::string_view tenant, bool tokens) const;
   Result<Found> find_or_error(const TenantState* tenant, std::string_view id) const;
+  // What is there of an id, proven or not, for a writer that puts something in its place.
+  struct Standing {
+    std::optional<Found> found;
+    bool is_doubtful = false;  // deleted perhaps, or lost: [V4]
+  };
+  Result<Standing> standing(const TenantState& tenant, std::string_view id) const;
+  // `corrupt` if conversations of a tenant may be missing, and nobody said to keep going.
+  Status expect_complete(const TenantState* tenant) const;
+  Status expect_no_damage() const;
   Summary summary_of(const TenantState& tenant, const Found& found) const;
   // Rows after `after` (a first_sequence), in order, at most `limit`.
   Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
                                           std::uint64_t after, std::uint64_t limit) const;
   Result<CheckReport> check_once(const CatalogState& catalog, const CheckOptions& options,
                                  const Progress& progress) const;
-  Status check_source(const State& state, const TenantState& tenant,
-                      const std::shared_ptr<const Source>& source, const CheckOptions& options,
-                      CheckReport& report) const;
 
   const std::unique_ptr<Backend> backend_;
   const std::unique_ptr<Catalog> catalog_;
@@ -234,6 +244,8 @@ class VaultImpl final : public Vault {
   // A reader could not read all files: it can check(), and answers every read with the error.
   mutable bool unreadable_ = false;
   std::shared_ptr<const Tokenizer> tokenizer_;
+  // A reader without the vault's vocabulary: it reads no texts, and has another one meanwhile.
+  Error tokenizer_error_;
 
   DictionariesImpl dictionaries_{*this};
 

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const char* const kVaults[] = {"log", "bytes", "packs", "artifact"};
+const char* const kVaults[] = {"log", "bytes", "guard", "packs", "artifact"};
 
 std::string golden(const std::string& name) {
   const char* source = std::getenv("TOKVAULT_SOURCE");

@@ -196,6 +196,19 @@ void make_bytes(const std::string& folder) {
   g.finish();
 }
 
+// A log whose batches can each be believed in part: deletions, tags, versions, two tenants.
+void make_guard(const std::string& folder) {
+  Golden g(folder, "guard", {.tokenizer = "bytes"});
+  g.put(chat("a", 1760000000, "one", "two"));
+  g.put(chat("b", 1760000001, "one", "three"));
+  g.put(chat("gone", 1760000002, "four", "five"));
+  g.tag("a", {"good"});
+  g.forget("gone");
+  g.put(chat("a", 1760000003, "another", "version"));
+  g.put(chat("a", 1760000004, "of another", "tenant"), "second");
+  g.finish();
+}
+
 // Packs, with a log behind them: segments of other packs in a pack and in the log, records in
 // packs, a deletion and a version in the log that end ones in packs.
 void make_packs(const std::string& folder) {
@@ -255,6 +268,7 @@ int main(int argc, char** argv) {
   std::filesystem::create_directories(argv[1]);
   tokvault::make_log(argv[1]);
   tokvault::make_bytes(argv[1]);
+  tokvault::make_guard(argv[1]);
   tokvault::make_packs(argv[1]);
   tokvault::make_artifact(argv[1]);
   return 0;

@@ -105,7 +105,13 @@ TEST_F(VaultLost, RepairKeepsTheRest) {
       const auto report = Vault::repair(disk, place.catalog);
       ASSERT_OK(report);
       if (!catalog_too) {
-        EXPECT_EQ(report->lost_conversations, 3u);
+        std::set<std::string> elsewhere;
+        for (const auto& [id, needs] : needs_) {
+          if (id[1] != '0' + lost && needs.contains(lost)) elsewhere.insert(id);
+        }
+        EXPECT_EQ(std::set<std::string>(report->lost_ids.begin(), report->lost_ids.end()),
+                  elsewhere);
+        EXPECT_EQ(report->lost_conversations, 3u + elsewhere.size());
         ASSERT_FALSE(report->findings.empty());
         EXPECT_NE(report->findings[0].message.find("3 conversations"), std::string::npos);
       }
@@ -132,6 +138,41 @@ TEST_F(VaultLost, RepairKeepsTheRest) {
         ASSERT_OK(got) << id;
         EXPECT_TRUE(*got == c) << id;
       }
+    }
+  }
+}
+
+// A flipped bit in a dictionary takes what lies in it, and repair counts that by id.
+TEST_F(VaultLost, ADamagedDictionaryIsCountedById) {
+  for (int lost = 0; lost < 4; ++lost) {
+    MemoryPlace place = MemoryPlace::of(place_.disk.process_kill(), place_.catalog);
+    const std::string& name = packs_[static_cast<std::size_t>(lost)];
+    Buffer bytes;
+    {
+      Cache cache(8u << 20);
+      const auto pack = PackFile::open(place.disk, cache, number_of(name));
+      ASSERT_OK(pack);
+      const Extent dictionary = (*pack)->footer().streams[kTokenStream].dictionary;
+      ASSERT_GT(dictionary.size, 10u);
+      ASSERT_OK(place.disk.get(name, 0, (*pack)->size_bytes(), bytes));
+      bytes[dictionary.offset + dictionary.size / 2] ^= 1;
+    }
+    place.disk.overwrite(name, std::move(bytes));
+    std::set<std::string> expected;
+    for (const auto& [id, needs] : needs_) {
+      if (needs.contains(lost)) expected.insert(id);
+    }
+    auto vault = place.open({.read_only = true});
+    ASSERT_OK(vault);
+    const auto checked = (*vault)->check({.read_data = true});
+    ASSERT_OK(checked);
+    FaultBackend disk = place.disk;
+    const auto repaired = Vault::repair(disk, place.catalog);
+    ASSERT_OK(repaired);
+    for (const CheckReport* const report : {&*checked, &*repaired}) {
+      EXPECT_EQ(std::set<std::string>(report->lost_ids.begin(), report->lost_ids.end()), expected);
+      EXPECT_EQ(report->lost_conversations, expected.size());
+      EXPECT_LE(report->findings.size(), 4u);  // not one for each segment
     }
   }
 }

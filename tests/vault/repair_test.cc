@@ -34,16 +34,16 @@ class Repair : public ::testing::Test {
     return vault ? std::move(*vault) : nullptr;
   }
   // One batch of conversations, in a vault that is opened and closed for it.
-  void put(const std::vector<std::string>& ids) {
-    auto vault = open();
+  void put(const std::vector<std::string>& ids) { put_into(*open(), ids); }
+  static void put_into(Vault& vault, const std::vector<std::string>& ids) {
     std::vector<Conversation> conversations;
     for (const std::string& id : ids) {
       Conversation& c = conversations.emplace_back();
       c.id = id;
       c.messages.push_back(Message::of_text("user", "the secret of " + id + " is kept in here"));
     }
-    auto results = vault->put_batch(conversations, {});
-    ASSERT_TRUE(results);
+    auto results = vault.put_batch(conversations, {});
+    ASSERT_TRUE(results) << results.error().message();
     for (const auto& r : *results) ASSERT_TRUE(r) << r.error().message();
   }
   void flip(std::uint64_t offset) const {
@@ -69,6 +69,153 @@ TEST_F(Repair, ADamagedLastBatchIsReportedAndKeptAside) {
   auto vault = open();
   EXPECT_TRUE(vault->get("a0") && vault->get("a1"));
   EXPECT_EQ(vault->get("b0").code(), Errc::not_found);
+}
+
+// Everything that a damaged log does not cast doubt on is there, and what it does is `corrupt`.
+TEST_F(Repair, ADamagedLogIsServedAsFarAsItCanBeProven) {
+  flip(fs::file_size(log()) - 5);
+  {
+    auto reader = open_vault(path_, {.read_only = true});
+    ASSERT_TRUE(reader) << reader.error().message();
+    EXPECT_TRUE((*reader)->get("a0") && (*reader)->get("a1") && (*reader)->summary("a0"));
+    EXPECT_EQ((*reader)->get("b0").code(), Errc::corrupt);
+    EXPECT_EQ((*reader)->get("never put").code(), Errc::corrupt);  // nobody can know
+    EXPECT_EQ((*reader)->list({}, 10).code(), Errc::corrupt);
+    EXPECT_EQ((*reader)->usage({}).code(), Errc::corrupt);
+    EXPECT_EQ((*reader)->damage().size(), 1u);
+    auto keeps_going = open_vault(path_, {.read_only = true, .keep_going = true});
+    ASSERT_TRUE(keeps_going);
+    auto page = (*keeps_going)->list({}, 10);
+    ASSERT_TRUE(page);
+    EXPECT_EQ(page->conversations.size(), 2u);
+    auto report = (*reader)->check({.read_data = true});
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->lost_conversations, 2u);
+    ASSERT_EQ(report->findings.size(), 1u);
+    EXPECT_NE(report->findings[0].message.find("commits 4 to"), std::string::npos)
+        << report->findings[0].message;
+  }
+  {
+    auto vault = open();
+    EXPECT_EQ(vault->gc(false).code(), Errc::corrupt);
+    EXPECT_EQ(vault->compact(Level::fast).code(), Errc::corrupt);
+    EXPECT_EQ(vault->forget(Filter{}).code(), Errc::corrupt);
+    put_into(*vault, {"a0", "b0", "c0"});  // what was lost can be imported again
+    for (const char* const id : {"a0", "a1", "b0", "c0"}) EXPECT_TRUE(vault->get(id)) << id;
+    EXPECT_EQ(vault->get("b1").code(), Errc::corrupt);
+    ASSERT_TRUE(vault->seal());
+    EXPECT_EQ(*vault->forget(std::vector<std::string>{"c0"}), 1u);
+    EXPECT_EQ(vault->get("c0").code(), Errc::not_found);
+  }
+  auto report = repair_vault(path_);
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_EQ(report->lost_conversations, 2u);
+  EXPECT_EQ(report->conversations, 3u);
+  auto vault = open();
+  for (const char* const id : {"a0", "a1", "b0"}) EXPECT_TRUE(vault->get(id)) << id;
+  EXPECT_EQ(vault->get("b1").code(), Errc::not_found);
+  EXPECT_EQ(vault->get("c0").code(), Errc::not_found);
+  EXPECT_EQ(vault->list({}, 10)->conversations.size(), 3u);
+  auto checked = vault->check({.read_data = true});
+  EXPECT_TRUE(checked && checked->findings.empty());
+}
+
+// What a lost commit deleted is known all the same, and does not come back, by repair neither.
+TEST_F(Repair, ADeletionInADamagedBatchHolds) {
+  ASSERT_EQ(*open()->forget(std::vector<std::string>{"a1"}), 1u);
+  const auto forgotten_end = fs::file_size(log());
+  put({"c0"});
+  flip(forgotten_end - 1);
+  auto vault = open();
+  EXPECT_EQ(vault->get("a1").code(), Errc::corrupt);  // replaced, perhaps
+  for (const char* const id : {"a0", "b0", "b1"}) EXPECT_TRUE(vault->get(id)) << id;
+  EXPECT_EQ(vault->get("c0").code(), Errc::corrupt);  // its numbers count on from what is lost
+  auto report = vault->check({});
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->lost_conversations, 1u);
+  vault.reset();
+  report = repair_vault(path_);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->lost_conversations, 1u);
+  EXPECT_EQ(report->conversations, 3u);
+  vault = open();
+  EXPECT_EQ(vault->get("a1").code(), Errc::not_found);
+  EXPECT_TRUE(vault->get("b1"));
+}
+
+// Where the deletions of a batch are damaged, nothing that it may have deleted is served.
+TEST_F(Repair, UnknownDeletionsMakeEverythingBeforeThemDoubtful) {
+  const auto before = fs::file_size(log());
+  ASSERT_EQ(*open()->forget(std::vector<std::string>{"a1"}), 1u);
+  for (const std::uint64_t offset : {std::uint64_t{50}, std::uint64_t{9}}) {  // changes, header
+    flip(before + offset);
+    auto vault = open();
+    for (const char* const id : {"a0", "a1", "b0"}) {
+      EXPECT_EQ(vault->get(id).code(), Errc::corrupt) << id;
+    }
+    auto keeps_going = open_vault(path_, {.read_only = true, .keep_going = true});
+    EXPECT_TRUE((*keeps_going)->list({}, 10)->conversations.empty());
+    auto report = vault->check({});
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->lost_ids, (std::vector<std::string>{"a0", "a1", "b0", "b1"}));
+    flip(before + offset);
+  }
+  flip(before + 9);
+  put({"a0", "d0"});
+  {
+    auto vault = open();
+    EXPECT_TRUE(vault->get("a0") && vault->get("d0"));
+  }
+  ASSERT_TRUE(repair_vault(path_));  // gives up the doubt, and says so
+  EXPECT_TRUE(open()->get("b1"));
+}
+
+TEST_F(Repair, DamageToOneTenantLeavesTheOthers) {
+  auto vault = open();
+  Conversation c;
+  c.id = "x";
+  c.messages.push_back(Message::of_text("user", "of the tenant t"));
+  ASSERT_TRUE(vault->put(c, {.tenant = "t"}));
+  vault.reset();
+  flip(first_end_ + 60);
+  vault = open();
+  EXPECT_TRUE(vault->get("x", "t") && vault->list({.tenant = "t"}, 9) && vault->get("a0"));
+  EXPECT_EQ(vault->get("y", "t").code(), Errc::not_found);
+  EXPECT_EQ(vault->get("b0").code(), Errc::corrupt);
+}
+
+TEST_F(Repair, AMissingVocabularyIsCounted) {
+  const fs::path golden = fs::path(std::getenv("TOKVAULT_SOURCE")) / "tests/golden/v1/artifact";
+  const std::string copy = folder_ + "/artifact";
+  fs::copy(golden, copy, fs::copy_options::recursive);
+  std::uint64_t conversations = 0;
+  std::string id;
+  {
+    auto vault = open_vault(copy, {.read_only = true});
+    ASSERT_TRUE(vault) << vault.error().message();
+    auto page = (*vault)->list({}, 100);
+    ASSERT_TRUE(page);
+    for (const Summary& s : page->conversations) conversations += s.text_bytes > 0 ? 1 : 0;
+    id = page->conversations[0].id;
+  }
+  ASSERT_GT(conversations, 0u);
+  for (const auto& file : fs::directory_iterator(copy + "/artifacts")) {
+    if (file.path().extension() == ".tiktoken") fs::resize_file(file.path(), 10);
+  }
+  auto vault = open_vault(copy, {.read_only = true});
+  ASSERT_TRUE(vault) << vault.error().message();
+  EXPECT_EQ((*vault)->get(id).code(), Errc::corrupt);
+  EXPECT_TRUE((*vault)->get_tokens(id) && (*vault)->summary(id));
+  auto checked = (*vault)->check({});
+  ASSERT_TRUE(checked);
+  auto repaired = repair_vault(copy);
+  ASSERT_TRUE(repaired) << repaired.error().message();
+  for (const CheckReport* const report : {&*checked, &*repaired}) {
+    EXPECT_EQ(report->lost_conversations, conversations);
+    EXPECT_EQ(report->lost_ids.size(), conversations);
+    ASSERT_EQ(report->findings.size(), 1u);
+    EXPECT_NE(report->findings[0].file.find("artifacts/"), std::string::npos);
+  }
 }
 
 TEST_F(Repair, AVaultOfWhichNothingIsLeftCanBeUsedAgain) {
