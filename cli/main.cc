@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "kv.h"
 #include "output.h"
+#include "substrings.h"
 #include "values.h"
 
 namespace tokvault::cli {
@@ -43,12 +44,18 @@ class CommandLine {
     add_writing();
     add_reading();
     add_upkeep();
+    add_substrings();
     add_tokenizers();
     add_kv();
-    for (CLI::App* const sub : app_.get_subcommands({})) {
+    unmark_all(app_);
+  }
+
+  static void unmark_all(CLI::App& app) {
+    for (CLI::App* const sub : app.get_subcommands({})) {
       for (CLI::Option* const option : sub->get_options()) {
         if (option->get_items_expected_max() > 0) unmark(option);
       }
+      unmark_all(*sub);
     }
   }
 
@@ -82,7 +89,13 @@ class CommandLine {
   template <class Options>
   CLI::App* add(const std::string& name, const std::string& what, std::shared_ptr<Options> command,
                 ExitStatus (*function)(const Options&), bool has_vault = true) {
-    CLI::App* const sub = app_.add_subcommand(name, what);
+    return add(app_, name, what, std::move(command), function, has_vault);
+  }
+  template <class Options>
+  CLI::App* add(CLI::App& parent, const std::string& name, const std::string& what,
+                std::shared_ptr<Options> command, ExitStatus (*function)(const Options&),
+                bool has_vault = true) {
+    CLI::App* const sub = parent.add_subcommand(name, what);
     if (has_vault) {
       sub->add_option("VAULT", command->vault, "The folder of the vault")->required();
     }
@@ -352,6 +365,41 @@ class CommandLine {
 
     auto version = std::make_shared<Command>();
     add("version", "Print the version", version, run_version, false);
+  }
+
+  // tokvault substrings ACTION VAULT ...
+  void add_substrings() {
+    CLI::App* const group =
+        app_.add_subcommand("substrings", "Runs of tokens that many conversations share");
+    group->require_subcommand(1);
+    const auto add_action = [&](const std::string& name, const std::string& what,
+                                ExitStatus (*function)(const SubstringsCommand&)) {
+      auto command = std::make_shared<SubstringsCommand>();
+      CLI::App* const sub = add(*group, name, what, command, function);
+      add_tenant(sub, command->tenant);
+      return std::pair(sub, command);
+    };
+    const auto add_training = [](CLI::App* sub, SubstringsCommand& command) {
+      add_number(sub, "--min-conversations", command.training.conversations_min,
+                 "Keep only what so many conversations hold");
+    };
+    auto [train, training] =
+        add_action("train", "Find runs that recur and add them", run_substrings_train);
+    add_training(train, *training);
+    add_number(train, "--max-tokens", training->training.tokens_max, "Of all runs that are found");
+    add_size(train, "--memory", training->training.memory_bytes, "For the tables of the search");
+    auto [compact, compacting] =
+        add_action("compact", "Drop the runs that no longer pay", run_substrings_compact);
+    add_training(compact, *compacting);
+    (void)add_action("list", "List the runs and the states of their set", run_substrings_list);
+    auto [show, showing] = add_action("show", "Print runs", run_substrings_show);
+    show->add_option("ID", showing->ids, "Numbers of runs")->required();
+    auto [retain, retaining] =
+        add_action("retain", "Drop all runs but these", run_substrings_retain);
+    retain->add_option("ID", retaining->ids, "Numbers of runs")->required();
+    auto [import, importing] = add_action(
+        "import", "Add the runs of a registry of the reference layout", run_substrings_import);
+    import->add_option("FOLDER", importing->folder, "With index.json and blobs.dat")->required();
   }
 
   void add_tokenizers() {

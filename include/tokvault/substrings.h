@@ -70,6 +70,8 @@ class SubstringSet {
   // The longest run that `text` begins with. Takes time for the tokens that match, whatever the set
   // holds.
   std::optional<Match> longest_match(TokenView text) const;
+  // Every run that `text` begins with, the shortest first, into `out`.
+  void all_matches(TokenView text, std::vector<Match>& out) const;
   // The tokens of a run, which live until the set changes. `not_found`.
   Result<TokenView> tokens(SubstringId id) const;
   // By id.
@@ -97,6 +99,9 @@ class SubstringSet {
     std::size_t edge_size = 0;
     SubstringId id = 0;  // of the run that ends here; 0: none does
   };
+  // Calls `use` with every run that `text` begins with, the shortest first.
+  template <class Use>
+  void walk(TokenView text, const Use& use) const;
   TokenView view(const Entry& entry) const;
   std::size_t index_of(SubstringId id) const;  // size() if it is not there
   SubstringId& leaf(TokenView run, std::size_t begin);
@@ -144,6 +149,7 @@ struct SubstringTraining {
 };
 
 struct FoundSubstring : SubstringCounts {
+  SubstringId id = 0;  // where a set was measured
   std::vector<Token> tokens;
   std::uint64_t uses = 0;  // places where it is the longest run of those that were found
   double saved_bytes = 0;  // by them, the run itself taken off
@@ -155,6 +161,75 @@ struct FoundSubstring : SubstringCounts {
 // source and options give the same runs. `invalid` if an option is.
 Result<std::vector<FoundSubstring>> find_substrings(const TrainingSource& source,
                                                     const SubstringTraining& options);
+
+// What the runs of a set do for a corpus: those that still pay and have their conversations, as
+// find_substrings() would give them, with their ids.
+Result<std::vector<FoundSubstring>> measure_substrings(const TrainingSource& source,
+                                                       const SubstringSet& set,
+                                                       const SubstringTraining& options);
+
+// A set from the two files of the reference system's registry: an index, which is a JSON array of
+// objects with id, length, source_occurrences, offset, bytes and created_at (ISO 8601, optional),
+// and the tokens of all runs as varints. `invalid` says which entry is wrong and why: it reaches
+// beyond the tokens, they are cut short, overlong, not as many as `length` says, or there twice.
+Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blobs);
+
+// One state of a tenant's set; each is a file.
+struct SubstringSetInfo {
+  std::uint64_t number = 0;  // of its file: artifacts/NUMBER.artifact
+  std::int64_t created_ms = 0;
+  std::uint64_t runs = 0;
+  std::uint64_t tokens = 0;
+  std::uint64_t size_bytes = 0;     // decoded; its file is smaller
+  std::uint64_t conversations = 0;  // that it was trained on
+  std::uint64_t segments = 0;       // that it was trained on
+  bool active = false;
+  std::uint64_t files = 0;  // logs and packs that cannot be read without it
+};
+
+// What a change did to the set.
+struct SubstringChange {
+  std::uint64_t number = 0;  // of the set that is active now; 0: there is none
+  std::uint64_t added = 0;
+  std::uint64_t dropped = 0;
+  std::uint64_t runs = 0;  // now
+  std::uint64_t tokens = 0;
+  double saved_bytes = 0;  // of what was measured, an estimate by the options
+};
+
+// The substrings of a vault, one set for each tenant. A change writes the set anew and makes that
+// the active one in one commit; a crash leaves the one before. What was coded with an older state
+// stays readable until it is rewritten, and the older state is kept as long.
+//
+// Threads: as the vault; writes wait for a change, reads go on. Lifetime: the vault outlives it.
+// `tenant`, if empty, is the default one.
+class Substrings {
+ public:
+  virtual ~Substrings() = default;
+
+  // The active set; an empty one if there is none.
+  virtual Result<std::shared_ptr<const SubstringSet>> active(
+      std::string_view tenant = {}) const = 0;
+  // The one with this number, active or not. `not_found`.
+  virtual Result<std::shared_ptr<const SubstringSet>> get(std::uint64_t number,
+                                                          std::string_view tenant = {}) const = 0;
+  virtual Result<std::vector<SubstringSetInfo>> list(std::string_view tenant = {}) const = 0;
+
+  // Finds runs in what the tenant has stored and adds them. options.known is the active set.
+  // Conversations that others go on from in the same pack (a chat that is logged request by
+  // request) count as one.
+  virtual Result<SubstringChange> train(const SubstringTraining& options,
+                                        std::string_view tenant = {}) = 0;
+  // Drops what no longer pays, and brings the counts up to date.
+  virtual Result<SubstringChange> compact(const SubstringTraining& options,
+                                          std::string_view tenant = {}) = 0;
+  // Drops all runs but these. Ids that are not there are of no account.
+  virtual Result<SubstringChange> retain(std::span<const SubstringId> ids,
+                                         std::string_view tenant = {}) = 0;
+  // Adds the runs of another set: under their own ids if the tenant has never had a set, under new
+  // ones otherwise. gc() drops those that no conversation of the tenant holds.
+  virtual Result<SubstringChange> add(const SubstringSet& set, std::string_view tenant = {}) = 0;
+};
 
 }  // namespace tokvault
 

@@ -16,6 +16,7 @@
 #include "tokvault/conversation.h"
 #include "tokvault/dictionary.h"
 #include "tokvault/result.h"
+#include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"
 
@@ -282,6 +283,8 @@ class Vault {
   // Lifetime: of the vault.
   virtual Dictionaries& dictionaries() = 0;
   virtual const Dictionaries& dictionaries() const = 0;
+  virtual Substrings& substrings() = 0;
+  virtual const Substrings& substrings() const = 0;
 
   virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
   // Null for a reader where the vocabulary is missing or damaged: then texts cannot be read.

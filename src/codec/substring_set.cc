@@ -158,27 +158,37 @@ std::uint64_t SubstringSet::retain(std::span<const SubstringId> ids) {
   return dropped;
 }
 
-std::optional<SubstringSet::Match> SubstringSet::longest_match(TokenView text) const {
-  if (entries_.empty() || text.size() < kSubstringTokensMin) return std::nullopt;
+template <class Use>
+void SubstringSet::walk(TokenView text, const Use& use) const {
+  if (entries_.empty() || text.size() < kSubstringTokensMin) return;
   const std::size_t start = start_of(text);
-  if ((starts_[start / 64] >> start % 64 & 1) == 0) return std::nullopt;
-  std::optional<Match> best;
+  if ((starts_[start / 64] >> start % 64 & 1) == 0) return;
   std::size_t node = 0;
   for (std::size_t at = 0; at < text.size();) {
     const auto child = children_.find(child_key(node, text[at]));
-    if (child == children_.end()) break;
+    if (child == children_.end()) return;
     node = child->second;
     const Node& edge = nodes_[node];
     if (edge.edge_size > text.size() - at ||
         !std::equal(arena_.begin() + static_cast<std::ptrdiff_t>(edge.edge_begin),
                     arena_.begin() + static_cast<std::ptrdiff_t>(edge.edge_begin + edge.edge_size),
                     text.begin() + static_cast<std::ptrdiff_t>(at))) {
-      break;
+      return;
     }
     at += edge.edge_size;
-    if (edge.id != 0) best = Match{edge.id, at};
+    if (edge.id != 0) use(Match{edge.id, at});
   }
+}
+
+std::optional<SubstringSet::Match> SubstringSet::longest_match(TokenView text) const {
+  std::optional<Match> best;
+  walk(text, [&](const Match& match) { best = match; });
   return best;
+}
+
+void SubstringSet::all_matches(TokenView text, std::vector<Match>& out) const {
+  out.clear();
+  walk(text, [&](const Match& match) { out.push_back(match); });
 }
 
 Result<TokenView> SubstringSet::tokens(SubstringId id) const {

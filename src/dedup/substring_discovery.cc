@@ -204,8 +204,11 @@ class Discovery {
     }
     TOKVAULT_TRY(measure(candidates));
     SubstringSet kept = choose(candidates);
-    TOKVAULT_TRY(measure(kept));
-    return report(kept);
+    return measured(kept);
+  }
+  Result<std::vector<FoundSubstring>> measured(const SubstringSet& set) {
+    TOKVAULT_TRY(measure(set));
+    return report(set);
   }
 
  private:
@@ -420,6 +423,8 @@ class Discovery {
       const auto run = kept.tokens(info.id);
       if (use == nullptr || !run) continue;
       FoundSubstring found;
+      found.id = info.id;
+      found.created_ms = info.created_ms;
       found.segments = use->segments;
       found.conversations =
           std::max<std::uint64_t>(use->conversation_count, use->conversations.size());
@@ -441,10 +446,7 @@ class Discovery {
   std::unordered_map<SubstringId, Use> uses_;
 };
 
-}  // namespace
-
-Result<std::vector<FoundSubstring>> find_substrings(const TrainingSource& source,
-                                                    const SubstringTraining& options) {
+Status check_options(const SubstringTraining& options) {
   constexpr std::uint64_t kMemoryMin = 1u << 20;
   if (options.conversations_min == 0 || options.memory_bytes < kMemoryMin ||
       options.run_tokens_max < kSubstringTokensMin ||
@@ -452,7 +454,22 @@ Result<std::vector<FoundSubstring>> find_substrings(const TrainingSource& source
       options.reference_bytes < 0 || options.tokens_max > kSubstringSetTokensMax) {
     return Error(Errc::invalid, "substrings: an option is out of range");
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<FoundSubstring>> find_substrings(const TrainingSource& source,
+                                                    const SubstringTraining& options) {
+  TOKVAULT_TRY(check_options(options));
   return Discovery(source, options).run();
+}
+
+Result<std::vector<FoundSubstring>> measure_substrings(const TrainingSource& source,
+                                                       const SubstringSet& set,
+                                                       const SubstringTraining& options) {
+  TOKVAULT_TRY(check_options(options));
+  return Discovery(source, options).measured(set);
 }
 
 }  // namespace tokvault

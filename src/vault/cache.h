@@ -23,7 +23,8 @@ class Cache {
     token_fingerprints,
     byte_fingerprints,
     usage,
-    artifact
+    artifact,
+    substrings
   };
   struct Key {
     std::uint64_t file = 0;

@@ -18,7 +18,7 @@ constexpr int kArtifactLevel = 19;
 }  // namespace
 
 Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, ArtifactRecord record,
-                                                   ByteView content) {
+                                                   ByteView content, bool active) {
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   TOKVAULT_TRY(settle());
@@ -33,8 +33,12 @@ Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, Artifac
   TOKVAULT_ASSIGN(const Buffer file, encode_artifact(artifact, kArtifactLevel));
   TOKVAULT_TRY(swap({}, {}, {}, artifact.number + 1));
   TOKVAULT_TRY(backend_->put(artifact_name(artifact.number), file));
-  TOKVAULT_TRY(
-      commit_records(tenant, {{artifact_key(tenant, artifact.number), encode(artifact.record)}}));
+  std::vector<RecordChange> changes{
+      {artifact_key(tenant, artifact.number), encode(artifact.record)}};
+  if (active) {
+    changes.push_back({active_key(tenant, record.kind), encode_active(artifact.number)});
+  }
+  TOKVAULT_TRY(commit_records(tenant, std::move(changes)));
   return artifact.number;
 }
 

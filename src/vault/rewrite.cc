@@ -108,7 +108,7 @@ bool VaultImpl::has_erased_tags(const std::vector<Record>& records) const {
 Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source,
                                  const Needed& needed) const {
   TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, source));
-  if (!dead.empty()) return true;
+  if (!dead.empty() || SubstringsImpl::names_retired(tenant, source)) return true;
   if (source.is_pack()) {
     TOKVAULT_ASSIGN(const auto records, static_cast<const PackFile&>(source).records());
     if (has_erased_tags(records)) return true;
@@ -338,6 +338,7 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
+  if (!dry_run) TOKVAULT_TRY(substrings_.retire_unheld());
   std::vector<std::shared_ptr<LogFile>> logs;
   std::vector<std::shared_ptr<PackFile>> packs;
   std::uint64_t total = 0;
@@ -412,6 +413,7 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
+  TOKVAULT_TRY(substrings_.remove_unused());
   for (const auto& [number, pack] : state_.packs()) {
     const bool is_new = std::none_of(packs.begin(), packs.end(),
                                      [&](const auto& p) { return p->file() >= number; });
@@ -457,6 +459,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
+  TOKVAULT_TRY(substrings_.retire_unheld());
   for (const auto& [number, tenant] : state_.tenants()) {
     for (const auto& source : state_.sources(number)) {
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
@@ -499,6 +502,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
       TOKVAULT_TRY(merge(number, packs, options, step));
     }
   }
+  TOKVAULT_TRY(substrings_.remove_unused());
   for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
   if (all) TOKVAULT_TRY(forget_deletions(report.conversations > 0));
   if (progress) (void)progress(total, total);

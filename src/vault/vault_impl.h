@@ -32,6 +32,7 @@
 #include "vault/reader.h"
 #include "vault/stager.h"
 #include "vault/state.h"
+#include "vault/substrings.h"
 
 namespace tokvault {
 
@@ -87,6 +88,8 @@ class VaultImpl final : public Vault {
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
   Dictionaries& dictionaries() override { return dictionaries_; }
   const Dictionaries& dictionaries() const override { return dictionaries_; }
+  Substrings& substrings() override { return substrings_; }
+  const Substrings& substrings() const override { return substrings_; }
   std::optional<ImportProgress> import_progress(ByteView source) const override;
   std::shared_ptr<const Tokenizer> tokenizer() const override {
     return tokenizer_error_.code() == Errc::ok ? tokenizer_ : nullptr;
@@ -200,9 +203,11 @@ class VaultImpl final : public Vault {
 
   // --- artifacts: registry.cc, under write_mutex_ ---
   friend class DictionariesImpl;
-  // Puts an artifact and registers it. Returns its number.
+  friend class SubstringsImpl;
+  // Puts an artifact and registers it; with `active`, in the same commit new frames are to use it.
+  // Returns its number.
   Result<std::uint64_t> register_artifact(std::uint32_t tenant, ArtifactRecord record,
-                                          ByteView content);
+                                          ByteView content, bool active = false);
   // What new frames use, or nothing. REQUIRES: a number is registered
   Status activate_artifact(std::uint32_t tenant, ArtifactKind kind,
                            std::optional<std::uint64_t> number);
@@ -248,6 +253,7 @@ class VaultImpl final : public Vault {
   Error tokenizer_error_;
 
   DictionariesImpl dictionaries_{*this};
+  SubstringsImpl substrings_{*this};
 
   std::mutex write_mutex_;
   Error failed_;                  // [W2]

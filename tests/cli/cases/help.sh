@@ -5,3 +5,7 @@ for command in init import get list tag export stats tenants forget gc compact c
   echo "== $command"
   tokvault $command --help
 done
+for action in train list show compact retain import; do
+  echo "== substrings $action"
+  tokvault substrings $action --help
+done

@@ -1,0 +1,60 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/bytes.h"
+#include "tokvault/substrings.h"
+
+namespace tokvault {
+namespace {
+
+std::string entry(int id, std::size_t length, std::size_t offset, std::size_t bytes) {
+  return R"({"id":)" + std::to_string(id) + R"(,"length":)" + std::to_string(length) +
+         R"(,"created_at":"2026-01-05T10:11:12.5Z","source_occurrences":7,"offset":)" +
+         std::to_string(offset) + R"(,"bytes":)" + std::to_string(bytes) + "}";
+}
+
+Errc code(const std::string& index, ByteView blobs) {
+  return read_reference_substrings(index, blobs).code();
+}
+
+TEST(ReferenceSubstrings, AreReadAndCheckedAgainstThemselves) {
+  Buffer blobs;
+  for (std::uint32_t t = 0; t < 16; ++t) append_varint(blobs, t * 20);
+  const std::size_t first = blobs.size();
+  for (std::uint32_t t = 0; t < 20; ++t) append_varint(blobs, 0xffffffffu - t);
+  const std::size_t second = blobs.size() - first;
+  const std::string good = "[" + entry(3, 16, 0, first) + ",\n" + entry(9, 20, first, second) + "]";
+  auto set = read_reference_substrings(good, blobs);
+  ASSERT_TRUE(set) << set.error().message();
+  ASSERT_EQ(set->size(), 2u);
+  EXPECT_EQ(set->next_id(), 10u);
+  EXPECT_EQ(set->list()[0].id, 3u);
+  EXPECT_EQ(set->list()[0].segments, 7u);
+  EXPECT_EQ(set->list()[0].created_ms, 1767607872500);
+  EXPECT_EQ((*set->tokens(9))[19], 0xffffffffu - 19);
+  EXPECT_EQ(code("[]", ""), Errc::ok);
+
+  EXPECT_EQ(code("", blobs), Errc::invalid);
+  EXPECT_EQ(code("{}", blobs), Errc::invalid);
+  EXPECT_EQ(code("[1]", blobs), Errc::invalid);
+  EXPECT_EQ(code(R"([{"id":1}])", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(0, 16, 0, first) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 17, 0, first) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 15, 0, first) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 16, 0, first - 1) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, SIZE_MAX, 0, SIZE_MAX) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 16, SIZE_MAX, 1) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 16, 0, first) + "," + entry(1, 20, first, second) + "]", blobs),
+            Errc::invalid);
+  EXPECT_EQ(code("[" + entry(1, 16, 0, first) + "," + entry(2, 16, 0, first) + "]", blobs),
+            Errc::invalid);
+  // What the reference system takes for 0 and for 2^32 - 1.
+  const Buffer bits = Buffer("\x80\x80\x80\x80\x10", 5) + Buffer(15, '\1');
+  EXPECT_EQ(code("[" + entry(1, 16, 0, bits.size()) + "]", bits), Errc::invalid);
+  const Buffer overlong = Buffer("\x80\x00", 2) + Buffer(15, '\1');
+  EXPECT_EQ(code("[" + entry(1, 16, 0, overlong.size()) + "]", overlong), Errc::invalid);
+}
+
+}  // namespace
+}  // namespace tokvault

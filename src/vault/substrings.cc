@@ -1,0 +1,389 @@
+// Substring sets: a change makes a new artifact out of the active one, registers it and makes it
+// the active one in one commit, and then removes the one before, unless a file still names it.
+#include "vault/substrings.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "vault/artifacts.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+namespace {
+
+// Different conversations that hold something, the first few of them, and how many in all.
+struct Holders {
+  std::vector<std::uint64_t> named;
+  std::uint64_t count = 0;
+
+  void add(std::uint64_t conversation, std::uint64_t named_max) {
+    ++count;
+    if (named.size() < named_max) named.push_back(conversation);
+  }
+  // What both hold; their counts may be of the same conversations.
+  void join(const Holders& other, std::uint64_t named_max) {
+    for (const std::uint64_t c : other.named) {
+      if (named.size() >= named_max) break;
+      if (std::find(named.begin(), named.end(), c) == named.end()) named.push_back(c);
+    }
+    count = std::max<std::uint64_t>({count, other.count, named.size()});
+  }
+};
+
+// Who holds the token segments of one source: its own, and those of others.
+struct SourceHolders {
+  std::vector<Holders> local;
+  std::vector<Holders> externals;
+  std::uint64_t conversations = 0;
+};
+
+// A row is named by its sequence number. Rows that another one goes on from are the same chat, and
+// only the longest counts: what one user wrote is not in many conversations because his client sent
+// it with every request.
+SourceHolders holders_of(const Tables& t, const std::vector<bool>& dead, std::uint64_t named_max) {
+  SourceHolders out;
+  out.local.resize(t.segment_counts[kTokenStream]);
+  out.externals.resize(t.externals.size());
+  const auto is_live = [&](std::size_t row) { return dead.empty() || !dead[row]; };
+  std::vector<bool> goes_on(t.nodes.size());
+  for (std::size_t i = 0; i < t.rows.size(); ++i) {
+    if (!is_live(i) || t.rows[i].leaf == kNoNode) continue;
+    std::uint32_t n = t.nodes[t.rows[i].leaf].parent;
+    for (; n != kNoNode && !goes_on[n]; n = t.nodes[n].parent) goes_on[n] = true;
+  }
+  const auto take = [&](std::uint32_t form, const SegmentRef* refs, const Holders& holders) {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t i = 0; i < info.ref_count(); ++i) {
+      if (info.stream_of(i) != kTokenStream) continue;
+      auto& into = refs[i].is_external() ? out.externals : out.local;
+      into[refs[i].number()].join(holders, named_max);
+    }
+  };
+  std::vector<Holders> nodes(t.nodes.size());
+  for (std::size_t i = 0; i < t.rows.size(); ++i) {
+    const Row& row = t.rows[i];
+    if (!is_live(i) || (row.leaf != kNoNode && goes_on[row.leaf])) continue;
+    ++out.conversations;
+    Holders own;
+    own.add(row.sequence, named_max);
+    take(row.form, t.row_refs(row), own);
+    for (std::uint32_t n = row.leaf; n != kNoNode; n = t.nodes[n].parent) {
+      nodes[n].add(row.sequence, named_max);
+    }
+  }
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    if (nodes[n].count > 0) take(t.nodes[n].form, t.node_refs(t.nodes[n]), nodes[n]);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::load(std::uint64_t number,
+                                                                 std::uint32_t tenant) const {
+  const Cache::Key key{number, Cache::Kind::substrings};
+  if (auto found = vault_.cache_.find(key)) {
+    return std::static_pointer_cast<const SubstringSet>(found);
+  }
+  TOKVAULT_ASSIGN(const auto artifact,
+                  load_artifact(*vault_.backend_, {number, tenant, ArtifactKind::substring_set,
+                                                   vault_.state_.vault().id}));
+  auto set = SubstringSet::parse(artifact->content);
+  if (!set) return std::move(set).error().with(artifact_name(number));
+  auto shared = std::make_shared<const SubstringSet>(std::move(*set));
+  // Tree and filter besides the tokens.
+  constexpr std::uint64_t kRunBytes = 300, kSetBytes = 1u << 18;
+  vault_.cache_.insert(
+      key, shared, kSetBytes + shared->tokens_total() * sizeof(Token) + shared->size() * kRunBytes);
+  return shared;
+}
+
+Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::active_of(std::uint32_t number) const {
+  const TenantState* tenant = vault_.state_.tenant(number);
+  if (tenant != nullptr) {
+    const auto active = tenant->active.find(ArtifactKind::substring_set);
+    if (active != tenant->active.end()) return load(active->second, number);
+  }
+  return std::make_shared<const SubstringSet>();
+}
+
+Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::active(
+    std::string_view tenant_given) const {
+  return vault_.reading([&]() -> Result<std::shared_ptr<const SubstringSet>> {
+    const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+    if (tenant == nullptr) return std::make_shared<const SubstringSet>();
+    return active_of(tenant->record.number);
+  });
+}
+
+Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::get(
+    std::uint64_t number, std::string_view tenant_given) const {
+  return vault_.reading([&]() -> Result<std::shared_ptr<const SubstringSet>> {
+    const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+    if (tenant != nullptr) {
+      const auto found = tenant->artifacts.find(number);
+      if (found != tenant->artifacts.end() && found->second.kind == ArtifactKind::substring_set) {
+        return load(number, tenant->record.number);
+      }
+    }
+    return Error(Errc::not_found, "no substring set " + std::to_string(number));
+  });
+}
+
+Result<std::vector<SubstringSetInfo>> SubstringsImpl::list(std::string_view tenant_given) const {
+  return vault_.reading([&]() -> Result<std::vector<SubstringSetInfo>> {
+    std::vector<SubstringSetInfo> out;
+    const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+    if (tenant == nullptr) return out;
+    const auto active = tenant->active.find(ArtifactKind::substring_set);
+    for (const auto& [number, record] : tenant->artifacts) {
+      if (record.kind != ArtifactKind::substring_set) continue;
+      TOKVAULT_ASSIGN(const auto set, load(number, tenant->record.number));
+      SubstringSetInfo info;
+      info.number = number;
+      info.created_ms = record.created_ms;
+      info.runs = set->size();
+      info.tokens = set->tokens_total();
+      info.size_bytes = record.size_bytes;
+      info.conversations = record.conversations;
+      info.segments = record.samples;
+      info.active = active != tenant->active.end() && active->second == number;
+      for (const auto& source : vault_.state_.sources(tenant->record.number)) {
+        const auto refs = source->artifacts();
+        info.files += static_cast<std::uint64_t>(
+            std::any_of(refs.begin(), refs.end(),
+                        [n = number](const ArtifactRef& r) { return r.number == n; }));
+      }
+      out.push_back(info);
+    }
+    return out;
+  });
+}
+
+Status SubstringsImpl::begin_change() {
+  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_TRY(vault_.prepare_log());
+  vault_.join_sealing();
+  return vault_.settle();
+}
+
+TrainingSource SubstringsImpl::source_of(std::uint32_t number, std::uint64_t conversations_min,
+                                         Trained& trained) const {
+  return [this, number, conversations_min, &trained](const auto& visit) -> Status {
+    trained = {};
+    const TenantState* tenant = vault_.state_.tenant(number);
+    if (tenant == nullptr) return {};
+    const auto& sources = vault_.state_.sources(number);
+    const auto of_source = [&](const Source& source) -> Result<SourceHolders> {
+      TOKVAULT_ASSIGN(const auto tables, source.tables());
+      TOKVAULT_ASSIGN(const auto dead, vault_.state_.dead_rows(*tenant, source));
+      return holders_of(*tables, dead, conversations_min);
+    };
+    // Segments that are held from other files, by content.
+    std::map<ShortDigest, Holders> outside;
+    for (const auto& source : sources) {
+      TOKVAULT_ASSIGN(const auto tables, source->tables());
+      if (tables->externals.empty()) continue;
+      TOKVAULT_ASSIGN(const SourceHolders holders, of_source(*source));
+      for (std::size_t i = 0; i < holders.externals.size(); ++i) {
+        const External& e = tables->externals[i];
+        if (e.stream != kTokenStream || holders.externals[i].count == 0) continue;
+        outside[e.digest].join(holders.externals[i], conversations_min);
+      }
+    }
+    Scratch scratch;
+    std::vector<Token> tokens;
+    for (const auto& source : sources) {
+      TOKVAULT_ASSIGN(SourceHolders holders, of_source(*source));
+      trained.conversations += holders.conversations;
+      for (std::uint32_t i = 0; i < holders.local.size(); ++i) {
+        TOKVAULT_ASSIGN(const ByteView code, source->code(kTokenStream, i, scratch));
+        tokens.clear();
+        TOKVAULT_TRY(source->decode_tokens(code, tokens));
+        Holders& held = holders.local[i];
+        if (!outside.empty() && tokens.size() >= kSubstringTokensMin) {
+          const auto more = outside.find(token_digest(tokens));
+          if (more != outside.end()) held.join(more->second, conversations_min);
+        }
+        if (held.count == 0) continue;
+        ++trained.segments;
+        trained.bytes += tokens.size() * sizeof(Token);
+        TOKVAULT_TRY(visit(TrainingSegment{tokens, held.named, held.count}));
+      }
+    }
+    return {};
+  };
+}
+
+Result<SubstringChange> SubstringsImpl::replace(std::uint32_t number, const SubstringSet& before,
+                                                const SubstringSet& now, const Trained& trained) {
+  SubstringChange change;
+  change.runs = now.size();
+  change.tokens = now.tokens_total();
+  const TenantState* tenant = vault_.state_.tenant(number);
+  const auto active = tenant->active.find(ArtifactKind::substring_set);
+  if (active != tenant->active.end()) change.number = active->second;
+  const Buffer content = now.serialize();
+  if (content == before.serialize()) return change;
+  // An empty set is kept, too: it knows which ids were given out.
+  ArtifactRecord record;
+  record.kind = ArtifactKind::substring_set;
+  record.created_ms = now_ms();
+  record.conversations = trained.conversations;
+  record.samples = trained.segments;
+  record.sample_bytes = trained.bytes;
+  TOKVAULT_ASSIGN(change.number, vault_.register_artifact(number, record, content, true));
+  TOKVAULT_TRY(remove_unused());
+  return change;
+}
+
+Result<SubstringChange> SubstringsImpl::train(const SubstringTraining& given,
+                                              std::string_view tenant_given) {
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(begin_change());
+  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  TOKVAULT_ASSIGN(const auto before, active_of(number));
+  SubstringTraining options = given;
+  options.known = before.get();
+  Trained trained;
+  TOKVAULT_ASSIGN(const auto found,
+                  find_substrings(source_of(number, options.conversations_min, trained), options));
+  SubstringSet now = *before;
+  const std::int64_t time = now_ms();
+  double saved = 0;
+  for (const FoundSubstring& f : found) {
+    TOKVAULT_ASSIGN(const SubstringId id,
+                    now.add(f.tokens, SubstringCounts{f.segments, f.conversations, time}));
+    (void)id;
+    saved += f.saved_bytes;
+  }
+  TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, trained));
+  change.added = now.size() - before->size();
+  change.saved_bytes = saved;
+  return change;
+}
+
+Result<SubstringChange> SubstringsImpl::compact(const SubstringTraining& options,
+                                                std::string_view tenant_given) {
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(begin_change());
+  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  TOKVAULT_ASSIGN(const auto before, active_of(number));
+  Trained trained;
+  TOKVAULT_ASSIGN(
+      const auto worth,
+      measure_substrings(source_of(number, options.conversations_min, trained), *before, options));
+  SubstringSet now = *before;
+  std::vector<SubstringId> kept;
+  double saved = 0;
+  for (const FoundSubstring& f : worth) {
+    kept.push_back(f.id);
+    saved += f.saved_bytes;
+    TOKVAULT_TRY(now.set_counts(f.id, f));
+  }
+  const std::uint64_t dropped = now.retain(kept);
+  TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, trained));
+  change.dropped = dropped;
+  change.saved_bytes = saved;
+  return change;
+}
+
+Result<SubstringChange> SubstringsImpl::retain(std::span<const SubstringId> ids,
+                                               std::string_view tenant_given) {
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(begin_change());
+  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  TOKVAULT_ASSIGN(const auto before, active_of(number));
+  SubstringSet now = *before;
+  const std::uint64_t dropped = now.retain(ids);
+  TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, {}));
+  change.dropped = dropped;
+  return change;
+}
+
+Result<SubstringChange> SubstringsImpl::add(const SubstringSet& set,
+                                            std::string_view tenant_given) {
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(begin_change());
+  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  TOKVAULT_ASSIGN(const auto before, active_of(number));
+  SubstringSet now = *before;
+  if (before->next_id() == 1) {
+    now = set;
+  } else {
+    const auto runs = set.runs();
+    const auto infos = set.list();
+    for (std::size_t i = 0; i < runs.size(); ++i) TOKVAULT_TRY(now.add(runs[i], infos[i]));
+  }
+  TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, {}));
+  change.added = now.size() - before->size();
+  return change;
+}
+
+bool SubstringsImpl::names_retired(const TenantState& tenant, const Source& source) {
+  const auto active = tenant.active.find(ArtifactKind::substring_set);
+  const auto refs = source.artifacts();
+  return std::any_of(refs.begin(), refs.end(), [&](const ArtifactRef& r) {
+    return r.kind == ArtifactKind::substring_set &&
+           (active == tenant.active.end() || r.number != active->second);
+  });
+}
+
+Status SubstringsImpl::retire_unheld() {
+  // What is visible now was visible when the runs were found, unless something was forgotten.
+  std::vector<std::uint32_t> tenants;
+  for (const auto& [number, tenant] : vault_.state_.tenants()) {
+    if (!tenant.active.contains(ArtifactKind::substring_set)) continue;
+    bool any_dead = false;
+    for (const auto& source : vault_.state_.sources(number)) {
+      TOKVAULT_ASSIGN(const auto dead, vault_.state_.dead_rows(tenant, *source));
+      any_dead = any_dead || !dead.empty();
+    }
+    if (any_dead) tenants.push_back(number);
+  }
+  for (const std::uint32_t number : tenants) {
+    auto before = active_of(number);
+    // A set that cannot be read holds nothing back: check() reports it.
+    if (!before || (*before)->size() == 0) continue;
+    Trained trained;
+    std::vector<SubstringId> held;
+    std::vector<SubstringSet::Match> matches;
+    const TrainingSource source = source_of(number, 1, trained);
+    TOKVAULT_TRY(source([&](const TrainingSegment& segment) -> Status {
+      for (std::size_t i = 0; i + kSubstringTokensMin <= segment.tokens.size(); ++i) {
+        (*before)->all_matches(segment.tokens.subspan(i), matches);
+        for (const auto& match : matches) held.push_back(match.id);
+      }
+      std::sort(held.begin(), held.end());
+      held.erase(std::unique(held.begin(), held.end()), held.end());
+      return {};
+    }));
+    SubstringSet now = **before;
+    if (now.retain(held) > 0) TOKVAULT_TRY(replace(number, **before, now, trained));
+  }
+  return {};
+}
+
+Status SubstringsImpl::remove_unused() {
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> unused;
+  for (const auto& [tenant_number, tenant] : vault_.state_.tenants()) {
+    const auto active = tenant.active.find(ArtifactKind::substring_set);
+    for (const auto& [number, record] : tenant.artifacts) {
+      if (record.kind != ArtifactKind::substring_set) continue;
+      if (active != tenant.active.end() && active->second == number) continue;
+      bool named = false;
+      for (const auto& source : vault_.state_.sources(tenant_number)) {
+        const auto refs = source->artifacts();
+        named = named || std::any_of(refs.begin(), refs.end(),
+                                     [n = number](const ArtifactRef& r) { return r.number == n; });
+      }
+      if (!named) unused.push_back({tenant_number, number});
+    }
+  }
+  for (const auto& [tenant, number] : unused) {
+    TOKVAULT_TRY(vault_.remove_artifact(tenant, number));
+  }
+  return {};
+}
+
+}  // namespace tokvault
