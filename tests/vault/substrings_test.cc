@@ -216,7 +216,7 @@ TEST_F(SubstringsOfAVault, CompactingTheVaultDoesSoToo) {
   std::vector<std::string> ids;
   for (int i = 0; i < 6; ++i) ids.push_back("b" + std::to_string(i));
   ASSERT_OK(vault_->forget(ids));
-  ASSERT_OK(vault_->compact({}));
+  ASSERT_OK(vault_->compact(CompactOptions{}));
   EXPECT_EQ(active(), std::set<std::string>{kPolicy});
   EXPECT_EQ(artifacts(), 1u);
   open();
