@@ -24,9 +24,6 @@ namespace {
 constexpr std::uint64_t kPacksPerTenant = 32;
 // The most text in a pack: encoding holds it in memory a few times.
 constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
-// A prepared model takes up to 76 MB: at `dense` packs are few.
-constexpr std::uint64_t kDensePacksPerTenant = 2;
-constexpr std::uint64_t kDenseTextBytesMin = 16u << 20;
 
 }  // namespace
 
@@ -91,10 +88,7 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     total += items[i].weight;
   }
   directions_ = {};
-  std::uint64_t most =
-      options_.level == Level::dense
-          ? std::clamp(total / kDensePacksPerTenant, kDenseTextBytesMin, kPackTextBytesMax)
-          : std::clamp(total / kPacksPerTenant, kDictionaryTextBytes, kPackTextBytesMax);
+  std::uint64_t most = std::clamp(total / kPacksPerTenant, kDictionaryTextBytes, kPackTextBytesMax);
   if (options_.pack_bytes_max > 0 && options_.input_bytes > 0) {
     // What fits the cap at the rate of what is merged; trials decide (fit()).
     const double rate = static_cast<double>(total) / static_cast<double>(options_.input_bytes);
