@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "tokvault/tokvault.h"
@@ -64,6 +65,19 @@ struct ExportCommand : Command {
   Filter filter;
   std::string output = "-";
   bool keep_going = false;
+  std::unordered_set<std::string> leave_out;  // ids
+};
+
+struct NearCommand : Command {
+  std::string id;
+  NearOptions options;
+};
+
+struct DupesCommand : Command {
+  DuplicateOptions options;
+  std::uint64_t limit = 0;  // groups that are printed; 0: all
+  bool ids = false;         // only those of duplicates
+  std::string output;       // empty: none
 };
 
 struct StatsCommand : Command {
@@ -113,6 +127,9 @@ ExitStatus run_tokenize(const TokenizeCommand& command);
 ExitStatus run_detokenize(const TokenizeCommand& command);
 // import.cc
 ExitStatus run_import(const ImportCommand& command);
+// near.cc
+ExitStatus run_near(const NearCommand& command);
+ExitStatus run_dupes(const DupesCommand& command);
 // query.cc
 ExitStatus run_list(const ListCommand& command);
 ExitStatus run_stats(const StatsCommand& command);

@@ -148,6 +148,7 @@ ExitStatus run_export(const ExportCommand& command) {
   std::uint64_t bytes = 0;
   std::uint64_t lost = 0;
   const auto visit = [&](const Summary& summary, Result<Conversation> conversation) {
+    if (command.leave_out.contains(summary.id)) return true;
     auto json = conversation ? to_json(*conversation)
                              : Result<std::string>(std::move(conversation).error());
     if (!json) {

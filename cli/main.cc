@@ -246,6 +246,24 @@ class CommandLine {
         {{"fast", Level::fast}, {"balanced", Level::balanced}, {"dense", Level::dense}}, "Effort");
   }
 
+  static void add_likeness(CLI::App* sub, Likeness& method, double& threshold) {
+    add_choice<Likeness>(sub, "--method", method,
+                         {{"minhash", Likeness::minhash}, {"anchors", Likeness::anchors}},
+                         "Alike as wholes, or the smaller one in the larger");
+    sub->add_option_function<std::string>(
+           "--threshold",
+           [&threshold](const std::string& text) {
+             const auto parsed = parse_fraction(text);
+             if (!parsed) {
+               throw CLI::ValidationError("--threshold", std::string(parsed.error().message()));
+             }
+             threshold = *parsed;
+           },
+           "At least so similar, 0 to 1")
+        ->type_name("FRACTION")
+        ->default_str("0.85");
+  }
+
   static void add_tokenizer(CLI::App* sub, std::string& tokenizer, std::string& pattern) {
     sub->add_option("--tokenizer", tokenizer,
                     "o200k_base, cl100k_base, bytes, or the path of a .tiktoken rank file")
@@ -323,6 +341,27 @@ class CommandLine {
         ->default_str("standard output");
     add_choice<int>(sub, "--format", export_format_, {{"jsonl", 0}}, "As");
     add_keep_going(sub, export_command->keep_going);
+
+    auto near = std::make_shared<NearCommand>();
+    sub = add("near", "List conversations that are like one of them", near, run_near);
+    sub->add_option("ID", near->id, "The conversation")->required();
+    add_likeness(sub, near->options.method, near->options.threshold);
+    add_number(sub, "--limit", near->options.limit, "At most so many");
+    add_filter(sub, near->options.filter, ignored_);
+
+    auto dupes = std::make_shared<DupesCommand>();
+    sub = add("dupes", "Group conversations that are nearly the same", dupes, run_dupes);
+    add_likeness(sub, dupes->options.method, dupes->options.threshold);
+    add_filter(sub, dupes->options.filter, ignored_);
+    add_number(sub, "--limit", dupes->limit, "Print at most so many groups; 0: all");
+    CLI::Option* const ids = sub->add_flag(
+        "--ids", dupes->ids, "Print only the ids of what each group could do without");
+    sub->add_option("-o,--output", dupes->output,
+                    "Instead, write all conversations without those as JSON lines to a file")
+        ->type_name("FILE")
+        ->check([](const std::string& name) { return std::string(name.empty() ? "empty" : ""); })
+        ->excludes(ids);
+    add_size(sub, "--memory", dupes->options.memory_bytes_max, "What it may take");
 
     auto stats = std::make_shared<StatsCommand>();
     sub = add("stats", "What is in a vault, and what it takes", stats, run_stats);

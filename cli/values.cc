@@ -40,6 +40,16 @@ Result<std::uint64_t> parse_number(std::string_view text, std::uint64_t max) {
   return v;
 }
 
+Result<double> parse_fraction(std::string_view text) {
+  double v = 0;
+  const char* const end = text.data() + text.size();
+  const auto [after, failed] = std::from_chars(text.data(), end, v, std::chars_format::fixed);
+  if (failed != std::errc() || after != end || !(v >= 0 && v <= 1)) {
+    return Error(Errc::invalid, in_quotes(text) + " is not a number from 0 to 1");
+  }
+  return v;
+}
+
 Result<std::int64_t> parse_moment_ms(std::string_view text) {
   const auto are_digits = [](std::string_view part) {
     return !part.empty() &&

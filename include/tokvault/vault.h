@@ -14,6 +14,7 @@
 #include "tokvault/backend.h"
 #include "tokvault/catalog.h"
 #include "tokvault/conversation.h"
+#include "tokvault/dedup.h"
 #include "tokvault/dictionary.h"
 #include "tokvault/result.h"
 #include "tokvault/substrings.h"
@@ -179,6 +180,65 @@ struct CompactOptions {
   std::int64_t older_than_ms = INT64_MAX;
 };
 
+// How likeness of conversations is measured. Both look at the texts of all messages together, as
+// token ids, wherever they stand in the conversation.
+enum class Likeness : std::uint8_t {
+  // The Jaccard similarity of the bigrams of two conversations: they are alike as wholes. Estimated
+  // by MinHash, with a standard error of 0.03.
+  minhash,
+  // The part of the smaller conversation that stands in the larger one: what is repeated with more
+  // around it counts. Measured by anchors, which runs of 8 tokens choose by their hashes.
+  anchors,
+};
+
+struct NearOptions {
+  Filter filter{};  // among which; its tenant is that of the id
+  Likeness method = Likeness::minhash;
+  double threshold = kNearDuplicateThreshold;  // at least so similar
+  std::uint64_t limit = 10;                    // at most so many, up to 100,000
+  // To remember sketches of segments that several conversations have.
+  std::uint64_t memory_bytes_max = 64u << 20;
+};
+
+struct NearConversation {
+  Summary summary;
+  double similarity = 0;  // 0 to 1
+};
+
+struct DuplicateOptions {
+  Filter filter{};
+  Likeness method = Likeness::minhash;
+  double threshold = kNearDuplicateThreshold;
+  // `exhausted` if it does not suffice: minhash takes 0.5 KB for each conversation that is like no
+  // other, and both take its id and some 50 bytes for each. With less memory anchors are estimated
+  // from a part of them.
+  std::uint64_t memory_bytes_max = 256u << 20;
+};
+
+struct DuplicateMember {
+  std::string id;
+  double similarity = 1;     // to the representative
+  std::uint64_t tokens = 0;  // logical
+};
+
+// Conversations that are each like one of them.
+struct DuplicateGroup {
+  // The first that came (minhash), or the largest (anchors).
+  DuplicateMember representative;
+  std::vector<DuplicateMember> duplicates;  // the others, in the order of list()
+  std::uint64_t duplicate_tokens = 0;       // of the others
+};
+
+struct DuplicateReport {
+  std::uint64_t conversations = 0;  // looked at
+  std::uint64_t tokens = 0;
+  std::uint64_t groups = 0;      // of at least two
+  std::uint64_t duplicates = 0;  // conversations that are like the representative of their group
+  std::uint64_t duplicate_tokens = 0;
+  // So often half of the anchors were left out for want of memory.
+  unsigned halvings = 0;
+};
+
 // Called now and then by long operations with (done, total) in bytes; false stops them with
 // `cancelled`, at a point where nothing is half done.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
@@ -246,6 +306,20 @@ class Vault {
   virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
   // The names of all tenants that ever stored something, and of the default one.
   virtual Result<std::vector<std::string>> tenants() const = 0;
+
+  // Conversations that are like the one with this id, the most similar first; not itself.
+  // `not_found` if there is none. Reads every text of the filter once, the dearest thing that a
+  // reader can ask for.
+  virtual Result<std::vector<NearConversation>> find_near(std::string_view id,
+                                                          const NearOptions& options,
+                                                          const Progress& progress = {}) const = 0;
+  // Groups of near-duplicates, the largest first. `visit` is called with each of them until it
+  // returns false; the report counts all. A conversation is in one group at most, and at least as
+  // similar to its representative as the threshold says. Of conversations that hover about the
+  // threshold some are missed: MinHash finds a partner of 0.85 with probability 0.99.
+  virtual Result<DuplicateReport> find_duplicates(
+      const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
+      const Progress& progress = {}) const = 0;
 
   // Adds and removes tags. `not_found` if an id is not there; then nothing is changed.
   virtual Status tag(std::span<const std::string> ids, std::span<const std::string> add,

@@ -4,20 +4,27 @@
 
 namespace tokvault {
 
+Status ConversationReader::find_segment(const Source& source, const Tables& tables, SegmentRef ref,
+                                        const Source*& holder, std::uint32_t& number) {
+  holder = &source;
+  number = ref.number();
+  if (!ref.is_external()) return {};
+  auto& known = located_[source.file()];
+  auto it = known.find(ref.number());
+  if (it == known.end()) {
+    TOKVAULT_ASSIGN(auto found, state_.locate(tenant_, tables.externals[ref.number()], scratch_));
+    it = known.emplace(ref.number(), std::move(found)).first;
+  }
+  holder = it->second.source.get();
+  number = it->second.number;
+  return {};
+}
+
 Status ConversationReader::read_segment(const Source& source, const Tables& tables, Stream stream,
                                         SegmentRef ref, bool as_text, Value& out) {
-  const Source* from = &source;
-  std::uint32_t number = ref.number();
-  if (ref.is_external()) {
-    auto& known = located_[source.file()];
-    auto it = known.find(ref.number());
-    if (it == known.end()) {
-      TOKVAULT_ASSIGN(auto found, state_.locate(tenant_, tables.externals[ref.number()], scratch_));
-      it = known.emplace(ref.number(), std::move(found)).first;
-    }
-    from = it->second.source.get();
-    number = it->second.number;
-  }
+  const Source* from = nullptr;
+  std::uint32_t number = 0;
+  TOKVAULT_TRY(find_segment(source, tables, ref, from, number));
   TOKVAULT_ASSIGN(const ByteView code, from->code(stream, number, scratch_));
   if (stream == kByteStream) {
     out.bytes = code;
@@ -85,6 +92,30 @@ Result<Conversation> ConversationReader::read(const Source& source, const Tables
     if (!status) return with_id(std::move(status).error());
   }
   return out;
+}
+
+Status ConversationReader::visit_texts(const Source& source, const Tables& tables,
+                                       std::uint32_t row, const TextVisit& visit) {
+  for (const std::uint32_t at : tables.path(tables.rows[row])) {
+    const Node& node = tables.nodes[at];
+    const FormInfo& info = tables.form_infos[node.form];
+    const SegmentRef* const refs = tables.node_refs(node);
+    for (std::size_t i = 0; i < info.ref_count(); ++i) {
+      if (info.stream_of(i) != kTokenStream) continue;
+      const Source* holder = nullptr;
+      std::uint32_t number = 0;
+      TOKVAULT_TRY(find_segment(source, tables, refs[i], holder, number));
+      TOKVAULT_TRY(visit(*holder, number));
+    }
+  }
+  return {};
+}
+
+Status ConversationReader::read_tokens(const Source& source, std::uint32_t number,
+                                       std::vector<Token>& tokens) {
+  TOKVAULT_ASSIGN(const ByteView code, source.code(kTokenStream, number, scratch_));
+  tokens.clear();
+  return source.decode_tokens(code, tokens);
 }
 
 }  // namespace tokvault

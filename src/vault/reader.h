@@ -2,6 +2,7 @@
 #ifndef TOKVAULT_VAULT_READER_H_
 #define TOKVAULT_VAULT_READER_H_
 
+#include <functional>
 #include <memory>
 #include <unordered_map>
 
@@ -22,7 +23,18 @@ class ConversationReader {
   Result<Conversation> read(const Source& source, const Tables& tables, std::uint32_t row,
                             bool as_tokens = false);
 
+  // Calls `visit` with each token segment of the messages of a conversation, in order: the source
+  // that holds it, and its number there.
+  using TextVisit = std::function<Status(const Source&, std::uint32_t)>;
+  Status visit_texts(const Source& source, const Tables& tables, std::uint32_t row,
+                     const TextVisit& visit);
+  // The tokens of such a segment.
+  Status read_tokens(const Source& source, std::uint32_t number, std::vector<Token>& tokens);
+
  private:
+  // Where a segment is: here, or in another file.
+  Status find_segment(const Source& source, const Tables& tables, SegmentRef ref,
+                      const Source*& holder, std::uint32_t& number);
   Status read_values(const Source& source, const Tables& tables, std::uint32_t form,
                      const SegmentRef* refs, bool as_tokens, std::string& form_out,
                      std::vector<Value>& values);

@@ -1,6 +1,6 @@
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; rewrite.cc seals,
-// collects and compacts; registry.cc keeps artifacts; check.cc checks; repair.cc rebuilds the
-// catalog.
+// collects and compacts; registry.cc keeps artifacts; near.cc finds near-duplicates; check.cc
+// checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
@@ -76,6 +76,11 @@ class VaultImpl final : public Vault {
       const std::function<bool(const Summary&, Result<Conversation>)>& visit) const override;
   Result<std::vector<UsageRow>> usage(const UsageQuery& query) const override;
   Result<std::vector<std::string>> tenants() const override;
+  Result<std::vector<NearConversation>> find_near(std::string_view id, const NearOptions& options,
+                                                  const Progress& progress) const override;
+  Result<DuplicateReport> find_duplicates(const DuplicateOptions& options,
+                                          const std::function<bool(const DuplicateGroup&)>& visit,
+                                          const Progress& progress) const override;
   Status tag(std::span<const std::string> ids, std::span<const std::string> add,
              std::span<const std::string> remove, std::string_view tenant) override;
   Result<std::uint64_t> forget(std::span<const std::string> ids, std::string_view tenant) override;
@@ -236,6 +241,18 @@ class VaultImpl final : public Vault {
   // Rows after `after` (a first_sequence), in order, at most `limit`.
   Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
                                           std::uint64_t after, std::uint64_t limit) const;
+  // near.cc: calls visit(Summary, sketch) with every conversation.
+  template <class Way, class Visit>
+  Status each_sketch(const Filter& filter, std::uint64_t memory_bytes_max, const Progress& progress,
+                     Visit&& visit) const;
+  template <class Way>
+  Result<std::vector<NearConversation>> find_near_by(std::string_view id,
+                                                     const NearOptions& options,
+                                                     const Progress& progress) const;
+  template <class Way>
+  Result<DuplicateReport> find_duplicates_by(
+      const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
+      const Progress& progress) const;
   Result<CheckReport> check_once(const CatalogState& catalog, const CheckOptions& options,
                                  const Progress& progress) const;
 

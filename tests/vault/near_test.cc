@@ -1,0 +1,296 @@
+// Near-duplicates through the vault, against what the public MinHash says of each conversation:
+// in the log, in packs that refer to one another, through a reader, and after compaction.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/vault/harness.h"
+#include "tokvault/dedup.h"
+
+namespace tokvault {
+namespace {
+
+Conversation conversation(std::string id, const std::vector<std::string>& texts) {
+  Conversation c;
+  c.id = std::move(id);
+  c.model = "m";
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    c.messages.push_back(Message::of_text(i % 2 == 0 ? "user" : "assistant", texts[i]));
+  }
+  return c;
+}
+
+// Letters, so that two texts have few bigrams of bytes in common.
+std::string random_letters(Rng& rng, std::size_t size) {
+  std::string text;
+  while (text.size() < size) text += static_cast<char>('0' + below(rng, 75));
+  return text;
+}
+
+MinHash signature_of(const Vault& vault, const std::string& id) {
+  MinHash signature;
+  auto c = vault.get_tokens(id);
+  EXPECT_OK(c);
+  for (const Message& m : c->messages) {
+    for (const Value& v : m.values) {
+      if (!v.tokens.empty()) signature.merge(MinHash::of(v.tokens));
+    }
+  }
+  return signature;
+}
+
+// 12 families of 1 to 6 conversations of two texts, one of which they share, and chats that were
+// logged request by request; sealed now and then.
+class Near : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(place_.create());
+    VaultOptions options;
+    options.log_bytes_max = 20'000;
+    auto vault = place_.open(options);
+    ASSERT_OK(vault);
+    vault_ = std::move(*vault);
+    Rng rng(7);
+    for (int round = 0; round < 6; ++round) {
+      for (int f = round; f < 12; f += round % 3 + 1) {
+        std::string text = random_text_of(f);
+        text.replace(100, 6, std::to_string(below(rng, 900'000) + 100'000));
+        put(conversation("f" + std::to_string(f) + "-" + std::to_string(round),
+                         {text, random_text_of(f + 50)}));
+      }
+      if (round % 2 == 1) {
+        ASSERT_OK(vault_->seal());
+      }
+    }
+    std::vector<std::string> chat;
+    for (int request = 0; request < 5; ++request) {
+      chat.push_back(random_text_of(100 + request));
+      put(conversation("chat-" + std::to_string(request), chat));
+    }
+    put(conversation("empty", {}));
+    put(conversation("no text", {""}));
+    put(conversation("short", {"x"}));
+  }
+
+  static std::string random_text_of(int seed) {
+    Rng rng(static_cast<std::uint64_t>(seed) + 1000);
+    return random_letters(rng, 600);
+  }
+  void put(const Conversation& c) {
+    ids_.push_back(c.id);
+    ASSERT_OK(vault_->put(c, {}));
+  }
+
+  void expect_near(const Vault& vault, const std::string& where) {
+    for (const std::string& id :
+         {std::string("f3-0"), std::string("chat-2"), std::string("short")}) {
+      const MinHash wanted = signature_of(vault, id);
+      std::vector<std::pair<double, std::string>> expected;
+      for (const std::string& other : ids_) {
+        const MinHash signature = signature_of(vault, other);
+        if (other == id || signature == MinHash()) continue;
+        const double similarity = wanted.jaccard(signature);
+        if (similarity >= 0.3) expected.push_back({-similarity, other});
+      }
+      std::stable_sort(expected.begin(), expected.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
+      NearOptions options;
+      options.threshold = 0.3;
+      options.limit = 1000;
+      const auto near = vault.find_near(id, options);
+      ASSERT_OK(near) << where;
+      ASSERT_EQ(near->size(), expected.size()) << where << " " << id;
+      for (std::size_t i = 0; i < near->size(); ++i) {
+        EXPECT_EQ((*near)[i].summary.id, expected[i].second) << where;
+        EXPECT_EQ((*near)[i].similarity, -expected[i].first) << where;
+      }
+      options.limit = 2;
+      const auto two = vault.find_near(id, options);
+      ASSERT_OK(two);
+      ASSERT_EQ(two->size(), std::min<std::size_t>(2, expected.size()));
+      for (std::size_t i = 0; i < two->size(); ++i) {
+        EXPECT_EQ((*two)[i].summary.id, expected[i].second) << where;
+      }
+    }
+  }
+
+  std::vector<DuplicateGroup> groups_of(const Vault& vault, const DuplicateOptions& options,
+                                        DuplicateReport* report = nullptr) {
+    std::vector<DuplicateGroup> groups;
+    const auto result = vault.find_duplicates(options, [&](const DuplicateGroup& group) {
+      groups.push_back(group);
+      return true;
+    });
+    EXPECT_OK(result);
+    if (report != nullptr && result) *report = *result;
+    return groups;
+  }
+
+  void expect_groups(const Vault& vault, const std::string& where) {
+    DuplicateReport report;
+    const auto groups = groups_of(vault, {.threshold = 0.7}, &report);
+    EXPECT_EQ(report.groups, groups.size());
+    EXPECT_GE(groups.size(), 8u) << where;
+    std::set<std::string> seen;
+    std::uint64_t duplicates = 0;
+    std::uint64_t tokens = 0;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const DuplicateGroup& group = groups[i];
+      EXPECT_TRUE(i == 0 || groups[i - 1].duplicates.size() >= group.duplicates.size());
+      EXPECT_TRUE(seen.insert(group.representative.id).second);
+      const MinHash signature = signature_of(vault, group.representative.id);
+      ASSERT_FALSE(group.duplicates.empty());
+      std::uint64_t own = 0;
+      for (const DuplicateMember& member : group.duplicates) {
+        EXPECT_TRUE(seen.insert(member.id).second);
+        EXPECT_GE(member.similarity, 0.7);
+        EXPECT_NEAR(member.similarity, signature.jaccard(signature_of(vault, member.id)), 0.009);
+        const auto summary = vault.summary(member.id);
+        ASSERT_OK(summary);
+        EXPECT_EQ(member.tokens, summary->tokens);
+        own += member.tokens;
+        ++duplicates;
+      }
+      EXPECT_EQ(group.duplicate_tokens, own);
+      tokens += own;
+    }
+    EXPECT_EQ(report.duplicates, duplicates);
+    EXPECT_EQ(report.duplicate_tokens, tokens);
+    // A family is in one group.
+    for (const DuplicateGroup& group : groups) {
+      const std::string name = group.representative.id.substr(0, group.representative.id.find('-'));
+      if (name == "chat") continue;
+      for (const DuplicateMember& member : group.duplicates) {
+        EXPECT_EQ(member.id.substr(0, member.id.find('-')), name);
+      }
+    }
+  }
+
+  MemoryPlace place_;
+  std::unique_ptr<Vault> vault_;
+  std::vector<std::string> ids_;
+};
+
+TEST_F(Near, IsWhatTheSignaturesSay) {
+  expect_near(*vault_, "writer");
+  expect_groups(*vault_, "writer");
+  VaultOptions reading;
+  reading.read_only = true;
+  const auto reader = place_.open(reading);
+  ASSERT_OK(reader);
+  expect_near(**reader, "reader");
+  ASSERT_OK(vault_->compact(Level::balanced));
+  expect_near(*vault_, "compacted");
+  expect_near(**reader, "reader, compacted");
+  expect_groups(**reader, "reader, compacted");
+}
+
+TEST_F(Near, AnchorsFindWhatIsContained) {
+  const auto groups = groups_of(*vault_, {.method = Likeness::anchors});
+  const auto chat = std::find_if(groups.begin(), groups.end(), [](const DuplicateGroup& group) {
+    return group.representative.id == "chat-4";
+  });
+  ASSERT_NE(chat, groups.end()) << "the last request represents the chat";
+  ASSERT_EQ(chat->duplicates.size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(chat->duplicates[static_cast<std::size_t>(i)].id, "chat-" + std::to_string(i));
+    EXPECT_EQ(chat->duplicates[static_cast<std::size_t>(i)].similarity, 1);
+  }
+  NearOptions options;
+  options.method = Likeness::anchors;
+  const auto near = vault_->find_near("chat-1", options);
+  ASSERT_OK(near);
+  ASSERT_EQ(near->size(), 4u);
+  EXPECT_EQ((*near)[0].summary.id, "chat-0");
+  EXPECT_EQ((*near)[3].summary.id, "chat-4");
+  // By its bigrams the first request is not like the last.
+  const auto whole = vault_->find_near("chat-0", {});
+  ASSERT_OK(whole);
+  EXPECT_TRUE(whole->empty());
+}
+
+TEST_F(Near, KeepsToFilterTenantAndWhatIsThere) {
+  const auto before = vault_->find_near("f3-0", {.threshold = 0.5});
+  ASSERT_OK(before);
+  ASSERT_FALSE(before->empty());
+  const std::vector<std::string> first = {(*before)[0].summary.id};
+  ASSERT_OK(vault_->tag(first, std::vector<std::string>{"yes"}, {}));
+  NearOptions options;
+  options.threshold = 0.5;
+  options.filter.tags = {"yes"};
+  const auto tagged = vault_->find_near("f3-0", options);
+  ASSERT_OK(tagged);
+  ASSERT_EQ(tagged->size(), 1u);
+  EXPECT_EQ((*tagged)[0].summary.id, first[0]);
+  ASSERT_OK(vault_->forget(first));
+  const auto after = vault_->find_near("f3-0", {.threshold = 0.5});
+  ASSERT_OK(after);
+  EXPECT_EQ(after->size(), before->size() - 1);
+  EXPECT_EQ(vault_->find_near(first[0], {}).code(), Errc::not_found);
+
+  NearOptions other;
+  other.filter.tenant = "other";
+  EXPECT_EQ(vault_->find_near("f3-0", other).code(), Errc::not_found);
+  DuplicateOptions of_other;
+  of_other.filter.tenant = "other";
+  DuplicateReport report;
+  EXPECT_TRUE(groups_of(*vault_, of_other, &report).empty());
+  EXPECT_EQ(report.conversations, 0u);
+  ASSERT_OK(vault_->put(conversation("f3-0", {random_text_of(3)}), {.tenant = "other"}));
+  const auto alone = vault_->find_near("f3-0", other);
+  ASSERT_OK(alone);
+  EXPECT_TRUE(alone->empty());
+}
+
+TEST_F(Near, SaysWhatIsWrong) {
+  EXPECT_EQ(vault_->find_near("nobody", {}).code(), Errc::not_found);
+  EXPECT_EQ(vault_->find_near("f3-0", {.threshold = 1.5}).code(), Errc::invalid);
+  EXPECT_EQ(vault_->find_near("f3-0", {.threshold = std::nan("")}).code(), Errc::invalid);
+  EXPECT_EQ(vault_->find_near("f3-0", {.limit = 0}).code(), Errc::invalid);
+  const auto none = vault_->find_near("empty", {.threshold = 0});
+  ASSERT_OK(none);
+  EXPECT_TRUE(none->empty());
+  const auto stop = [](std::uint64_t, std::uint64_t) { return false; };
+  EXPECT_EQ(vault_->find_near("f3-0", {}, stop).code(), Errc::cancelled);
+  const auto all = [](const DuplicateGroup&) { return true; };
+  EXPECT_EQ(vault_->find_duplicates({}, all, stop).code(), Errc::cancelled);
+  EXPECT_EQ(vault_->find_duplicates({.threshold = -1}, all).code(), Errc::invalid);
+  EXPECT_EQ(vault_->find_duplicates({.memory_bytes_max = 1}, all).code(), Errc::invalid);
+  // A visit that has enough does not change the sums.
+  DuplicateReport whole;
+  groups_of(*vault_, {}, &whole);
+  int visits = 0;
+  const auto report = vault_->find_duplicates({}, [&](const DuplicateGroup&) {
+    ++visits;
+    return false;
+  });
+  ASSERT_OK(report);
+  EXPECT_EQ(visits, 1);
+  EXPECT_GT(whole.groups, 1u);
+  EXPECT_EQ(report->groups, whole.groups);
+  EXPECT_EQ(report->duplicate_tokens, whole.duplicate_tokens);
+}
+
+TEST(NearMemory, IsBounded) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  const auto vault = place.open();
+  ASSERT_OK(vault);
+  std::vector<Conversation> batch;
+  Rng rng(1);
+  for (int i = 0; i < 1500; ++i) {
+    batch.push_back(conversation("c" + std::to_string(i), {random_letters(rng, 200)}));
+  }
+  ASSERT_OK((*vault)->put_batch(batch, {}));
+  const auto all = [](const DuplicateGroup&) { return true; };
+  const auto too_much = (*vault)->find_duplicates({.memory_bytes_max = 1u << 20}, all);
+  EXPECT_EQ(too_much.code(), Errc::exhausted);
+  EXPECT_OK((*vault)->find_duplicates({}, all));
+  // Anchors are halved until they fit.
+  const auto sampled =
+      (*vault)->find_duplicates({.method = Likeness::anchors, .memory_bytes_max = 1u << 20}, all);
+  ASSERT_OK(sampled);
+  EXPECT_GT(sampled->halvings, 0u);
+}
+
+}  // namespace
+}  // namespace tokvault
