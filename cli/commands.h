@@ -73,6 +73,12 @@ struct NearCommand : Command {
   NearOptions options;
 };
 
+struct ExplainCommand : Command {
+  std::string id;  // empty: all
+  std::string tenant;
+  std::uint64_t families = 10;
+};
+
 struct DupesCommand : Command {
   DuplicateOptions options;
   std::uint64_t limit = 0;  // groups that are printed; 0: all
@@ -127,6 +133,8 @@ ExitStatus run_tokenize(const TokenizeCommand& command);
 ExitStatus run_detokenize(const TokenizeCommand& command);
 // import.cc
 ExitStatus run_import(const ImportCommand& command);
+// explain.cc
+ExitStatus run_explain(const ExplainCommand& command);
 // near.cc
 ExitStatus run_near(const NearCommand& command);
 ExitStatus run_dupes(const DupesCommand& command);

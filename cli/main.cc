@@ -342,6 +342,13 @@ class CommandLine {
     add_choice<int>(sub, "--format", export_format_, {{"jsonl", 0}}, "As");
     add_keep_going(sub, export_command->keep_going);
 
+    auto explain = std::make_shared<ExplainCommand>();
+    sub = add("explain", "Where the bytes are, and what was there already", explain, run_explain);
+    sub->add_option("ID", explain->id, "One conversation; all if absent");
+    add_number(sub, "--families", explain->families,
+               "The largest families of near-duplicates; 0: do not look for what is near");
+    add_tenant(sub, explain->tenant);
+
     auto near = std::make_shared<NearCommand>();
     sub = add("near", "List conversations that are like one of them", near, run_near);
     sub->add_option("ID", near->id, "The conversation")->required();

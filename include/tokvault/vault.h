@@ -239,6 +239,47 @@ struct DuplicateReport {
   unsigned halvings = 0;
 };
 
+// Where the tokens of conversations were found when they came; each is counted once, under the
+// first of these that fits. `near` and `substring` are measured by anchors, among the texts of one
+// file.
+struct TokenOrigins {
+  std::uint64_t tokens = 0;     // logical, the sum of what follows
+  std::uint64_t prefix = 0;     // in messages that begin an earlier conversation too
+  std::uint64_t exact = 0;      // in texts that were stored already
+  std::uint64_t near = 0;       // in texts of which an earlier one has at least 85 %
+  std::uint64_t substring = 0;  // in passages of other texts that an earlier one has
+  std::uint64_t novel = 0;
+};
+
+// What the streams of packs of one kind, codec and artifacts take.
+struct StoredStream {
+  std::string stream;                    // "tokens" or "bytes"
+  std::string codec;                     // "zstd" or "token_model"
+  std::vector<std::uint64_t> artifacts;  // numbers of those that decoding needs
+  std::uint64_t packs = 0;
+  std::uint64_t frames = 0;      // dictionaries and blocks
+  std::uint64_t code_bytes = 0;  // before the codec: tokens as bytes
+  std::uint64_t disk_bytes = 0;
+};
+
+struct Explanation {
+  std::uint64_t conversations = 0;
+  TokenOrigins origins;
+  std::vector<StoredStream> streams;
+  std::uint64_t pack_bytes = 0;
+};
+
+struct ConversationExplanation {
+  Summary summary;
+  std::string file;  // log or pack
+  TokenOrigins origins;
+  std::uint64_t code_bytes = 0;  // of the texts that are stored for it
+  // In a pack: how its stream of tokens is coded, and the share of these texts in what that takes.
+  std::string codec;
+  std::vector<std::uint64_t> artifacts;
+  std::uint64_t disk_bytes = 0;
+};
+
 // Called now and then by long operations with (done, total) in bytes; false stops them with
 // `cancelled`, at a point where nothing is half done.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
@@ -320,6 +361,14 @@ class Vault {
   virtual Result<DuplicateReport> find_duplicates(
       const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
       const Progress& progress = {}) const = 0;
+
+  // Where the tokens of a tenant's conversations come from, and what its packs take, by codec.
+  // Decodes every text once.
+  virtual Result<Explanation> explain(std::string_view tenant = {},
+                                      const Progress& progress = {}) const = 0;
+  // The same for one of them; decodes what lies before it in its file.
+  virtual Result<ConversationExplanation> explain_conversation(
+      std::string_view id, std::string_view tenant = {}) const = 0;
 
   // Adds and removes tags. `not_found` if an id is not there; then nothing is changed.
   virtual Status tag(std::span<const std::string> ids, std::span<const std::string> add,

@@ -64,4 +64,14 @@ std::span<const AnchorIndex::Candidate> AnchorIndex::find(std::span<const std::u
   return found_;
 }
 
+std::size_t AnchorIndex::count_known(std::span<const std::uint32_t> anchors) const {
+  std::size_t known = 0;
+  for (const std::uint32_t hash : anchors) {
+    std::uint32_t n = buckets_[place(hash)].first;
+    while (n != kNone && nodes_[n].hash != hash) n = nodes_[n].next;
+    known += n != kNone ? 1 : 0;
+  }
+  return known;
+}
+
 }  // namespace tokvault

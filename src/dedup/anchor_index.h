@@ -31,6 +31,8 @@ class AnchorIndex {
   // REQUIRES: anchors is a set (dedup/anchors.h)
   std::span<const Candidate> find(std::span<const std::uint32_t> anchors,
                                   std::size_t probes = SIZE_MAX);
+  // How many of the anchors some item has.
+  std::size_t count_known(std::span<const std::uint32_t> anchors) const;
 
  private:
   struct Bucket {

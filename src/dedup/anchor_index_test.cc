@@ -24,6 +24,10 @@ TEST(AnchorIndex, CountsWhatIsShared) {
     std::size_t expected = 0;
     for (const AnchorSet& other : sets) expected += count_common(set, other) > 0 ? 1 : 0;
     EXPECT_EQ(found.size(), expected);
+    AnchorSet all;
+    for (const AnchorSet& other : sets) all.insert(all.end(), other.begin(), other.end());
+    make_set(all);
+    EXPECT_EQ(index.count_known(set), count_common(set, all));
     for (std::size_t i = 0; i < found.size(); ++i) {
       EXPECT_EQ(found[i].votes, count_common(set, sets[found[i].item]));
       EXPECT_TRUE(i == 0 || found[i - 1].votes >= found[i].votes);

@@ -1,5 +1,6 @@
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; rewrite.cc seals,
-// collects and compacts; registry.cc keeps artifacts; near.cc finds near-duplicates; check.cc
+// collects and compacts; registry.cc keeps artifacts; near.cc finds near-duplicates; explain.cc
+// says what was found where; check.cc
 // checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
@@ -78,6 +79,9 @@ class VaultImpl final : public Vault {
   Result<std::vector<std::string>> tenants() const override;
   Result<std::vector<NearConversation>> find_near(std::string_view id, const NearOptions& options,
                                                   const Progress& progress) const override;
+  Result<Explanation> explain(std::string_view tenant, const Progress& progress) const override;
+  Result<ConversationExplanation> explain_conversation(std::string_view id,
+                                                       std::string_view tenant) const override;
   Result<DuplicateReport> find_duplicates(const DuplicateOptions& options,
                                           const std::function<bool(const DuplicateGroup&)>& visit,
                                           const Progress& progress) const override;
@@ -241,6 +245,7 @@ class VaultImpl final : public Vault {
   // Rows after `after` (a first_sequence), in order, at most `limit`.
   Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
                                           std::uint64_t after, std::uint64_t limit) const;
+  Result<Explanation> explain_once(std::string_view tenant, const Progress& progress) const;
   // near.cc: calls visit(Summary, sketch) with every conversation.
   template <class Way, class Visit>
   Status each_sketch(const Filter& filter, std::uint64_t memory_bytes_max, const Progress& progress,

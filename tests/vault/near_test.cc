@@ -270,6 +270,110 @@ TEST_F(Near, SaysWhatIsWrong) {
   EXPECT_EQ(report->duplicate_tokens, whole.duplicate_tokens);
 }
 
+std::uint64_t sum_of(const TokenOrigins& o) {
+  return o.prefix + o.exact + o.near + o.substring + o.novel;
+}
+
+// What was put together of known parts is taken apart into them.
+TEST(Explain, SaysWhereTokensComeFrom) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  VaultOptions options;
+  options.log_bytes_max = 64u << 20;
+  const auto opened = place.open(options);
+  ASSERT_OK(opened);
+  Vault& vault = **opened;
+  Rng rng(3);
+  const std::string a = random_letters(rng, 4000);
+  const std::string b = random_letters(rng, 2000);
+  const std::string c = random_letters(rng, 4000);
+  std::string changed = a;
+  changed[2000] = '!';
+  const auto explained = [&](const std::string& id) {
+    const auto one = vault.explain_conversation(id);
+    EXPECT_OK(one);
+    EXPECT_EQ(sum_of(one->origins), one->origins.tokens);
+    EXPECT_EQ(one->origins.tokens, one->summary.tokens);
+    return one->origins;
+  };
+  const auto all = [&] {
+    const auto explanation = vault.explain();
+    EXPECT_OK(explanation);
+    EXPECT_EQ(sum_of(explanation->origins), explanation->origins.tokens);
+    return *explanation;
+  };
+  EXPECT_EQ(all().origins.tokens, 0u);
+  ASSERT_OK(vault.put(conversation("novel", {a}), {}));
+  ASSERT_OK(vault.put(conversation("prefix", {a, b}), {}));
+  ASSERT_OK(vault.put(conversation("exact", {b}), {}));
+  ASSERT_OK(vault.put(conversation("near", {changed}), {}));
+  ASSERT_OK(vault.put(conversation("substring", {c.substr(0, 1000) + b + c.substr(1000)}), {}));
+  ASSERT_OK(vault.put(conversation("again", {a, b}), {}));
+  const auto expect_origins = [&](const std::string& where) {
+    EXPECT_EQ(explained("novel").novel, 4000u) << where;
+    EXPECT_EQ(explained("prefix").prefix, 4000u) << where;
+    EXPECT_EQ(explained("prefix").novel, 2000u) << where;
+    EXPECT_EQ(explained("exact").exact, 2000u) << where;
+    EXPECT_EQ(explained("near").near, 4000u) << where;
+    // Two thirds are new; a passage's ends have no anchors of their own.
+    EXPECT_NEAR(static_cast<double>(explained("substring").substring), 2000, 100) << where;
+    EXPECT_EQ(explained("again").prefix, 6000u) << where;
+    TokenOrigins sum;
+    for (const char* id : {"novel", "prefix", "exact", "near", "substring", "again"}) {
+      const TokenOrigins o = explained(id);
+      sum.tokens += o.tokens;
+      sum.prefix += o.prefix;
+      sum.exact += o.exact;
+      sum.near += o.near;
+      sum.substring += o.substring;
+      sum.novel += o.novel;
+    }
+    const TokenOrigins total = all().origins;
+    EXPECT_EQ(total.tokens, sum.tokens) << where;
+    EXPECT_EQ(total.prefix, sum.prefix) << where;
+    EXPECT_EQ(total.exact, sum.exact) << where;
+    EXPECT_EQ(total.near, sum.near) << where;
+    EXPECT_EQ(total.substring, sum.substring) << where;
+    EXPECT_EQ(total.novel, sum.novel) << where;
+  };
+  expect_origins("log");
+  EXPECT_TRUE(all().streams.empty());
+  EXPECT_EQ(vault.explain_conversation("novel")->disk_bytes, 0u);
+  ASSERT_OK(vault.seal());
+  expect_origins("pack");
+  const Explanation packed = all();
+  const auto stats = vault.stats();
+  ASSERT_OK(stats);
+  EXPECT_EQ(packed.pack_bytes, stats->pack_bytes);
+  std::uint64_t disk = 0;
+  for (const StoredStream& stream : packed.streams) {
+    EXPECT_EQ(stream.packs, 1u);
+    EXPECT_GT(stream.frames, 0u);
+    disk += stream.disk_bytes;
+  }
+  EXPECT_EQ(disk, stats->pack_text_bytes);
+  EXPECT_GT(vault.explain_conversation("novel")->disk_bytes, 1000u);
+  EXPECT_EQ(vault.explain_conversation("again")->disk_bytes, 0u);
+
+  // What is forgotten is nobody's prefix; what lies in an older pack is stored already.
+  ASSERT_OK(vault.put(conversation("later", {b, a}), {}));
+  ASSERT_OK(vault.seal());
+  EXPECT_EQ(explained("later").exact, 6000u);
+  EXPECT_EQ(all().origins.exact, 8000u);
+  ASSERT_OK(vault.forget(std::vector<std::string>{"novel"}));
+  EXPECT_EQ(all().origins.tokens, 6000u * 3 + 2000 + 4000 + 6000);
+  EXPECT_EQ(vault.explain_conversation("novel").code(), Errc::not_found);
+  EXPECT_EQ(vault.explain("nobody").code(), Errc::not_found);
+  for (const Level level : {Level::balanced, Level::dense}) {
+    ASSERT_OK(vault.compact(level));
+    for (const StoredStream& stream : all().streams) {
+      EXPECT_TRUE(stream.codec == "zstd" || stream.codec == "token_model") << stream.codec;
+    }
+  }
+  const auto stop = [](std::uint64_t, std::uint64_t) { return false; };
+  EXPECT_EQ(vault.explain({}, stop).code(), Errc::cancelled);
+}
+
 TEST(NearMemory, IsBounded) {
   MemoryPlace place;
   ASSERT_OK(place.create());
