@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -40,15 +41,20 @@ Buffer mended(Buffer file) {
   };
   for (std::size_t s = 0; s < kStreams; ++s) {
     PackStream& stream = footer->streams[s];
-    auto segments =
-        decode_pack_segments(ByteView(file).substr(stream.table.offset, stream.table.size),
-                             std::min<std::uint64_t>(footer->counts.segments[s], 1u << 16), stream);
-    if (segments) {
-      std::uint64_t at = stream.blocks.offset;
-      for (const std::uint32_t size : segments->block_sizes) {
-        store_le(checksum32(ByteView(file).substr(at + 4, size)), file.data() + at);
-        at += size + 4;
-      }
+    const ByteView table = ByteView(file).substr(stream.table.offset, stream.table.size);
+    const auto count = std::min<std::uint64_t>(footer->counts.segments[s], 1u << 16);
+    std::vector<std::uint32_t> sizes;
+    if (stream.ended) {
+      auto blocks = decode_pack_blocks(table, count, stream);
+      if (blocks) sizes = std::move(blocks->sizes);
+    } else {
+      auto segments = decode_pack_segments(table, count, stream);
+      if (segments) sizes = std::move(segments->block_sizes);
+    }
+    std::uint64_t at = stream.blocks.offset;
+    for (const std::uint32_t size : sizes) {
+      store_le(checksum32(ByteView(file).substr(at + 4, size)), file.data() + at);
+      at += size + 4;
     }
   }
   for (PackStream& stream : footer->streams) {

@@ -93,6 +93,23 @@ void segments(ByteReader& in) {
       again->block_segments == table->block_segments && again->block_sizes == table->block_sizes);
 }
 
+void blocks(ByteReader& in) {
+  const std::uint64_t count = in.varint() % kCountMax;
+  PackStream stream;
+  stream.block_count = in.varint() % kCountMax;
+  stream.text_bytes = in.varint();
+  stream.blocks.size = in.varint();
+  stream.dictionary.raw_size = in.varint();
+  auto table = decode_pack_blocks(in.rest(), count, stream);
+  if (!table) return;
+  auto encoded = encode_pack_blocks(*table, 1);
+  expect(encoded.has_value());
+  auto again = decode_pack_blocks(*encoded, count, stream);
+  expect(again && again->segments == table->segments && again->texts == table->texts &&
+         again->sizes == table->sizes && again->has_fingerprint == table->has_fingerprint &&
+         again->fingerprints == table->fingerprints);
+}
+
 void records(ByteReader& in) {
   const std::uint64_t count = in.varint() % kCountMax;
   auto decoded = decode_records(in.rest(), count);
@@ -120,7 +137,7 @@ void records(ByteReader& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   ByteReader in(ByteView(reinterpret_cast<const char*>(data), size));
-  switch (in.le<std::uint8_t>() % 5) {
+  switch (in.le<std::uint8_t>() % 6) {
     case 0:
       integers(in);
       break;
@@ -133,8 +150,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 3:
       segments(in);
       break;
-    default:
+    case 4:
       records(in);
+      break;
+    default:
+      blocks(in);
   }
   return 0;
 }

@@ -181,7 +181,8 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
       count = l->blocks[stream].front().first_segment;
     }
     TOKVAULT_TRY(find_ends(count, *out));
-  } else {
+  }
+  if (ps.codec == PackCodec::zstd && ps.block_count > 0) {
     TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
   }
   if (ps.block_count == 0) out->model.reset();  // nothing is left to decode with it

@@ -3,7 +3,8 @@
 
 Each variant changes one thing and puts the checksums over it right again, where it says so: then
 only the rule that it breaks can find it. list.txt says in which vault a variant takes the place of
-which file, and with which code reading must fail. Like make_golden it is run once for a version.
+which file, and with which code reading must fail; with the code ok it is another writing of the
+same content, which no writer makes. Like make_golden it is run once for a version.
 """
 
 import pathlib
@@ -24,6 +25,10 @@ def put(data, at, value, size):
 
 def get(data, at, size):
     return int.from_bytes(data[at:at + size], "little")
+
+
+def checksum32(data):
+    return xxh3_64(bytes(data)) & 0xFFFFFFFF
 
 
 # Logs.
@@ -86,9 +91,11 @@ def footer_of(data):
     return offset, decode.packed(bytes(data[offset:offset + size]), raw)
 
 
-def with_footer(data, raw):
-    """The pack with another footer, not compressed."""
+def with_footer(data, raw, part=b""):
+    """The pack with another footer, not compressed, and perhaps one more part before it."""
     offset, _ = footer_of(data)
+    data[offset:] = part
+    offset += len(part)
     packed = b"\0" + bytes(raw)
     end = offset.to_bytes(8, "little") + len(packed).to_bytes(4, "little") + \
         len(raw).to_bytes(4, "little") + (xxh3_64(packed) & 0xFFFFFFFF).to_bytes(4, "little") + \
@@ -109,9 +116,151 @@ def change_part(data, extent, change):
     data[at:at + size] = part
     _, raw = footer_of(data)
     head = b"".join(varint(v) for v in (at, size, raw_size))
-    old, new = before.to_bytes(4, "little"), xxh3_64(bytes(part)) & 0xFFFFFFFF
+    old, new = before.to_bytes(4, "little"), checksum32(part)
     assert raw.count(head + old) == 1
     with_footer(data, raw.replace(head + old, head + new.to_bytes(4, "little")))
+
+
+# Packs of version 2.
+
+
+def stream_fields(stream):
+    def extent(e):
+        return b"".join(varint(v) for v in e[:3]) + e[3].to_bytes(4, "little")
+
+    return b"".join(extent(stream[name]) for name in ("dictionary", "blocks", "table")) + \
+        varint(stream["block_count"]) + varint(stream["text_bytes"]) + \
+        bytes([stream["codec"], stream["ended"], len(stream["artifacts"])]) + \
+        b"".join(varint(n) for n in stream["artifacts"])
+
+
+def with_stream(data, stream, part=b"", **fields):
+    """The pack with other fields of a stream in its footer."""
+    _, raw = footer_of(data)
+    old, new = stream_fields(stream), stream_fields({**stream, **fields})
+    assert raw.count(old) == 1
+    with_footer(data, raw.replace(old, new), part)
+
+
+def raw_frame(text):
+    """One last block of raw content, in a frame with a window of 1 KB."""
+    assert len(text) <= 1024
+    return b"\0\0" + (len(text) << 3 | 1).to_bytes(3, "little") + bytes(text)
+
+
+def with_text(data, number, change):
+    """The pack with another text of the same size in its token dictionary."""
+    pack = decode.Pack(bytes(data), number)
+    stream = pack.streams[0]
+    text = bytearray(pack.text(0, None))
+    change(text)
+    assert len(text) == stream["dictionary"][2]
+    part = raw_frame(text)
+    extent = footer_of(data)[0], len(part), len(text), checksum32(part)
+    with_stream(data, stream, part, dictionary=extent)
+
+
+def with_blocks(data, number, held=1, text_size=0, frame_size=0, flag=0, change=None):
+    """The pack with its last segment in a block; what is given is wrong by so much in the table."""
+    pack = decode.Pack(bytes(data), number)
+    stream, text = pack.streams[0], pack.text(0, None)
+    cut = text.rindex(b"\xff", 0, -1) + 1
+    block = bytearray(text[cut:])
+    if change:
+        change(block)
+    block = bytes(block)
+    dictionary, frame = raw_frame(text[:cut]), raw_frame(block)
+    blocks = checksum32(frame).to_bytes(4, "little") + frame
+    table = b""  # each column is one value
+    for value in (held, len(block) + text_size, len(frame) + frame_size, flag):
+        table += varint(1 + len(varint(value))) + b"\0" + varint(value)
+    at, extents = footer_of(data)[0], []
+    for part, size in ((dictionary, cut), (blocks, 0), (table, 0)):
+        extents.append((at, len(part), size, checksum32(part)))
+        at += len(part)
+    with_stream(data, stream, dictionary + blocks + table, block_count=1, dictionary=extents[0],
+                blocks=extents[1], table=extents[2])
+
+
+def variants_of_version_2():
+    """As variants()."""
+    def stream(change):
+        def run(data):
+            s = decode.Pack(bytes(data), 4).streams[0]
+            with_stream(data, s, **change(s))
+        return run
+
+    def footer_byte(back, value):
+        def run(data):
+            raw = bytearray(footer_of(data)[1])
+            raw[-back] = value
+            with_footer(data, raw)
+        return run
+
+    def text(change):
+        return lambda d: with_text(d, 4, change)
+
+    def swap_last(t):
+        t[-2:] = t[:-3:-1]
+
+    def blocks(**wrong):
+        return lambda d: with_blocks(d, 4, **wrong)
+
+    packs = [
+        ("v2_level_0", "corrupt", "level 0", footer_byte(2, 0)),
+        ("v2_level_4", "corrupt", "level 4", footer_byte(2, 4)),
+        ("v2_compacted", "corrupt", "neither sealed nor compacted", footer_byte(1, 2)),
+        ("v2_codec", "unsupported", "an unknown codec", stream(lambda s: {"codec": 2})),
+        ("v2_ended", "corrupt", "neither ended nor not", stream(lambda s: {"ended": 2})),
+        ("v2_model_not_ended", "corrupt", "a token model, and segments that are not ended",
+         stream(lambda s: {"codec": 1, "ended": 0})),
+        ("v2_text_bytes", "corrupt", "a text that is longer than its segments with their ends",
+         stream(lambda s: {"text_bytes": s["text_bytes"] - 1})),
+        ("v2_table_without_blocks", "corrupt", "a table, and no blocks",
+         stream(lambda s: {"table": s["dictionary"]})),
+        ("v2_end_missing", "corrupt", "a segment does not end",
+         text(lambda t: t.__setitem__(t.index(255), 0))),
+        ("v2_end_too_many", "corrupt", "a segment ends twice",
+         text(lambda t: t.__setitem__(1, 255))),
+        ("v2_after_the_last_end", "corrupt", "a byte after the last end", text(swap_last)),
+        ("v2_blocks", "ok", "blocks of zstd whose segments are ended", blocks()),
+        ("v2_block_segments", "corrupt", "a block with more segments than there are",
+         blocks(held=3)),
+        ("v2_block_end_missing", "corrupt", "a block with a segment less than its table says",
+         blocks(change=lambda t: t.__setitem__(-1, 0))),
+        ("v2_block_text", "corrupt", "a block with more text than there is",
+         blocks(text_size=1)),
+        ("v2_block_size", "corrupt", "a block that is larger than all blocks",
+         blocks(frame_size=1)),
+        ("v2_block_fingerprint", "corrupt", "a segment that has two fingerprints", blocks(flag=2)),
+        ("v2_block_no_fingerprint", "corrupt", "a fingerprint that is not there", blocks(flag=1)),
+    ]
+    for name, code, why, change in packs:
+        yield name, "v2/artifact", "packs/00000004.pack", code, why, change
+
+    def model_size(s):
+        at, size, raw_size, checksum = s["dictionary"]
+        return {"dictionary": (at, size, raw_size + 1, checksum),
+                "text_bytes": s["text_bytes"] + 1}
+
+    def model_cut(data):
+        s = decode.Pack(bytes(data), 4).streams[0]
+        at, size, raw_size, _ = s["dictionary"]
+        extent = at, size // 2, raw_size, checksum32(data[at:at + size // 2])
+        with_stream(data, s, dictionary=extent)
+
+    def model_bit(data):
+        s = decode.Pack(bytes(data), 4).streams[0]
+        at, size, raw_size, _ = s["dictionary"]
+        data[at + size // 2] ^= 1
+        with_stream(data, s, dictionary=(at, size, raw_size, checksum32(data[at:at + size])))
+
+    for name, why, change in (
+            ("v2_model_size", "a text that is longer than what its model decodes",
+             stream(model_size)),
+            ("v2_model_cut", "a model without its second half, checksum right", model_cut),
+            ("v2_model_bit", "a bit of a model, checksum right", model_bit)):
+        yield name, "v2/dense", "packs/00000004.pack", "corrupt", why, change
 
 
 def variants():
@@ -179,7 +328,7 @@ def variants():
              b"\x04\x02a\xff\x07\x00\x00\x00\x08\x03bad\x00\x00\x02\x00\x01\x01\x00\x00"))),
     ]
     for name, code, why, change in log:
-        yield name, "bytes", LOG, code, why, change
+        yield name, "v1/bytes", LOG, code, why, change
     target = "packs/00000003.pack"
 
     def pack(data):
@@ -220,19 +369,21 @@ def variants():
          lambda d: change_part(d, pack(d).map, lambda p: p.__setitem__(1, 9))),
     ]
     for name, code, why, change in packs:
-        yield name, "artifact", target, code, why, change
+        yield name, "v1/artifact", target, code, why, change
     vocabulary = next((HERE / "v1" / "artifact" / "artifacts").iterdir()).name
-    yield ("vocabulary", "artifact", f"artifacts/{vocabulary}", "corrupt", "another vocabulary",
+    yield ("vocabulary", "v1/artifact", f"artifacts/{vocabulary}", "corrupt", "another vocabulary",
            flip(3))
+    yield from variants_of_version_2()
 
 
 def main():
     folder = HERE / "bad"
     folder.mkdir(exist_ok=True)
     lines = ["# FILE VAULT TARGET CODE WHY",
-             "# v1/VAULT with bad/FILE in the place of TARGET must fail so. make_bad.py wrote it."]
+             "# VAULT with bad/FILE in the place of TARGET must fail so, or not (ok).",
+             "# make_bad.py wrote it."]
     for name, vault, target, code, why, change in variants():
-        data = bytearray((HERE / "v1" / vault / target).read_bytes())
+        data = bytearray((HERE / vault / target).read_bytes())
         before = bytes(data)
         change(data)
         assert bytes(data) != before, name

@@ -20,36 +20,54 @@ def sized(data):
 
 def seeds():
     """(fuzz program, name, bytes)."""
+    def name_of(path):
+        version, vault = path.parts[-4], path.parts[-3]
+        return vault if version == "v1" else f"{version}_{vault}"
+
     for path in sorted((HERE / "v1").glob("*/log/*.log")):
-        vault = path.parts[-3]
+        vault = name_of(path)
         data = path.read_bytes()
         yield "log", vault, data
         for i, body in enumerate(decode.Log(data, int(path.stem)).bodies):
             yield "batch", f"{vault}_{i}", body
-    for path in sorted((HERE / "v1").glob("*/packs/*.pack")):
-        name = f"{path.parts[-3]}_{int(path.stem)}"
+    for path in sorted(HERE.glob("v[0-9]*/*/packs/*.pack")):
+        name = f"{name_of(path)}_{int(path.stem)}"
         data = path.read_bytes()
         yield "pack", name, data
         p = decode.Pack(data, int(path.stem))
-        counts = [p.row_count, p.node_count, p.external_count] + p.segment_counts
-        yield "table", f"{name}_tables", b"\2" + b"".join(varint(n) for n in counts) + b"".join(
-            sized(p.part(t)) for t in p.tables)
         for s in (0, 1):
             stream = p.streams[s]
+            if stream["ended"]:
+                continue
             fields = (p.segment_counts[s], stream["block_count"], stream["text_bytes"],
                       stream["blocks"][1], stream["dictionary"][2])
             yield "table", f"{name}_segments_{s}", b"\3" + b"".join(
                 varint(n) for n in fields) + p.part(stream["table"])
+        if p.map[2]:
+            tokens = decode.packed(p.part(p.map), p.map[2])
+            code = b"".join(p.code(0, i) for i in range(min(8, p.segment_counts[0])))
+            yield "token_map", name, sized(tokens) + code
+        if p.version > 1:
+            continue  # its tables are those of version 1
+        counts = [p.row_count, p.node_count, p.external_count] + p.segment_counts
+        yield "table", f"{name}_tables", b"\2" + b"".join(varint(n) for n in counts) + b"".join(
+            sized(p.part(t)) for t in p.tables)
         times = decode.In(p.part(p.tables[3])).sized()
         yield "table", f"{name}_integers", b"\0" + varint(p.row_count) + times
         yield "table", f"{name}_strings", b"\1" + varint(p.row_count) + p.part(p.tables[1])
         if p.record_count:
             yield "table", f"{name}_records", b"\4" + varint(p.record_count) + p.part(
                 p.record_extent)
-        if p.map[2]:
-            tokens = decode.packed(p.part(p.map), p.map[2])
-            code = b"".join(p.code(0, i) for i in range(min(8, p.segment_counts[0])))
-            yield "token_map", name, sized(tokens) + code
+    data = (HERE / "bad" / "v2_blocks").read_bytes()
+    yield "pack", "v2_blocks", data
+    p = decode.Pack(data, 4)
+    stream = p.streams[0]
+    fields = (p.segment_counts[0], stream["block_count"], stream["text_bytes"],
+              stream["blocks"][1], stream["dictionary"][2])
+    yield "table", "v2_blocks", b"\5" + b"".join(
+        varint(n) for n in fields) + p.part(stream["table"])
+    for path in sorted(HERE.glob("v[0-9]*/*/artifacts/*.artifact")):
+        yield "artifact", f"{name_of(path)}_{int(path.stem)}", path.read_bytes()
 
 
 def main():

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -209,8 +210,9 @@ void make_guard(const std::string& folder) {
   g.finish();
 }
 
-// Packs, with a log behind them: segments of other packs in a pack and in the log, records in
-// packs, a deletion and a version in the log that end ones in packs.
+// Packs, with a log behind them: one compaction that made several, and what was sealed after it;
+// segments of other packs in a pack and in the log, records in packs, a deletion and a version in
+// the log that end ones in packs.
 void make_packs(const std::string& folder) {
   Golden g(folder, "packs", {.tokenizer = "o200k_base"});
   for (const std::string& line : every_shape()) g.put(line);
@@ -218,6 +220,9 @@ void make_packs(const std::string& folder) {
   g.put(chat("gone", 1760000101, "Please forget this.", "As soon as you say so."));
   g.put(chat("other", 1760000102, "Another tenant.", long_text("currents")), "second");
   g.tag("plain", {"good", "shallow"});
+  // Bytes that a stream cannot end segments with.
+  g.put(R"({"id":"lowest","created":1760000106,"messages":[{"role":"assistant","content":[7,8],)"
+        R"("token_arrays":{"logprobs":{"f32":"AACA/wAAgP8="}}}]})");
   must(g.vault().seal());
   g.put(chat("notes-2", 1760000103, long_text("currents"), "The same notes, once more."));
   for (int i = 0; i < 40; ++i) {
@@ -228,12 +233,50 @@ void make_packs(const std::string& folder) {
   g.put(R"({"id":"json","created":1760000104,"messages":[{"role":"user","content":"q","scores":)"
         R"([0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0,1.1,1.2,1.3,1.4,1.5,1.6]}]})");
   must(g.vault().seal());
-  must(g.vault().compact(Level::balanced));
+  must(g.vault().compact({.level = Level::balanced, .pack_bytes_max = 700}));
+  g.put(chat("notes-4", 1760000107, long_text("sand"), long_text("wrecks")));
+  must(g.vault().seal());
   g.put(chat("notes-3", 1760000105, long_text("sand"), "And these."));
   g.put(chat("run0_0", 1760000200, "Reading number 0?", "It was measured again."));
   g.put(chat("other", 1760000102, "Another tenant.", "Replaced."), "second");
   g.forget("gone");
   g.tag("plain", {"deep"}, {"shallow"});
+  g.finish();
+}
+
+// A pack whose text is under a model that it teaches.
+void make_dense(const std::string& folder) {
+  Golden g(folder, "dense", {.tokenizer = "o200k_base"});
+  for (const std::string& line : every_shape()) g.put(line);
+  g.put(chat("notes-1", 1760000100, long_text("currents"), long_text("sand")));
+  must(g.vault().compact(Level::dense));
+  g.put(chat("notes-2", 1760000103, long_text("currents"), "The same notes, once more."));
+  g.finish();
+}
+
+// A registered dictionary: its file, and its records in a pack and in the log.
+void make_dictionary(const std::string& folder) {
+  const std::filesystem::path samples = folder + "/samples";
+  std::filesystem::create_directory(samples);
+  for (int i = 0; i < 400; ++i) {
+    std::ofstream(samples / std::to_string(i), std::ios::binary)
+        << "Reading " << i << " of the gauge at pier " << i * 7919 % 90 << " was "
+        << i * 104729 % 1000 << " millimetres, taken by hand.";
+  }
+  const std::string file = samples / "dictionary";
+  const std::string command = "zstd -q -1 --train '" + samples.string() +
+                              "'/[0-9]* --maxdict=512 --dictID=7000 -o '" + file + "'";
+  if (std::system(command.c_str()) != 0) die("zstd --train failed");
+  std::ifstream in(file, std::ios::binary);
+  const Buffer bytes(std::istreambuf_iterator<char>(in), {});
+  std::filesystem::remove_all(samples);
+  Golden g(folder, "dictionary", {.tokenizer = "bytes"});
+  auto added = g.vault().dictionaries().add(bytes, 400);
+  must(added);
+  g.put(chat("a", 1760000000, "Reading 9 of the gauge?", "Not taken."));
+  must(g.vault().seal());
+  must(g.vault().dictionaries().activate(added->id));
+  g.put(chat("b", 1760000001, "Reading 10 of the gauge?", "401 millimetres, taken by hand."));
   g.finish();
 }
 
@@ -270,6 +313,8 @@ int main(int argc, char** argv) {
   tokvault::make_bytes(argv[1]);
   tokvault::make_guard(argv[1]);
   tokvault::make_packs(argv[1]);
+  tokvault::make_dense(argv[1]);
+  tokvault::make_dictionary(argv[1]);
   tokvault::make_artifact(argv[1]);
   return 0;
 }
