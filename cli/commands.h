@@ -126,6 +126,19 @@ struct TokenizeCommand : Command {
   bool count = false;
 };
 
+struct SegmentCommand : Command {
+  enum class As : std::uint8_t { text, tokens, bytes };
+  std::vector<std::string> files;  // of put
+  std::vector<std::string> ids;
+  As as = As::text;
+  std::string tenant;
+  std::string holder;
+  bool has_holder = false;
+  bool all = false;  // of release: everything that the holder holds
+  Level level = Level::balanced;
+  bool dry_run = false;
+};
+
 // data.cc
 ExitStatus run_get(const GetCommand& command);
 ExitStatus run_export(const ExportCommand& command);
@@ -144,6 +157,16 @@ ExitStatus run_stats(const StatsCommand& command);
 ExitStatus run_tenants(const Command& command);
 ExitStatus run_tag(const TagCommand& command);
 ExitStatus run_forget(const ForgetCommand& command);
+// segment.cc
+ExitStatus run_segment_put(const SegmentCommand& command);
+ExitStatus run_segment_get(const SegmentCommand& command);
+ExitStatus run_segment_has(const SegmentCommand& command);
+ExitStatus run_segment_hold(const SegmentCommand& command);
+ExitStatus run_segment_release(const SegmentCommand& command);
+ExitStatus run_segment_list(const SegmentCommand& command);
+ExitStatus run_segment_garbage(const SegmentCommand& command);
+ExitStatus run_segment_replace(const SegmentCommand& command);
+ExitStatus run_segment_collect(const SegmentCommand& command);
 // upkeep.cc
 ExitStatus run_init(const InitCommand& command);
 ExitStatus run_gc(const GcCommand& command);
@@ -152,6 +175,9 @@ ExitStatus run_check(const CheckCommand& command);
 ExitStatus run_repair(const Command& command);
 ExitStatus run_dump(const DumpCommand& command);
 ExitStatus run_version(const Command& command);
+
+// What gc, compact and what does the same print.
+void print_gc(const GcReport& report, bool dry_run, bool json);
 
 // The splitter of a rank file if none is given.
 inline constexpr char kDefaultPattern[] = "cl100k_base";

@@ -1,10 +1,6 @@
 // The commands that hand out content: get, export, tokenize, detokenize.
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 
 #include "commands.h"
 #include "output.h"
@@ -41,27 +37,6 @@ Result<std::vector<Result<Conversation>>> get_some(const Vault& vault,
   return all;
 }
 
-// The whole of a file or of standard input.
-Result<std::string> read_all(const std::string& path) {
-  if (path == "-") {
-    std::string all{std::istreambuf_iterator<char>(std::cin), {}};
-    if (std::cin.bad()) return Error(Errc::io, "cannot read standard input");
-    return all;
-  }
-  std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) {
-    return Error(Errc::invalid, path + " is a folder, not a file");
-  }
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    return std::filesystem::exists(path, failed) ? Error(Errc::denied, "cannot read " + path)
-                                                 : Error(Errc::not_found, "no file " + path);
-  }
-  std::string all{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) return Error(Errc::io, "cannot read " + path);
-  return all;
-}
-
 }  // namespace
 
 bool is_rank_file(const std::string& tokenizer) {
@@ -83,35 +58,6 @@ Result<std::shared_ptr<const Tokenizer>> named_tokenizer(const TokenizeCommand& 
   if (!is_rank_file(command.tokenizer)) return open_tokenizer(command.tokenizer);
   TOKVAULT_ASSIGN(const std::string ranks, read_all(command.tokenizer));
   return make_tokenizer(std::filesystem::path(command.tokenizer).stem(), pattern, ranks);
-}
-
-std::string join_tokens(const std::vector<Token>& tokens, char separator) {
-  std::string out;
-  char digits[16];
-  for (Token token : tokens) {
-    if (!out.empty()) out += separator;
-    out.append(digits, std::to_chars(digits, digits + sizeof digits, token).ptr);
-  }
-  return out;
-}
-
-// Token ids between anything that is used between numbers: spaces, commas, brackets.
-Result<std::vector<Token>> parse_tokens(std::string_view text) {
-  constexpr std::string_view kBetween = " \t\r\n,[]";
-  std::vector<Token> tokens;
-  std::size_t at = 0;
-  while ((at = text.find_first_not_of(kBetween, at)) != std::string_view::npos) {
-    const std::size_t end = std::min(text.find_first_of(kBetween, at), text.size());
-    Token token = 0;
-    const auto [after, failed] = std::from_chars(text.data() + at, text.data() + end, token);
-    if (failed != std::errc() || after != text.data() + end) {
-      const std::string_view shown = text.substr(at, std::min<std::size_t>(end - at, 40));
-      return Error(Errc::invalid, in_quotes(shown) + " is not a token id");
-    }
-    tokens.push_back(token);
-    at = end;
-  }
-  return tokens;
 }
 
 }  // namespace

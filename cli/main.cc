@@ -43,6 +43,7 @@ class CommandLine {
         "tokvault COMMAND --help explains a command.");
     add_writing();
     add_reading();
+    add_segments();
     add_upkeep();
     add_substrings();
     add_tokenizers();
@@ -382,6 +383,87 @@ class CommandLine {
 
     auto tenants = std::make_shared<Command>();
     add("tenants", "List tenants, and what they have", tenants, run_tenants);
+  }
+
+  void add_segments() {
+    CLI::App* const group = app_.add_subcommand(
+        "segment", "Segments by themselves, kept for whoever holds them beside conversations");
+    group->require_subcommand(1);
+    auto add_one = [&](const std::string& name, const std::string& what,
+                       ExitStatus (*function)(const SegmentCommand&)) {
+      auto command = std::make_shared<SegmentCommand>();
+      CLI::App* const sub = add(*group, name, what, command, function);
+      add_tenant(sub, command->tenant);
+      return std::pair(sub, command);
+    };
+    auto add_ids = [](CLI::App* sub, SegmentCommand& command) {
+      return sub->add_option("ID", command.ids, "Segments, as put prints them");
+    };
+    auto add_holder = [](CLI::App* sub, SegmentCommand& command, const std::string& what) {
+      sub->add_option_function<std::string>(
+             "--holder",
+             [&command](const std::string& text) {
+               command.holder = text;
+               command.has_holder = true;
+             },
+             what)
+          ->type_name("NAME")
+          ->check(kIsText);
+    };
+    const std::vector<std::pair<std::string, SegmentCommand::As>> shapes{
+        {"text", SegmentCommand::As::text},
+        {"tokens", SegmentCommand::As::tokens},
+        {"bytes", SegmentCommand::As::bytes}};
+    {
+      auto [sub, command] = add_one("put", "Store segments, and hold them", run_segment_put);
+      sub->add_option("FILE", command->files, "A segment each; - is standard input")->required();
+      add_choice<SegmentCommand::As>(sub, "--as", command->as, shapes, "What the files hold");
+      add_holder(sub, *command, "Who holds them; the empty name if absent");
+    }
+    {
+      auto [sub, command] = add_one("get", "Print segments", run_segment_get);
+      add_ids(sub, *command)->required();
+      add_choice<SegmentCommand::As>(
+          sub, "--as", command->as,
+          {{"text", SegmentCommand::As::text}, {"tokens", SegmentCommand::As::tokens}},
+          "Tokens as");
+    }
+    {
+      auto [sub, command] =
+          add_one("has",
+                  "Who holds segments, and how many conversations have them; exit status 3 "
+                  "if one is not there",
+                  run_segment_has);
+      add_ids(sub, *command)->required();
+    }
+    {
+      auto [sub, command] = add_one("hold", "Hold segments that are there", run_segment_hold);
+      add_ids(sub, *command)->required();
+      add_holder(sub, *command, "Who holds them; the empty name if absent");
+    }
+    {
+      auto [sub, command] =
+          add_one("release", "Give up holds; gc erases what nobody needs", run_segment_release);
+      add_ids(sub, *command);
+      add_holder(sub, *command, "Whose holds; the empty name if absent");
+      sub->add_flag("--all", command->all, "Everything that the holder holds");
+    }
+    {
+      auto [sub, command] = add_one("list", "List segments that are held", run_segment_list);
+      add_holder(sub, *command, "Only what this one holds");
+    }
+    add_one("garbage", "List what gc would erase", run_segment_garbage);
+    {
+      auto [sub, command] =
+          add_one("replace", "Encode segments, and what lies in the same files, again",
+                  run_segment_replace);
+      add_ids(sub, *command)->required();
+      add_level(sub, command->level);
+    }
+    {
+      auto [sub, command] = add_one("collect", "Erase garbage: what gc does", run_segment_collect);
+      sub->add_flag("--dry-run", command->dry_run, "Only say what would be done");
+    }
   }
 
   void add_upkeep() {

@@ -116,6 +116,8 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer,
       .field("tokens_stored", s.tokens_stored)
       .field("text_bytes", s.text_bytes)
       .field("forgotten", s.forgotten)
+      .field("held_segments", s.held_segments)
+      .field("holds", s.holds)
       .field("logs", s.logs)
       .field("packs", s.packs)
       .field("log_bytes", s.log_bytes)
@@ -144,6 +146,9 @@ void print_stats(const VaultStats& s, const std::string& tokenizer,
   counts.add(
       {"tokens", format_count(s.tokens_logical),
        format_count(s.tokens_stored) + " stored, in " + format_counted(s.segments, "segment")});
+  if (s.holds > 0) {
+    counts.add({"held segments", format_count(s.held_segments), format_counted(s.holds, "hold")});
+  }
   if (s.forgotten > 0) counts.add({"forgotten", format_count(s.forgotten), "gc erases them"});
   counts.add({"text", format_bytes(s.text_bytes), ""});
   counts.add(

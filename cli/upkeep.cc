@@ -6,6 +6,51 @@
 namespace tokvault::cli {
 namespace {
 
+// Prints a report of check or repair; the exit status says whether anything was found.
+int print_report(const CheckReport& report, bool json) {
+  const int status =
+      report.findings.empty() && report.lost_conversations == 0 ? 0 : exit_code(Errc::corrupt);
+  if (json) {
+    std::vector<std::string> findings;
+    for (const Finding& finding : report.findings) {
+      findings.push_back(JsonObject()
+                             .field("file", finding.file)
+                             .field("code", errc_name(finding.code))
+                             .field("message", finding.message)
+                             .text());
+    }
+    print_line(JsonObject()
+                   .field("sound", status == 0)
+                   .field("files", report.files)
+                   .field("conversations", report.conversations)
+                   .field("segments", report.segments)
+                   .field("holds", report.holds)
+                   .raw("findings", json_array(findings))
+                   .field("lost_conversations", report.lost_conversations)
+                   .field("lost_ids", report.lost_ids)
+                   .text());
+    return status;
+  }
+  for (const Finding& finding : report.findings) {
+    print_line(printable(finding.file) + ": " + std::string(errc_name(finding.code)) + ": " +
+               printable(finding.message));
+  }
+  for (const std::string& id : report.lost_ids) print_line("lost: " + printable(id));
+  if (report.lost_conversations > report.lost_ids.size()) {
+    print_line("lost: " +
+               format_counted(report.lost_conversations - report.lost_ids.size(), "conversation") +
+               " whose ids cannot be read");
+  }
+  print_line(format_counted(report.files, "file") + ", " +
+             format_counted(report.conversations, "conversation") + ", " +
+             format_counted(report.segments, "segment") +
+             (report.holds > 0 ? ", " + format_counted(report.holds, "hold") : "") + ": " +
+             (status == 0 ? "sound" : format_counted(report.findings.size(), "finding")));
+  return status;
+}
+
+}  // namespace
+
 void print_gc(const GcReport& report, bool dry_run, bool json) {
   if (json) {
     print_line(JsonObject()
@@ -25,49 +70,6 @@ void print_gc(const GcReport& report, bool dry_run, bool json) {
                " now");
   }
 }
-
-// Prints a report of check or repair; the exit status says whether anything was found.
-int print_report(const CheckReport& report, bool json) {
-  const int status =
-      report.findings.empty() && report.lost_conversations == 0 ? 0 : exit_code(Errc::corrupt);
-  if (json) {
-    std::vector<std::string> findings;
-    for (const Finding& finding : report.findings) {
-      findings.push_back(JsonObject()
-                             .field("file", finding.file)
-                             .field("code", errc_name(finding.code))
-                             .field("message", finding.message)
-                             .text());
-    }
-    print_line(JsonObject()
-                   .field("sound", status == 0)
-                   .field("files", report.files)
-                   .field("conversations", report.conversations)
-                   .field("segments", report.segments)
-                   .raw("findings", json_array(findings))
-                   .field("lost_conversations", report.lost_conversations)
-                   .field("lost_ids", report.lost_ids)
-                   .text());
-    return status;
-  }
-  for (const Finding& finding : report.findings) {
-    print_line(printable(finding.file) + ": " + std::string(errc_name(finding.code)) + ": " +
-               printable(finding.message));
-  }
-  for (const std::string& id : report.lost_ids) print_line("lost: " + printable(id));
-  if (report.lost_conversations > report.lost_ids.size()) {
-    print_line("lost: " +
-               format_counted(report.lost_conversations - report.lost_ids.size(), "conversation") +
-               " whose ids cannot be read");
-  }
-  print_line(format_counted(report.files, "file") + ", " +
-             format_counted(report.conversations, "conversation") + ", " +
-             format_counted(report.segments, "segment") + ": " +
-             (status == 0 ? "sound" : format_counted(report.findings.size(), "finding")));
-  return status;
-}
-
-}  // namespace
 
 Result<std::unique_ptr<Vault>> open_reader(const Command& command, bool keep_going) {
   VaultOptions options;

@@ -4,6 +4,10 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
 
 namespace tokvault::cli {
 
@@ -171,9 +175,68 @@ std::string printable(std::string_view text) { return escaped(text, ""); }
 
 std::string printable_text(std::string_view text) { return escaped(text, "\n\t"); }
 
+std::string to_hex(std::string_view bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += kDigits[byte >> 4];
+    out += kDigits[byte & 15];
+  }
+  return out;
+}
+
 std::string in_quotes(std::string_view text) {
   std::string out("\"");
   return out.append(printable(text)).append("\"");
+}
+
+Result<std::string> read_all(const std::string& path) {
+  if (path == "-") {
+    std::string all{std::istreambuf_iterator<char>(std::cin), {}};
+    if (std::cin.bad()) return Error(Errc::io, "cannot read standard input");
+    return all;
+  }
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) {
+    return Error(Errc::invalid, path + " is a folder, not a file");
+  }
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    return std::filesystem::exists(path, failed) ? Error(Errc::denied, "cannot read " + path)
+                                                 : Error(Errc::not_found, "no file " + path);
+  }
+  std::string all{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad()) return Error(Errc::io, "cannot read " + path);
+  return all;
+}
+
+std::string join_tokens(const std::vector<Token>& tokens, char separator) {
+  std::string out;
+  char digits[16];
+  for (Token token : tokens) {
+    if (!out.empty()) out += separator;
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, token).ptr);
+  }
+  return out;
+}
+
+Result<std::vector<Token>> parse_tokens(std::string_view text) {
+  constexpr std::string_view kBetween = " \t\r\n,[]";
+  std::vector<Token> tokens;
+  std::size_t at = 0;
+  while ((at = text.find_first_not_of(kBetween, at)) != std::string_view::npos) {
+    const std::size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    Token token = 0;
+    const auto [after, failed] = std::from_chars(text.data() + at, text.data() + end, token);
+    if (failed != std::errc() || after != text.data() + end) {
+      const std::string_view shown = text.substr(at, std::min<std::size_t>(end - at, 40));
+      return Error(Errc::invalid, in_quotes(shown) + " is not a token id");
+    }
+    tokens.push_back(token);
+    at = end;
+  }
+  return tokens;
 }
 
 }  // namespace tokvault::cli

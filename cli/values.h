@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tokvault/tokvault.h"
 
@@ -39,6 +40,13 @@ std::string printable(std::string_view text);
 std::string printable_text(std::string_view text);
 // The same in quotes.
 std::string in_quotes(std::string_view text);
+
+// The whole of a file, or of standard input for "-".
+Result<std::string> read_all(const std::string& path);
+std::string join_tokens(const std::vector<Token>& tokens, char separator);
+// Token ids between anything that is used between numbers: spaces, commas, brackets.
+Result<std::vector<Token>> parse_tokens(std::string_view text);
+std::string to_hex(std::string_view bytes);
 
 }  // namespace tokvault::cli
 

@@ -117,7 +117,13 @@ void records(ByteReader& in) {
   for (const Record& r : *decoded) {
     IdKey key;
     (void)parse_id_key(r.key, RecordKind::tag, key);
+    HoldKey hold_of;
+    if (parse_hold_key(r.key, hold_of)) {
+      expect(hold_key(hold_of.tenant, hold_of.stream, hold_of.digest, hold_of.holder) == r.key);
+      expect(tenant_of(r.key) == hold_of.tenant);
+    }
     if (r.value) {
+      if (auto hold = decode_hold(*r.value)) expect(encode(*hold) == *r.value);
       (void)decode_tenant(*r.value);
       (void)decode_progress(*r.value);
       (void)decode_vault(*r.value);

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """A slow reader of vaults, written from the documents in this folder alone.
 
-    docs/format/decode.py VAULT [--ranks FOLDER] [--tenant NAME | --all] [--no-checksums]
+    docs/format/decode.py VAULT [--ranks FOLDER] [--tenant NAME | --all] [--no-checksums] [--held]
     docs/format/decode.py STORE [--no-checksums]
 
 Prints the conversations of one tenant as JSON lines, in the order in which they first came; with
 --all those of every tenant, one object a line that also says tenant, id, time, sequence numbers and
-tags. It needs Python and the `zstd` command, reads logs and packs without the catalog, and is held
-against what the library reads by tests/golden. FOLDER has the .tiktoken file of a vault whose
-vocabulary is not in the vault. Exit status: 5 if something is damaged, 6 if it is of a newer
-version, 3 if something is not there.
+tags; with --held the segments that somebody holds instead. It needs Python and the `zstd` command,
+reads logs and packs without the catalog, and is held against what the library reads by
+tests/golden. FOLDER has the .tiktoken file of a vault whose vocabulary is not in the vault. Exit
+status: 5 if something is damaged, 6 if it is of a newer version, 3 if something is not there.
 
 Of a checkpoint store it prints a line for each record that index and journal have, with the SHA-256
 of its payload.
@@ -1265,6 +1265,37 @@ class Vault:
             yield row, tags, self.conversation(source, row)
 
 
+    def held(self, tenant):
+        """(id, holders, tokens or bytes) of what somebody holds (record.md), in order of ids."""
+        holders, values = {}, {}
+        prefix = b"H" + tenant.to_bytes(4, "little")
+        for key, (value, _) in sorted(self.records.items()):
+            if key.startswith(prefix) and value is not None:
+                check(len(key) >= 38 and key[5] < 2, "hold: key")
+                holders.setdefault(key[5:38], []).append(key[38:])
+                values[key[5:38]] = value
+        for key, value in values.items():
+            stream, digest, v = key[0], key[1:], In(value)
+            size, code = v.varint(), v.rest()
+            check(bool(code) == (0 < size < SHARED), "hold: value")
+            if size < SHARED:
+                content = tokens_of(code, [], 256) if stream == TOKEN_STREAM else code
+            else:
+                for source in (s for s in self.sources if s.tenant == tenant):
+                    number = source.find(stream, digest[:16])
+                    if number is not None:
+                        break
+                check(number is not None, "a segment that is held is in no file")
+                is_tokens = stream == TOKEN_STREAM
+                content = source.tokens(number) if is_tokens else source.code(stream, number)
+            data = content
+            if stream == TOKEN_STREAM:
+                data = b"".join(t.to_bytes(4, "little") for t in content)
+            check(len(content) == size and hashlib.sha256(data).digest() == digest, "hold: segment")
+            yield ("tokens:" if stream == TOKEN_STREAM else "bytes:") + digest.hex(), holders[
+                key], content
+
+
 def quote(text):
     """UTF-8, in which lone surrogates stand as three bytes, as a JSON string."""
     return json.dumps(text.decode("utf-8", "surrogatepass")).encode()
@@ -1448,6 +1479,7 @@ def main():
     parser.add_argument("--ranks")
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--held", action="store_true", help="segments that somebody holds")
     parser.add_argument("--no-checksums", action="store_true")
     given = parser.parse_args()
     CHECKSUMS = not given.no_checksums
@@ -1459,7 +1491,13 @@ def main():
         for number, tenant in sorted(vault.tenants.items()):
             if not given.all and tenant["name"] != given.tenant:
                 continue
-            for row, tags, text in vault.conversations(number):
+            for name, holders, content in vault.held(number) if given.held else ():
+                kind, digits = ("hex", content.hex()) if isinstance(content, bytes) else (
+                    "tokens", None)
+                line = {"tenant": tenant["name"], "id": name,
+                        "holders": [h.decode() for h in holders], kind: digits or content}
+                print(json.dumps(line))
+            for row, tags, text in vault.conversations(number) if not given.held else ():
                 if given.all:
                     text = b'{"tenant":%s,"id":%s,"time_ms":%d,"sequence":%d,"first_sequence":%d,' \
                         b'"tokens":%d,"text_bytes":%d,"tags":[%s],"conversation":%s}' % (

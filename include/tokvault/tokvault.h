@@ -13,6 +13,7 @@
 #include "tokvault/interchange.h"
 #include "tokvault/kvc.h"
 #include "tokvault/result.h"
+#include "tokvault/segments.h"
 #include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"

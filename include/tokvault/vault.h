@@ -17,6 +17,7 @@
 #include "tokvault/dedup.h"
 #include "tokvault/dictionary.h"
 #include "tokvault/result.h"
+#include "tokvault/segments.h"
 #include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"
@@ -110,6 +111,8 @@ struct VaultStats {
   std::uint64_t text_bytes = 0;      // of all conversations
   std::uint64_t forgotten = 0;       // conversations and versions that gc would erase
   std::uint64_t tenants = 0;         // that these numbers are of
+  std::uint64_t held_segments = 0;   // that somebody holds by themselves (segments.h)
+  std::uint64_t holds = 0;           // of all holders
   // Bytes on disk by kind; `total` is all of them and everything else in the vault.
   std::uint64_t log_bytes = 0;
   std::uint64_t pack_bytes = 0;
@@ -158,6 +161,7 @@ struct CheckReport {
   std::uint64_t files = 0;
   std::uint64_t conversations = 0;
   std::uint64_t segments = 0;
+  std::uint64_t holds = 0;        // each of which must have its segment
   std::vector<Finding> findings;  // empty: sound
   // Conversations that cannot be read whole, by id where the tables can be read.
   std::vector<std::string> lost_ids;
@@ -379,7 +383,43 @@ class Vault {
                                        std::string_view tenant = {}) = 0;
   virtual Result<std::uint64_t> forget(const Filter& filter) = 0;
 
-  // Rewrites every file that holds bytes of forgotten conversations or replaced versions.
+  // Segments by themselves (segments.h). Each call is one commit: all of it or nothing.
+  //
+  // Stores segments and holds them; durable when it returns. What is there is not written again.
+  // `exhausted`, with nothing stored, if one is larger than conversation_bytes_max or all are
+  // larger than 1 GB.
+  virtual Result<std::vector<SegmentPut>> put_segments(std::span<const Segment> segments,
+                                                       const HoldOptions& options = {}) = 0;
+  // The segments in order, or `not_found` for each that is not there.
+  virtual Result<std::vector<Result<Segment>>> get_segments(std::span<const SegmentId> ids,
+                                                            std::string_view tenant = {}) const = 0;
+  // Whether they are there. Held ones are found at once, others in the tables of all files.
+  virtual Result<std::vector<bool>> has_segments(std::span<const SegmentId> ids,
+                                                 std::string_view tenant = {}) const = 0;
+  // Who holds a segment, and how many conversations have it: reads the tables of all files.
+  virtual Result<SegmentInfo> segment_info(const SegmentId& id,
+                                           std::string_view tenant = {}) const = 0;
+  // Holds segments that are there, of conversations for instance. Returns how many this holder did
+  // not hold before. `not_found` if one is not there; then nothing is changed.
+  virtual Result<std::uint64_t> hold_segments(std::span<const SegmentId> ids,
+                                              const HoldOptions& options = {}) = 0;
+  // Gives up holds; those that are none are passed over. Returns how many there were. What nobody
+  // holds and no conversation has cannot be read from then on; gc() erases its bytes.
+  virtual Result<std::uint64_t> release_segments(std::span<const SegmentId> ids,
+                                                 const HoldOptions& options = {}) = 0;
+  // A page of at most `limit` segments: held ones in the order of their ids, garbage in the order
+  // of files, a copy each.
+  virtual Result<SegmentPage> list_segments(const SegmentFilter& filter, std::uint64_t limit,
+                                            std::string_view cursor = {}) const = 0;
+  // Encodes the files in which segments lie again at `level`, so that new frames take the place of
+  // the old ones in one step; their ids and who refers to them stay as they are. Does what gc()
+  // does as well. `not_found` if one is not there; then nothing is done.
+  virtual Result<GcReport> replace_segments(std::span<const SegmentId> ids, Level level,
+                                            std::string_view tenant = {},
+                                            const Progress& progress = {}) = 0;
+
+  // Rewrites every file that holds bytes of forgotten conversations, replaced versions or segments
+  // that were released.
   virtual Result<GcReport> gc(bool dry_run, const Progress& progress = {}) = 0;
   // Seals the log and rewrites a tenant's packs together: what is alike comes into one pack, what
   // is there twice is stored once, and what gc() erases is erased. Packs that a compaction made and

@@ -461,5 +461,43 @@ TEST(Records, KeysOfArtifacts) {
   EXPECT_EQ(tenant_of(""), std::nullopt);
 }
 
+TEST(Records, Holds) {
+  Digest digest{};
+  digest[0] = 7;
+  const Buffer key = hold_key(5, kByteStream, digest, "someone");
+  HoldKey parsed;
+  ASSERT_TRUE(parse_hold_key(key, parsed));
+  EXPECT_EQ(parsed.tenant, 5u);
+  EXPECT_EQ(parsed.stream, kByteStream);
+  EXPECT_EQ(parsed.digest, digest);
+  EXPECT_EQ(parsed.holder, "someone");
+  EXPECT_TRUE(key.starts_with(hold_prefix(5)));
+  EXPECT_TRUE(key.starts_with(hold_key(5, kByteStream, digest, "")));
+  for (std::size_t size = 0; size < 38; ++size) {
+    EXPECT_FALSE(parse_hold_key(ByteView(key).substr(0, size), parsed)) << size;
+  }
+  Buffer other = key;
+  other[5] = 2;  // no such stream
+  EXPECT_FALSE(parse_hold_key(other, parsed));
+  other = key;
+  other[0] = 'G';
+  EXPECT_FALSE(parse_hold_key(other, parsed));
+  EXPECT_EQ(tenant_of(key), 5u);
+
+  for (const std::uint64_t size : {0u, 1u, 95u}) {
+    const HoldRecord hold{size, Buffer(size, 'c')};
+    const auto back = decode_hold(encode(hold));
+    ASSERT_TRUE(back);
+    EXPECT_EQ(back->size, size);
+    EXPECT_EQ(back->code, hold.code);
+  }
+  EXPECT_TRUE(decode_hold(encode(HoldRecord{96, {}})));
+  EXPECT_EQ(decode_hold(encode(HoldRecord{96, "c"})).code(), Errc::corrupt);
+  EXPECT_EQ(decode_hold(encode(HoldRecord{95, {}})).code(), Errc::corrupt);
+  EXPECT_EQ(decode_hold(encode(HoldRecord{0, "c"})).code(), Errc::corrupt);
+  EXPECT_EQ(decode_hold("").code(), Errc::corrupt);
+  EXPECT_EQ(decode_hold("\x80").code(), Errc::corrupt);
+}
+
 }  // namespace
 }  // namespace tokvault

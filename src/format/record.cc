@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "format/pack.h"
 
 namespace tokvault {
 namespace {
@@ -115,6 +116,7 @@ std::optional<std::uint32_t> tenant_of(ByteView key) {
     case RecordKind::tag:
     case RecordKind::artifact:
     case RecordKind::active:
+    case RecordKind::hold:
       return tenant;
     case RecordKind::progress:
       break;
@@ -130,6 +132,34 @@ bool parse_id_key(ByteView key, RecordKind kind, IdKey& out) {
   if (!in.ok() || tag[0] != static_cast<char>(kind)) return false;
   std::copy(id.begin(), id.end(), out.id.begin());
   out.tag = in.rest();
+  return true;
+}
+
+Buffer hold_prefix(std::uint32_t tenant) {
+  Buffer key(1, static_cast<char>(RecordKind::hold));
+  append_le(key, tenant);
+  return key;
+}
+
+Buffer hold_key(std::uint32_t tenant, std::uint8_t stream, const Digest& digest,
+                std::string_view holder) {
+  Buffer key = hold_prefix(tenant);
+  append_le(key, stream);
+  key.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  return key.append(holder);
+}
+
+bool parse_hold_key(ByteView key, HoldKey& out) {
+  ByteReader in(key);
+  const ByteView kind = in.bytes(1);
+  out.tenant = in.le<std::uint32_t>();
+  out.stream = in.le<std::uint8_t>();
+  const ByteView digest = in.bytes(out.digest.size());
+  if (!in.ok() || kind[0] != static_cast<char>(RecordKind::hold) || out.stream >= kStreams) {
+    return false;
+  }
+  std::copy(digest.begin(), digest.end(), out.digest.begin());
+  out.holder = in.rest();
   return true;
 }
 
@@ -168,6 +198,22 @@ Result<ProgressRecord> decode_progress(ByteView value) {
   r.bytes = in.varint();
   r.state_hash = in.sized();
   if (!in.ok() || !in.at_end()) return corrupt_record("import progress");
+  return r;
+}
+
+Buffer encode(const HoldRecord& r) {
+  Buffer out;
+  append_varint(out, r.size);
+  return out.append(r.code);
+}
+
+Result<HoldRecord> decode_hold(ByteView value) {
+  ByteReader in(value);
+  HoldRecord r;
+  r.size = in.varint();
+  r.code = in.rest();
+  const bool has_code = r.size > 0 && r.size < kSharedCodeBytes;
+  if (!in.ok() || has_code == r.code.empty()) return corrupt_record("hold");
   return r;
 }
 

@@ -25,6 +25,7 @@ enum class RecordKind : char {
   progress = 'P',  // + source; value: ProgressRecord
   artifact = 'A',  // + tenant + number; value: ArtifactRecord (format/artifact.h)
   active = 'C',    // + tenant + kind; value: number of the artifact that new frames use
+  hold = 'H',      // + tenant + stream + SHA-256 + holder; value: HoldRecord
 };
 
 // What an artifact is. Part of the on-disk format, never renumber.
@@ -58,6 +59,14 @@ struct ProgressRecord {
   std::uint64_t lines = 0;
   std::uint64_t bytes = 0;
   Buffer state_hash;
+};
+
+// A name's claim on a segment, which keeps it alive without a conversation that has it.
+struct HoldRecord {
+  std::uint64_t size = 0;  // of the segment, in tokens or bytes
+  // The segment itself, if it is too short to be found by its content in other files
+  // (kSharedCodeBytes of pack.h): its tokens as codes without a list, or its bytes.
+  Buffer code;
 };
 
 // Which vault this is and how its text is turned into tokens.
@@ -99,11 +108,27 @@ bool parse_active_key(ByteView key, ArtifactKey& out);
 // Whose packs carry a record on; none for what belongs to the vault, or is not known here.
 std::optional<std::uint32_t> tenant_of(ByteView key);
 
+// The key of a hold, and what the keys of all holds of a tenant, or of a segment, begin with.
+Buffer hold_key(std::uint32_t tenant, std::uint8_t stream, const Digest& digest,
+                std::string_view holder);
+Buffer hold_prefix(std::uint32_t tenant);
+struct HoldKey {
+  std::uint32_t tenant = 0;
+  std::uint8_t stream = 0;  // as Stream of tables.h
+  Digest digest{};
+  std::string_view holder;
+};
+bool parse_hold_key(ByteView key, HoldKey& out);
+
 Buffer encode(const TenantRecord& record);
 Buffer encode(const ProgressRecord& record);
+Buffer encode(const HoldRecord& record);
 Buffer encode(const VaultRecord& record);
 Result<TenantRecord> decode_tenant(ByteView value);
 Result<ProgressRecord> decode_progress(ByteView value);
+// Does not look into the code; `corrupt` if it is there for a segment that is not short, or absent
+// for one that is.
+Result<HoldRecord> decode_hold(ByteView value);
 Result<VaultRecord> decode_vault(ByteView value);
 
 }  // namespace tokvault

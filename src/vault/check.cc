@@ -225,6 +225,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
     }
   }
   TOKVAULT_TRY(check_artifacts(*backend_, state, !options.read_data, report));
+  check_holds(state, report);
   const Leftovers leftovers(*backend_, state);
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));

@@ -50,6 +50,7 @@ class Leftovers {
 
  private:
   bool is_dead(const Source& source) const;
+  bool holds_anything(const std::vector<Record>& records) const;
 
   const Backend& backend_;
   const State& state_;

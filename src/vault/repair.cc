@@ -98,6 +98,12 @@ Status salvage(Backend& backend, const LogFile& log, CatalogState& state) {
       for (std::uint32_t row = 0; row < tables.rows.size(); ++row) {
         TOKVAULT_TRY(builder->add_row(*part->second, tables, row));
       }
+      // Those that no row here refers to: other files or holds may.
+      for (const Stream s : {kTokenStream, kByteStream}) {
+        for (std::uint32_t n = 0; n < tables.segment_counts[s]; ++n) {
+          TOKVAULT_TRY(builder->add_segment(*part->second, s, n));
+        }
+      }
     }
     if (builders.empty()) {
       for (const Record& record : log.records()) builder->add_record(record);

@@ -52,7 +52,11 @@ bool is_kind(const Record& r, RecordKind kind) {
   return !r.key.empty() && r.key[0] == static_cast<char>(kind);
 }
 
-bool is_tag_removal(const Record& r) { return is_kind(r, RecordKind::tag) && !r.value; }
+// Records whose keys hold words of people's: what was taken away is erased from files like text.
+bool is_worded(const Record& r) {
+  return is_kind(r, RecordKind::tag) || is_kind(r, RecordKind::hold);
+}
+bool is_worded_removal(const Record& r) { return is_worded(r) && !r.value; }
 
 // The last record of each key, in order.
 std::vector<Record> last_of_each(const std::vector<Record>& records) {
@@ -82,6 +86,10 @@ Result<VaultImpl::Needed> VaultImpl::needed_externals(
       if (r.externals[i]) needed[e.stream].insert(e.digest);
     }
   }
+  for (const Record& r : state_.find_records(hold_prefix(tenant.record.number))) {
+    HoldKey key;
+    if (parse_hold_key(r.key, key)) needed[key.stream].insert(shorten(key.digest));
+  }
   return needed;
 }
 
@@ -97,9 +105,9 @@ std::vector<Record> VaultImpl::kept_records(const std::vector<Record>& records) 
 }
 
 // The key of a removal holds the words of the tag that was taken away, too.
-bool VaultImpl::has_erased_tags(const std::vector<Record>& records) const {
+bool VaultImpl::has_erased_words(const std::vector<Record>& records) const {
   return std::any_of(records.begin(), records.end(), [&](const Record& r) {
-    if (!is_kind(r, RecordKind::tag)) return false;
+    if (!is_worded(r)) return false;
     const auto now = state_.find_record(r.key);
     return !r.value || !now || now->sequence != r.sequence;
   });
@@ -111,8 +119,8 @@ Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source
   if (!dead.empty() || SubstringsImpl::names_retired(tenant, source)) return true;
   if (source.is_pack()) {
     TOKVAULT_ASSIGN(const auto records, static_cast<const PackFile&>(source).records());
-    if (has_erased_tags(records)) return true;
-  } else if (has_erased_tags(state_.logs().at(source.file())->records())) {
+    if (has_erased_words(records)) return true;
+  } else if (has_erased_words(state_.logs().at(source.file())->records())) {
     return true;
   }
   TOKVAULT_ASSIGN(auto tables, source.tables());
@@ -130,6 +138,52 @@ Result<bool> VaultImpl::is_dirty(const TenantState& tenant, const Source& source
   return false;
 }
 
+Result<std::vector<SegmentInfo>> VaultImpl::garbage_in(const TenantState& tenant,
+                                                       const Source& source,
+                                                       const Needed& needed) const {
+  std::vector<SegmentInfo> out;
+  TOKVAULT_ASSIGN(auto tables, source.tables());
+  TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, source));
+  const Reach r = reach(*tables, dead);
+  Scratch scratch;
+  Segment segment;
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    segment.kind = static_cast<SegmentKind>(s);
+    for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
+      if (r.local[s][i]) continue;
+      TOKVAULT_ASSIGN(const ByteView code, source.code(s, i, scratch));
+      segment.tokens.clear();
+      if (s == kTokenStream) {
+        TOKVAULT_TRY(source.decode_tokens(code, segment.tokens));
+      } else {
+        segment.bytes = code;
+      }
+      const SegmentId id = segment.id();
+      if (!needed[s].contains(shorten(id.sha256))) out.push_back({id, segment.size(), {}, 0});
+    }
+  }
+  std::vector<Record> records;
+  if (source.is_pack()) {
+    TOKVAULT_ASSIGN(records, static_cast<const PackFile&>(source).records());
+  } else {
+    records = state_.logs().at(source.file())->records();
+  }
+  std::set<SegmentId> released;  // by several holders, perhaps
+  for (const Record& record : records) {
+    HoldKey key;
+    if (!record.value || !parse_hold_key(record.key, key) || key.tenant != tenant.record.number) {
+      continue;
+    }
+    const auto hold = decode_hold(*record.value);
+    const bool is_held =
+        !state_.find_records(hold_key(key.tenant, key.stream, key.digest, "")).empty();
+    if (!hold || hold->size >= kSharedCodeBytes || is_held) continue;
+    const SegmentId id{static_cast<SegmentKind>(key.stream), key.digest};
+    if (released.insert(id).second) out.push_back({id, hold->size, {}, 0});
+  }
+  return out;
+}
+
 Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant,
                                                        const std::shared_ptr<const Source>& source,
                                                        bool drop_dead, const Needed* needed,
@@ -145,17 +199,20 @@ Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant
     if (!dead.empty() && dead[i]) continue;
     TOKVAULT_TRY(builder->add_row(*source, *tables, i));
   }
-  if (needed != nullptr) {
-    const Reach r = reach(*tables, dead);
-    Scratch scratch;
-    std::vector<Token> tokens;
-    for (const Stream s : {kTokenStream, kByteStream}) {
-      for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
-        if (r.local[s][i]) continue;
+  // Segments that no row here refers to, but one of another file or a hold. Without `needed` all of
+  // them stay: what came after the log that is sealed may rely on them.
+  const Reach used = reach(*tables, dead);
+  Scratch scratch;
+  std::vector<Token> tokens;
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
+      if (used.local[s][i]) continue;
+      if (needed != nullptr) {
         TOKVAULT_ASSIGN(const ByteView code, source->code(s, i, scratch));
         TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));
-        if ((*needed)[s].contains(digest)) TOKVAULT_TRY(builder->add_segment(*source, s, i));
+        if (!(*needed)[s].contains(digest)) continue;
       }
+      TOKVAULT_TRY(builder->add_segment(*source, s, i));
     }
   }
   for (const Record& r : records) builder->add_record(r);
@@ -234,7 +291,7 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
     // the first. A tenant's own record is in its packs' footers.
     std::vector<Record> mine;
     for (const Record& r : kept_records(records)) {
-      if (is_kind(r, RecordKind::tenant) || (drop_dead && is_tag_removal(r))) continue;
+      if (is_kind(r, RecordKind::tenant) || (drop_dead && is_worded_removal(r))) continue;
       const auto owner = tenant_of(r.key);
       if (owner ? *owner == number : first) mine.push_back(r);
     }
@@ -331,6 +388,11 @@ Status VaultImpl::expect_no_damage() const {
 }
 
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
+  return collect(dry_run, options_.level, progress, nullptr);
+}
+
+Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& progress,
+                                    const Chooser& also) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
@@ -342,6 +404,7 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
   std::vector<std::shared_ptr<LogFile>> logs;
   std::vector<std::shared_ptr<PackFile>> packs;
   std::uint64_t total = 0;
+  bool any_dirty = false;
   for (const auto& [number, tenant] : state_.tenants()) {
     TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
     for (const auto& source : state_.sources(number)) {
@@ -349,7 +412,12 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
       report.conversations +=
           static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
-      if (!dirty) continue;
+      any_dirty = any_dirty || dirty;
+      bool is_chosen = dirty;
+      if (!is_chosen && also) {
+        TOKVAULT_ASSIGN(is_chosen, also(*source));
+      }
+      if (!is_chosen) continue;
       if (source->is_pack()) {
         packs.push_back(state_.packs().at(source->file()));
         total += packs.back()->size_bytes();
@@ -368,7 +436,6 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   stager_->forget_other_files();
-  const Level level = options_.level;
   std::uint64_t done = 0;
   auto go_on = [&]() -> Status {
     if (progress && !progress(done, total)) {
@@ -403,7 +470,7 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
     TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
     TOKVAULT_ASSIGN(const auto all, pack->records());
     std::vector<Record> records = kept_records(all);
-    std::erase_if(records, is_tag_removal);
+    std::erase_if(records, is_worded_removal);
     TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
     std::vector<std::unique_ptr<PackBuilder>> builders;
     builders.push_back(std::move(builder));
@@ -419,7 +486,7 @@ Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
                                      [&](const auto& p) { return p->file() >= number; });
     if (is_new) report.bytes_after += pack->size_bytes();
   }
-  TOKVAULT_TRY(forget_deletions(report.conversations > 0));
+  TOKVAULT_TRY(forget_deletions(any_dirty));
   if (progress) (void)progress(total, total);
   return report;
 }
@@ -460,11 +527,15 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
   TOKVAULT_TRY(substrings_.retire_unheld());
+  bool any_dirty = false;
   for (const auto& [number, tenant] : state_.tenants()) {
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
     for (const auto& source : state_.sources(number)) {
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
       report.conversations +=
           static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
+      if (any_dirty) continue;
+      TOKVAULT_ASSIGN(any_dirty, is_dirty(tenant, *source, needed));
     }
   }
   for (const auto& [number, log] : state_.logs()) {
@@ -504,7 +575,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   }
   TOKVAULT_TRY(substrings_.remove_unused());
   for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
-  if (all) TOKVAULT_TRY(forget_deletions(report.conversations > 0));
+  if (all) TOKVAULT_TRY(forget_deletions(any_dirty));
   if (progress) (void)progress(total, total);
   return report;
 }
@@ -579,7 +650,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     records.insert(records.end(), of_pack.begin(), of_pack.end());
   }
   records = kept_records(last_of_each(records));
-  std::erase_if(records, is_tag_removal);
+  std::erase_if(records, is_worded_removal);
   // What files outside of this step need of it.
   TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, identity.set_supersedes));
   Merge merge(tokenizer_, std::move(merge_options));
@@ -611,6 +682,14 @@ Status VaultImpl::remove_leftovers() {
   return {};
 }
 
+// Whether a file holds segments for somebody, as far as the state knows nothing newer.
+bool Leftovers::holds_anything(const std::vector<Record>& records) const {
+  const std::vector<Record> last = last_of_each(records);
+  return std::any_of(last.begin(), last.end(), [&](const Record& r) {
+    return is_kind(r, RecordKind::hold) && r.value && state_.record_sequence(r.key) <= r.sequence;
+  });
+}
+
 Leftovers::Leftovers(const Backend& backend, const State& state)
     : backend_(backend), state_(state) {
   for (const CatalogFile& f : state.files()) live_.insert(f.number);
@@ -634,7 +713,7 @@ bool Leftovers::contains(std::string_view name) const {
     // Of a rotation: empty.
     auto log = LogFile::open(backend_, number, 0);
     return log && (*log)->vault() && (*log)->vault()->id == state_.vault().id &&
-           (*log)->lost().empty() &&
+           (*log)->lost().empty() && !holds_anything((*log)->records()) &&
            std::all_of((*log)->parts().begin(), (*log)->parts().end(),
                        [&](const auto& part) { return is_dead(*part.second); });
   }
@@ -642,9 +721,12 @@ bool Leftovers::contains(std::string_view name) const {
   auto pack = PackFile::open(backend_, cache, number);
   if (!pack || (*pack)->footer().vault.id != state_.vault().id) return false;
   const auto& replaces = (*pack)->footer().set_supersedes;
-  return std::all_of(replaces.begin(), replaces.end(),
-                     [&](std::uint64_t n) { return live_.contains(n); }) ||
-         is_dead(**pack);
+  if (std::all_of(replaces.begin(), replaces.end(),
+                  [&](std::uint64_t n) { return live_.contains(n); })) {
+    return true;
+  }
+  const auto records = (*pack)->records();
+  return records && !holds_anything(*records) && is_dead(**pack);
 }
 
 bool Leftovers::is_dead(const Source& source) const {

@@ -377,6 +377,13 @@ Result<SegmentRef> Stager::reference(TenantIndex& index, std::uint32_t tenant, P
   };
   if (const KnownSegment* known = find_known(index, p, s)) return refer_to(*known);
   if (!s.has_code) encode(p, s, encoder);
+  TOKVAULT_ASSIGN(const KnownSegment known, find_or_add(index, tenant, p, s, batch));
+  return refer_to(known);
+}
+
+Result<KnownSegment> Stager::find_or_add(TenantIndex& index, std::uint32_t tenant,
+                                         const Prepared& p, const PreparedSegment& s,
+                                         BatchBuilder& batch) {
   const std::uint64_t size = s.stream == kTokenStream ? s.tokens : p.code(s).size();
   std::optional<KnownSegment> known;
   if (s.text != nullptr) {
@@ -397,22 +404,34 @@ Result<SegmentRef> Stager::reference(TenantIndex& index, std::uint32_t tenant, P
   }
   known->has_text = s.text != nullptr;
   known->text = s.text_digest;
-  {
+  std::unique_lock lock(mutex_);
+  remember(index, *known);
+  return *known;
+}
+
+Result<bool> Stager::store_segment(std::uint32_t tenant, Prepared& p, PreparedSegment& s,
+                                   BatchBuilder& batch, Tokenizer::Encoder& encoder) {
+  TenantIndex& index = index_of(tenant);
+  if (find_known(index, p, s) != nullptr) return false;
+  if (!s.has_code) encode(p, s, encoder);
+  const std::uint32_t before = batch.counts().segments[s.stream];
+  TOKVAULT_TRY(find_or_add(index, tenant, p, s, batch));
+  return batch.counts().segments[s.stream] != before;
+}
+
+TenantIndex& Stager::index_of(std::uint32_t tenant) {
+  auto known = indexes_.find(tenant);
+  if (known == indexes_.end()) {
     std::unique_lock lock(mutex_);
-    remember(index, *known);
+    known = indexes_.try_emplace(tenant).first;
   }
-  return refer_to(*known);
+  return known->second;
 }
 
 Result<std::uint64_t> Stager::stage(std::uint32_t tenant, Prepared& p, std::string_view id,
                                     std::int64_t time_ms, std::uint64_t first_sequence,
                                     BatchBuilder& batch, Tokenizer::Encoder& encoder) {
-  auto known_tenant = indexes_.find(tenant);
-  if (known_tenant == indexes_.end()) {
-    std::unique_lock lock(mutex_);
-    known_tenant = indexes_.try_emplace(tenant).first;
-  }
-  TenantIndex* const index = &known_tenant->second;
+  TenantIndex* const index = &index_of(tenant);
   Row row;
   row.time_ms = time_ms;
   row.first_sequence = first_sequence;

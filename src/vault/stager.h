@@ -138,6 +138,12 @@ class Stager {
                               std::int64_t time_ms, std::uint64_t first_sequence,
                               BatchBuilder& batch, Tokenizer::Encoder& encoder);
 
+  // Makes sure that a segment which no conversation brings is in a file of the tenant: adds it to
+  // `batch` if it is in none. Returns whether it did.
+  // REQUIRES: it is of ids or bytes, and at least kSharedCodeBytes of them
+  Result<bool> store_segment(std::uint32_t tenant, Prepared& whole, PreparedSegment& segment,
+                             BatchBuilder& batch, Tokenizer::Encoder& encoder);
+
   // The whole form of a conversation: its own, or the default one.
   static std::string form_of(const Conversation& conversation);
 
@@ -153,6 +159,12 @@ class Stager {
   Result<SegmentRef> reference(TenantIndex& index, std::uint32_t tenant, Prepared& whole,
                                PreparedSegment& segment, BatchBuilder& batch,
                                Tokenizer::Encoder& encoder, std::uint64_t& tokens);
+  // Of a segment that find_known() does not find and that has its code: where it is; it is added to
+  // `batch` if it is in no file that can be referred to.
+  Result<KnownSegment> find_or_add(TenantIndex& index, std::uint32_t tenant, const Prepared& whole,
+                                   const PreparedSegment& segment, BatchBuilder& batch);
+  // The tenant's own; changed by the writing thread alone.
+  TenantIndex& index_of(std::uint32_t tenant);
   Result<std::optional<KnownSegment>> find_in_packs(TenantIndex& index, std::uint32_t tenant,
                                                     const PreparedSegment& segment);
   void remember(TenantIndex& index, const KnownSegment& known);

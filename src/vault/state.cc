@@ -220,6 +220,7 @@ void State::apply(const Record& record) {
       }
       break;
     case RecordKind::progress:
+    case RecordKind::hold:  // looked up by key
       break;
   }
 }
@@ -243,6 +244,20 @@ std::optional<Record> State::find_record(ByteView key) const {
   const auto it = records_.find(key);
   if (it == records_.end() || !it->second.value) return std::nullopt;
   return Record{it->first, it->second.value, it->second.sequence};
+}
+
+std::vector<Record> State::find_records(ByteView prefix) const {
+  std::vector<Record> out;
+  visit_records(prefix, prefix, [&](Record r) {
+    out.push_back(std::move(r));
+    return true;
+  });
+  return out;
+}
+
+std::uint64_t State::record_sequence(ByteView key) const {
+  const auto it = records_.find(key);
+  return it == records_.end() ? 0 : it->second.sequence;
 }
 
 const TenantState* State::tenant(std::string_view name) const {

@@ -13,6 +13,7 @@
 #ifndef TOKVAULT_VAULT_STATE_H_
 #define TOKVAULT_VAULT_STATE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -92,6 +93,19 @@ class State {
   // Every record that holds, tombstones left out.
   std::vector<Record> live_records() const;
   std::optional<Record> find_record(ByteView key) const;
+  // Those that hold and whose keys begin like this, ordered by key.
+  std::vector<Record> find_records(ByteView prefix) const;
+  // The same one by one, from the key `from` on; `visit` returns false to stop.
+  template <class Visit>
+  void visit_records(ByteView prefix, ByteView from, Visit visit) const {
+    for (auto it = records_.lower_bound(std::max(prefix, from));
+         it != records_.end() && it->first.starts_with(prefix); ++it) {
+      const RecordState& r = it->second;
+      if (r.value && !visit(Record{it->first, r.value, r.sequence})) return;
+    }
+  }
+  // The number of the last record or removal of a key, 0 if there was none.
+  std::uint64_t record_sequence(ByteView key) const;
 
   const TenantState* tenant(std::string_view name) const;
   const TenantState* tenant(std::uint32_t number) const;

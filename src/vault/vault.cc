@@ -1202,6 +1202,7 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
     };
     for (const auto& [number, tenant] : state_.tenants()) {
       if (only != nullptr && only != &tenant) continue;
+      count_holds(tenant, s);
       ++s.tenants;
       for (const auto& source : state_.sources(number)) {
         TOKVAULT_ASSIGN(auto tables, source->tables());

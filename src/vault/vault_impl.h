@@ -2,6 +2,9 @@
 // collects and compacts; registry.cc keeps artifacts; near.cc finds near-duplicates; explain.cc
 // says what was found where; check.cc
 // checks; repair.cc rebuilds the catalog.
+// The engine behind Vault. Which file has what: vault.cc opens, writes and reads; segments.cc keeps
+// segments by themselves; rewrite.cc seals, collects and compacts; registry.cc keeps artifacts;
+// check.cc checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
@@ -92,6 +95,21 @@ class VaultImpl final : public Vault {
   Result<GcReport> gc(bool dry_run, const Progress& progress) override;
   Result<GcReport> compact(const CompactOptions& options, const Progress& progress) override;
   Status seal() override;
+  Result<std::vector<SegmentPut>> put_segments(std::span<const Segment> segments,
+                                               const HoldOptions& options) override;
+  Result<std::vector<Result<Segment>>> get_segments(std::span<const SegmentId> ids,
+                                                    std::string_view tenant) const override;
+  Result<std::vector<bool>> has_segments(std::span<const SegmentId> ids,
+                                         std::string_view tenant) const override;
+  Result<SegmentInfo> segment_info(const SegmentId& id, std::string_view tenant) const override;
+  Result<std::uint64_t> hold_segments(std::span<const SegmentId> ids,
+                                      const HoldOptions& options) override;
+  Result<std::uint64_t> release_segments(std::span<const SegmentId> ids,
+                                         const HoldOptions& options) override;
+  Result<SegmentPage> list_segments(const SegmentFilter& filter, std::uint64_t limit,
+                                    std::string_view cursor) const override;
+  Result<GcReport> replace_segments(std::span<const SegmentId> ids, Level level,
+                                    std::string_view tenant, const Progress& progress) override;
   Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
   std::vector<Finding> damage() const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
@@ -170,7 +188,7 @@ class VaultImpl final : public Vault {
   // Of all files but those `without`.
   Result<Needed> needed_externals(const TenantState& tenant,
                                   std::span<const std::uint64_t> without = {}) const;
-  bool has_erased_tags(const std::vector<Record>& records) const;
+  bool has_erased_words(const std::vector<Record>& records) const;
   Result<bool> is_dirty(const TenantState& tenant, const Source& source,
                         const Needed& needed) const;
   // A builder with what is kept of a source; it may be empty.
@@ -200,6 +218,10 @@ class VaultImpl final : public Vault {
                   const CompactOptions& options) const;
   Status merge(std::uint32_t tenant, const std::vector<std::shared_ptr<PackFile>>& packs,
                const CompactOptions& options, const Merge::Step& step);
+  // Which files a rewrite takes beside those that it must.
+  using Chooser = std::function<Result<bool>(const Source&)>;
+  Result<GcReport> collect(bool dry_run, Level level, const Progress& progress,
+                           const Chooser& also);
   void start_sealing();
   void join_sealing();  // and swaps
   void note_seal_error(Error error);
@@ -222,6 +244,27 @@ class VaultImpl final : public Vault {
                            std::optional<std::uint64_t> number);
   // `conflict` if a live file names it.
   Status remove_artifact(std::uint32_t tenant, std::uint64_t number);
+
+  // --- segments by themselves: segments.cc ---
+  // What a hold says of a segment that is there; none if it is not.
+  Result<std::optional<HoldRecord>> find_hold(const TenantState& tenant, const SegmentId& id) const;
+  // In how many visible conversations a segment stands; with `any`, 1 if in any.
+  Result<std::uint64_t> conversations_with(const TenantState& tenant, const SegmentId& id,
+                                           bool any) const;
+  Result<bool> is_there(const TenantState& tenant, const SegmentId& id) const;
+  Result<Segment> read_segment(const State& state, const TenantState& tenant, const SegmentId& id,
+                               Scratch& scratch) const;
+  Result<SegmentPage> held_page(const TenantState& tenant, const SegmentFilter& filter,
+                                std::uint64_t limit, std::string_view cursor) const;
+  Result<SegmentPage> garbage_page(const TenantState& tenant, std::uint64_t limit,
+                                   std::string_view cursor) const;
+  // Every hold has its segment.
+  void check_holds(const State& state, CheckReport& report) const;
+  void count_holds(const TenantState& tenant, VaultStats& stats) const;
+  // What gc() would erase of a source: segments that nobody needs, and short ones that were
+  // released. In rewrite.cc.
+  Result<std::vector<SegmentInfo>> garbage_in(const TenantState& tenant, const Source& source,
+                                              const Needed& needed) const;
 
   // --- reading ---
   Status refresh() const;  // a reader takes in what others have committed

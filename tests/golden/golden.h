@@ -46,6 +46,41 @@ inline Result<std::string> golden_lines(const Vault& vault) {
   return out;
 }
 
+// Every segment that somebody holds, as decode.py --held prints it.
+inline Result<std::string> golden_held_lines(const Vault& vault) {
+  std::string out;
+  TOKVAULT_ASSIGN(const auto tenants, vault.tenants());
+  for (const std::string& tenant : tenants) {
+    TOKVAULT_ASSIGN(const SegmentPage page, vault.list_segments({.tenant = tenant}, 1000));
+    for (const SegmentInfo& info : page.segments) {
+      TOKVAULT_ASSIGN(const auto got, vault.get_segments({&info.id, 1}, tenant));
+      if (!got[0]) return got[0].error().clone();
+      out += "{\"tenant\": \"" + tenant + "\", \"id\": \"" + info.id.to_string() +
+             "\", \"holders\": [";
+      for (const std::string& h : info.holders) {
+        out += (out.ends_with('[') ? "\"" : ", \"") + h + "\"";
+      }
+      out += "], ";
+      if (info.id.kind == SegmentKind::tokens) {
+        out += "\"tokens\": [";
+        for (const Token t : got[0]->tokens) {
+          out += (out.ends_with('[') ? "" : ", ") + std::to_string(t);
+        }
+        out += "]}\n";
+      } else {
+        static constexpr char kDigits[] = "0123456789abcdef";
+        out += "\"hex\": \"";
+        for (const char c : got[0]->bytes) {
+          const auto byte = static_cast<unsigned char>(c);
+          out += {kDigits[byte >> 4], kDigits[byte & 15]};
+        }
+        out += "\"}\n";
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace tokvault
 
 #endif  // TOKVAULT_TESTS_GOLDEN_GOLDEN_H_

@@ -15,6 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const char* const kVaults[] = {"log", "bytes", "guard", "packs", "artifact", "segments"};
+
 std::string golden(const std::string& name) {
   const char* source = std::getenv("TOKVAULT_SOURCE");
   return std::string(source ? source : ".") + "/tests/golden/" + name;
@@ -60,10 +62,22 @@ std::string expected(const std::string& name) { return slurp(golden(name + ".jso
 void read_as_they_were_written(const std::string& version) {
   for (const std::string& name : vaults_of(version)) {
     auto vault = open_vault(golden(name), {.read_only = true});
+// Segments that somebody holds are those of NAME.held, or none.
+void expect_held(const Vault& vault, const std::string& name) {
+  const std::string path = golden("v1/" + name + ".held");
+  auto lines = golden_held_lines(vault);
+  ASSERT_TRUE(lines) << name << ": " << why(lines);
+  EXPECT_EQ(*lines, fs::exists(path) ? slurp(path) : "") << name;
+}
+
+TEST(Golden, VaultsOfVersion1ReadAsTheyWereWritten) {
+  for (const std::string name : kVaults) {
+    auto vault = open_vault(golden("v1/" + name), {.read_only = true});
     ASSERT_TRUE(vault) << name << ": " << why(vault);
     auto lines = golden_lines(**vault);
     ASSERT_TRUE(lines) << name << ": " << why(lines);
     EXPECT_EQ(*lines, expected(name)) << name;
+    expect_held(**vault, name);
     EXPECT_FALSE(lines->empty());
     auto report = (*vault)->check({.read_data = true});
     ASSERT_TRUE(report) << name << ": " << why(report);
@@ -99,6 +113,7 @@ TEST(Golden, WithoutACatalogTheFilesSayTheSame) {
     auto lines = golden_lines(**vault);
     ASSERT_TRUE(lines) << name << ": " << why(lines);
     EXPECT_EQ(*lines, expected(name)) << name;
+    expect_held(**vault, name);
   }
 }
 
@@ -124,6 +139,7 @@ TEST(Golden, VaultsCanBeWrittenOnAndRewritten) {
     auto lines = golden_lines(**vault);
     ASSERT_TRUE(lines) << name << ": " << why(lines);
     EXPECT_EQ(*lines, expected(name)) << name;
+    expect_held(**vault, name);
   }
 }
 

@@ -1,11 +1,13 @@
-// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it,
-// NAME.jsonl with what must be read from it, for ever.
+// Makes the golden vaults: make_golden FOLDER [NAME...] writes one directory for each and, beside
+// it, NAME.jsonl with what must be read from it, for ever; NAME.held has the segments that somebody
+// holds.
 //
 // The files under tests/golden/vN are released bytes: they are committed once, when version N of a
 // format is released, and never made again. This program stays as the record of how they came to
 // be, and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults
 // are random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
 // damages copies, and examples_test.py --update brings the documents' hex up to date.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -300,12 +302,54 @@ void make_artifact(const std::string& folder) {
   std::filesystem::remove(ranks);
 }
 
+// Segments that somebody holds: in a pack and in a log, long and short, alone and with
+// conversations, of two tenants; one that was released, and one whose conversation is forgotten.
+void make_segments(const std::string& folder) {
+  Golden g(folder, "segments", {.tokenizer = "bytes"});
+  auto tokens_of = [](const std::string& text) {
+    Segment s;
+    for (const char c : text) s.tokens.push_back(static_cast<unsigned char>(c));
+    return s;
+  };
+  const Segment prompt = tokens_of("A prompt that is held and stands in conversations, too. " +
+                                   long_text("moorings").substr(0, 100));
+  const std::vector<Segment> first{
+      prompt,
+      tokens_of("short"),
+      Segment::of_tokens({}),
+      Segment::of_tokens(std::vector<Token>{0, 127, 128, 16511, 16512, 4145279, 4294967295u}),
+      Segment::of_bytes(std::string("\0\xff binary", 9)),
+      tokens_of(long_text("released"))};
+  must(g.vault().put_segments(first, {.tenant = {}, .holder = "eval"}));
+  must(g.vault().put_segments({first.data(), 2}));
+  g.put(chat("gone", 1760000000, "x", std::string(prompt.tokens.begin(), prompt.tokens.end())));
+  must(g.vault().seal());
+  g.put(chat("here", 1760000001, std::string(prompt.tokens.begin(), prompt.tokens.end()), "y"));
+  g.forget("gone");
+  const std::vector<Segment> second{Segment::of_bytes(long_text("bytes").substr(0, 120)),
+                                    tokens_of("short")};
+  must(g.vault().put_segments(second, {.tenant = "second", .holder = "audit"}));
+  const SegmentId released[] = {first[5].id()};
+  must(g.vault().release_segments(released, {.tenant = {}, .holder = "eval"}));
+  const SegmentId held[] = {first[4].id()};
+  must(g.vault().hold_segments(held, {.tenant = {}, .holder = "second name"}));
+  auto lines = golden_held_lines(g.vault());
+  must(lines);
+  std::ofstream(folder + "/segments.held", std::ios::binary) << *lines;
+  g.finish();
+}
+
 }  // namespace
 }  // namespace tokvault
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+  const std::pair<const char*, void (*)(const std::string&)> kMakers[] = {
+      {"log", tokvault::make_log},           {"bytes", tokvault::make_bytes},
+      {"guard", tokvault::make_guard},       {"packs", tokvault::make_packs},
+      {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
+  };
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: make_golden FOLDER [VAULT...]\n");
     return 2;
   }
   std::filesystem::create_directories(argv[1]);
@@ -316,5 +360,11 @@ int main(int argc, char** argv) {
   tokvault::make_dense(argv[1]);
   tokvault::make_dictionary(argv[1]);
   tokvault::make_artifact(argv[1]);
+  const std::vector<std::string> names(argv + 2, argv + argc);
+  for (const auto& [name, make] : kMakers) {
+    if (names.empty() || std::find(names.begin(), names.end(), name) != names.end()) {
+      make(argv[1]);
+    }
+  }
   return 0;
 }

@@ -19,6 +19,7 @@ struct Seen {
   Contents conversations;
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> tags;
   std::uint64_t import_lines = 0;
+  Held held;
   bool operator==(const Seen&) const = default;
 };
 
@@ -32,6 +33,7 @@ Result<Seen> see(const Vault& vault) {
     if (!s.tags.empty()) seen.tags[key] = s.tags;
   }
   if (const auto progress = vault.import_progress(kSource)) seen.import_lines = progress->lines;
+  TOKVAULT_ASSIGN(seen.held, held(vault));
   return seen;
 }
 
@@ -50,6 +52,19 @@ Status status_of(Result<T> result) {
 
 Status put(Vault& vault, const Conversation& c, const PutOptions& options = {}) {
   return status_of(vault.put(c, options));
+}
+
+// Long and short, of tokens that conversations have, too, and of bytes.
+std::vector<Segment> some_segments() {
+  Segment tokens;
+  for (char c : shared_text(1)) tokens.tokens.push_back(static_cast<unsigned char>(c));
+  return {tokens, Segment::of_bytes(shared_text(8)), Segment::of_bytes("short")};
+}
+
+std::vector<SegmentId> some_ids() {
+  std::vector<SegmentId> ids;
+  for (const Segment& s : some_segments()) ids.push_back(s.id());
+  return ids;
 }
 
 std::vector<Step> script() {
@@ -79,7 +94,10 @@ std::vector<Step> script() {
        [](Vault& v) {
          return put(v, conversation("b", {"another", shared_text(5)}), {.replace = true});
        }},
+      {"put segments", [](Vault& v) { return status_of(v.put_segments(some_segments())); }},
       {"seal", [](Vault& v) { return v.seal(); }},
+      {"hold segments",
+       [](Vault& v) { return status_of(v.hold_segments(some_ids(), {.holder = "x"})); }},
       {"put f, which shares text with a pack",
        [](Vault& v) { return put(v, conversation("f", {shared_text(1), shared_text(4), "x"})); }},
       {"two tenants under one sync",
@@ -89,10 +107,17 @@ std::vector<Step> script() {
          return v.flush();
        },
        true},
+      {"release segments", [](Vault& v) { return status_of(v.release_segments(some_ids())); }},
       {"forget c", [](Vault& v) { return status_of(v.forget(kC)); }},
       {"gc", [](Vault& v) { return status_of(v.gc(false)); }},
       {"put c again", [](Vault& v) { return put(v, conversation("c", {shared_text(3)})); }},
       {"compact", [](Vault& v) { return status_of(v.compact(Level::fast)); }},
+      {"replace a segment",
+       [](Vault& v) {
+         return status_of(v.replace_segments({some_ids().data() + 1, 1}, Level::balanced));
+       }},
+      {"release the last",
+       [](Vault& v) { return status_of(v.release_segments(some_ids(), {.holder = "x"})); }},
       {"untag a", [](Vault& v) { return v.tag(kA, kNone, kRed); }},
       {"forget a tenant",
        [](Vault& v) {
@@ -148,7 +173,8 @@ bool is_between(const Seen& seen, const Seen& before, const Seen& after) {
     const auto it = after.conversations.find(key);
     if (it == after.conversations.end() || !(it->second == c)) return false;
   }
-  return seen.tags == before.tags && seen.import_lines == before.import_lines;
+  return seen.tags == before.tags && seen.import_lines == before.import_lines &&
+         seen.held == before.held;
 }
 
 // What may be seen when `done` steps were acknowledged, and another one was under way if `busy`.

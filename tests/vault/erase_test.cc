@@ -283,6 +283,50 @@ TEST_P(VaultErase, NothingComesBack) {
   }
 }
 
+// Text of a segment that was released, short and long, and the names of its holders: in the log, in
+// a pack, and where its conversation was forgotten.
+TEST_P(VaultErase, NothingOfAReleasedSegmentStays) {
+  const auto encoder = tokenizer_->make_encoder();
+  for (const bool sealed : {false, true}) {
+    std::vector<Segment> segments;
+    const std::string text = shared_text(60) + fresh() + shared_text(61);
+    for (const std::string& t : {text, fresh()}) {
+      std::vector<Token> tokens;
+      encoder->encode(t, tokens);
+      segments.push_back(Segment::of_tokens(tokens));
+    }
+    segments.push_back(Segment::of_bytes(shared_text(62) + fresh()));
+    segments.push_back(Segment::of_bytes(fresh()));
+    std::vector<SegmentId> ids;
+    for (const Segment& s : segments) ids.push_back(s.id());
+    const std::string id = fresh();
+    ASSERT_OK(vault_->put(conversation(id, {text, fresh()}), {}));
+    const HoldOptions first{.tenant = {}, .holder = fresh()};
+    const HoldOptions second{.tenant = {}, .holder = fresh()};
+    ASSERT_OK(vault_->put_segments(segments, first));
+    ASSERT_OK(vault_->put_segments({&segments[0], 1}));
+    if (sealed) {
+      ASSERT_OK(vault_->seal());
+    }
+    ASSERT_OK(vault_->hold_segments(ids, second));
+    ASSERT_FALSE(find().empty());
+    ASSERT_OK(vault_->forget(std::vector<std::string>{id}));
+    ASSERT_OK(vault_->release_segments(ids, first));
+    if (sealed) {
+      ASSERT_OK(vault_->seal());
+    }
+    ASSERT_OK(vault_->release_segments(ids, second));
+    ASSERT_OK(vault_->release_segments({ids.data(), 1}));
+    ASSERT_OK(vault_->gc(false));
+    expect_gone();
+    open();
+    expect_gone();
+    const auto has = vault_->has_segments(ids);
+    ASSERT_OK(has);
+    EXPECT_EQ(*has, std::vector<bool>(ids.size()));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tokenizers, VaultErase, ::testing::Values("bytes", "o200k_base"));
 
 }  // namespace

@@ -392,6 +392,23 @@ inline Result<Contents> contents(const Vault& vault) {
   return out;
 }
 
+// Every segment that somebody holds, read, by tenant, id and holder.
+using Held = std::map<std::tuple<std::string, SegmentId, std::string>, Segment>;
+
+inline Result<Held> held(const Vault& vault) {
+  Held out;
+  TOKVAULT_ASSIGN(const auto tenants, vault.tenants());
+  for (const std::string& tenant : tenants) {
+    TOKVAULT_ASSIGN(const SegmentPage page, vault.list_segments({.tenant = tenant}, 100'000));
+    for (const SegmentInfo& info : page.segments) {
+      TOKVAULT_ASSIGN(auto got, vault.get_segments({&info.id, 1}, tenant));
+      if (!got[0]) return std::move(got[0]).error();
+      for (const std::string& holder : info.holders) out[{tenant, info.id, holder}] = *got[0];
+    }
+  }
+  return out;
+}
+
 // Rows of the external tables of all packs.
 inline std::uint64_t count_externals(const Backend& backend) {
   std::uint64_t count = 0;

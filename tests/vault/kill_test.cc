@@ -1,6 +1,6 @@
 // A process is killed at a random moment while it writes, and the vault is opened again without any
-// step by hand: every conversation that was acknowledged is there, whole and once. With the catalog
-// deleted as well, repair finds the same conversations.
+// step by hand: every conversation that was acknowledged is there, whole and once, and so is every
+// segment that somebody holds. With the catalog deleted as well, repair finds the same.
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -116,22 +116,65 @@ TEST_F(VaultKill, AnImportStoresEveryLineOnce) {
   std::cout << kills << " kills\n";
 }
 
+struct Everything {
+  Contents conversations;
+  Held held;
+  bool operator==(const Everything&) const = default;
+};
+
+Result<Everything> everything(const Vault& vault) {
+  Everything out;
+  TOKVAULT_ASSIGN(out.conversations, contents(vault));
+  TOKVAULT_ASSIGN(out.held, held(vault));
+  return out;
+}
+
 // What a step must come to. Steps are numbered; the child says which it began and which was
 // acknowledged, so that one of two states is to be seen.
 struct Plan {
   std::vector<std::function<Status(Vault&)>> steps;
-  std::vector<Contents> states;  // before the first step, after it, ...
+  std::vector<Everything> states;  // before the first step, after it, ...
 };
 
 // Appends, replacements, forgetting, gc and compaction, at random, on a few conversations.
-Plan make_plan(Rng& rng, Contents state, int count) {
+Plan make_plan(Rng& rng, Everything all, int count) {
   Plan plan;
-  plan.states.push_back(state);
+  plan.states.push_back(all);
+  Contents& state = all.conversations;
   for (int i = 0; i < count; ++i) {
     const std::string id = "c" + std::to_string(below(rng, 12));
     const std::pair<std::string, std::string> key{"default", id};
     const auto it = state.find(key);
-    switch (below(rng, 8)) {
+    switch (below(rng, 10)) {
+      case 8: {
+        // Of text that conversations have, too.
+        Segment s;
+        for (char c : shared_text(below(rng, 20))) {
+          s.tokens.push_back(static_cast<unsigned char>(c));
+        }
+        if (below(rng, 3) == 0) s.tokens.resize(50);
+        const HoldOptions by{.tenant = {}, .holder = below(rng, 2) == 0 ? "" : "x"};
+        plan.steps.push_back([s, by](Vault& v) -> Status {
+          auto done = v.put_segments({&s, 1}, by);
+          if (!done) return std::move(done).error();
+          return {};
+        });
+        all.held[{"default", s.id(), by.holder}] = s;
+        break;
+      }
+      case 9: {
+        if (all.held.empty()) break;
+        const auto it_held =
+            std::next(all.held.begin(), static_cast<std::ptrdiff_t>(below(rng, all.held.size())));
+        const auto [tenant, segment, holder] = it_held->first;
+        plan.steps.push_back([segment = segment, holder = holder](Vault& v) -> Status {
+          auto done = v.release_segments({&segment, 1}, {.tenant = {}, .holder = holder});
+          if (!done) return std::move(done).error();
+          return {};
+        });
+        all.held.erase(it_held);
+        break;
+      }
       case 0:
         plan.steps.push_back([](Vault& v) -> Status {
           auto done = v.gc(false);
@@ -177,14 +220,14 @@ Plan make_plan(Rng& rng, Contents state, int count) {
         state[key] = c;
       }
     }
-    plan.states.push_back(state);
+    if (plan.steps.size() == plan.states.size()) plan.states.push_back(all);
   }
   return plan;
 }
 
 TEST_F(VaultKill, NothingAcknowledgedIsLostWhateverIsUnderWay) {
   ASSERT_OK(create_vault(path_, {.tokenizer = "bytes"}));
-  Contents state;
+  Everything state;
   constexpr int kKills = 100;
   int kills = 0;
   int repairs = 0;
@@ -209,13 +252,15 @@ TEST_F(VaultKill, NothingAcknowledgedIsLostWhateverIsUnderWay) {
     auto look = [&](const std::string& path) {
       auto vault = open_vault(path, options());
       ASSERT_OK(vault) << path;
-      const auto seen = contents(**vault);
+      const auto seen = everything(**vault);
       ASSERT_OK(seen);
-      const Contents& before = plan.states[shared_->acknowledged];
-      const Contents& after = plan.states[shared_->started];
+      const Everything& before = plan.states[shared_->acknowledged];
+      const Everything& after = plan.states[shared_->started];
       EXPECT_TRUE(*seen == before || *seen == after)
-          << path << ": " << seen->size() << " conversations, not " << before.size() << " or "
-          << after.size() << ", or others";
+          << path << ": " << seen->conversations.size() << " conversations and "
+          << seen->held.size() << " holds, not " << before.conversations.size() << " and "
+          << before.held.size() << ", or " << after.conversations.size() << " and "
+          << after.held.size() << ", or others";
       state = *seen;
     };
     // The catalog is lost too, in a copy: a child in the middle of a commit leaves a journal.
@@ -229,7 +274,7 @@ TEST_F(VaultKill, NothingAcknowledgedIsLostWhateverIsUnderWay) {
     ASSERT_OK(repaired);
     ++repairs;
     look(copy);
-    const Contents from_repair = state;
+    const Everything from_repair = state;
     look(path_);
     EXPECT_TRUE(from_repair == state) << "repair gives others";
     if (HasFailure()) return;

@@ -10,6 +10,91 @@
 namespace tokvault {
 namespace {
 
+// Segments by themselves, and what a vault must say of them, given its conversations.
+class HeldModel {
+ public:
+  // A few of each kind: texts that conversations have as well, others, and short ones.
+  HeldModel() {
+    for (std::uint64_t i = 0; i < 12; ++i) pool_.push_back(tokens_of(shared_text(i)));
+    for (std::uint64_t i = 12; i < 16; ++i) {
+      pool_.push_back(tokens_of("short " + std::to_string(i)));
+      pool_.push_back(Segment::of_bytes(shared_text(i)));
+      pool_.push_back(Segment::of_bytes("short " + std::to_string(i)));
+    }
+  }
+  const std::vector<Segment>& pool() const { return pool_; }
+  std::set<std::string>& holders(const std::string& tenant, const SegmentId& id) {
+    return holders_[tenant][id];
+  }
+  bool is_there(const std::string& tenant, const Segment& s, const Model& model) {
+    return !holders(tenant, s.id()).empty() || conversations_with(tenant, s, model) > 0;
+  }
+
+  void compare(const Vault& vault, const Model& model, const std::string& where) {
+    std::uint64_t holds = 0;
+    for (const auto& [tenant, items] : model.tenants()) {
+      std::vector<SegmentId> ids, held;
+      for (const Segment& s : pool_) ids.push_back(s.id());
+      const auto has = vault.has_segments(ids, tenant);
+      const auto got = vault.get_segments(ids, tenant);
+      ASSERT_OK(has) << where;
+      ASSERT_OK(got) << where;
+      for (std::size_t i = 0; i < pool_.size(); ++i) {
+        const bool is_wanted = is_there(tenant, pool_[i], model);
+        const auto& names = holders(tenant, ids[i]);
+        EXPECT_EQ((*has)[i], is_wanted) << where << ": " << tenant << ", segment " << i;
+        const auto info = vault.segment_info(ids[i], tenant);
+        EXPECT_EQ(info.has_value(), is_wanted) << where << ": segment " << i;
+        if (!is_wanted) {
+          EXPECT_EQ((*got)[i].code(), Errc::not_found) << where;
+          continue;
+        }
+        ASSERT_OK((*got)[i]) << where << ": " << tenant << ", segment " << i;
+        EXPECT_TRUE(*(*got)[i] == pool_[i]) << where << ": " << tenant << ", segment " << i;
+        EXPECT_EQ(std::set<std::string>(info->holders.begin(), info->holders.end()), names);
+        EXPECT_EQ(info->conversations, conversations_with(tenant, pool_[i], model)) << where;
+        EXPECT_EQ(info->size, pool_[i].size());
+        if (!names.empty()) held.push_back(ids[i]);
+        holds += names.size();
+      }
+      std::sort(held.begin(), held.end());
+      const auto page = vault.list_segments({.tenant = tenant}, 1000);
+      ASSERT_OK(page) << where;
+      std::vector<SegmentId> listed;
+      for (const SegmentInfo& info : page->segments) listed.push_back(info.id);
+      EXPECT_EQ(listed, held) << where;
+    }
+    const auto stats = vault.stats();
+    ASSERT_OK(stats);
+    EXPECT_EQ(stats->holds, holds) << where;
+  }
+
+ private:
+  static Segment tokens_of(const std::string& text) {
+    Segment s;
+    for (char c : text) s.tokens.push_back(static_cast<unsigned char>(c));
+    return s;
+  }
+  // Of a vault whose tokenizer is "bytes". Short segments are not shared with conversations.
+  static std::uint64_t conversations_with(const std::string& tenant, const Segment& s,
+                                          const Model& model) {
+    if (s.kind == SegmentKind::bytes || s.size() < kSegmentSharedSize) return 0;
+    const std::string text(s.tokens.begin(), s.tokens.end());
+    std::uint64_t count = 0;
+    for (const auto& [id, item] : model.tenants().at(tenant)) {
+      const auto& messages = item.conversation.messages;
+      count += std::any_of(messages.begin(), messages.end(), [&](const Message& m) {
+        return std::any_of(m.values.begin(), m.values.end(),
+                           [&](const Value& v) { return v.bytes == text || v.tokens == s.tokens; });
+      });
+    }
+    return count;
+  }
+
+  std::vector<Segment> pool_;
+  std::map<std::string, std::map<SegmentId, std::set<std::string>>> holders_;
+};
+
 struct Place {
   std::function<Result<std::unique_ptr<Vault>>(const VaultOptions&)> open;
   std::function<std::uint64_t()> externals;
@@ -23,6 +108,7 @@ class ModelRun {
     options_.level = Level::fast;
     options_.threads = 2;
     tenants_ = {"default", "acme", "b"};
+    for (const std::string& tenant : tenants_) (void)model_.of(tenant);
   }
 
   void run(int phases) {
@@ -65,8 +151,10 @@ class ModelRun {
 
   void compare(const std::string& where) {
     model_.compare(*vault_, where + ", writer");
+    held_.compare(*vault_, model_, where + ", writer");
     if (::testing::Test::HasFailure()) return;
     model_.compare(*reader_, where + ", reader");
+    held_.compare(*reader_, model_, where + ", reader");
   }
 
   std::string some_id() { return "id-" + std::to_string(below(rng_, 40)); }
@@ -117,7 +205,12 @@ class ModelRun {
     PutOptions options;
     options.tenant = tenant == "default" && below(rng_, 2) == 0 ? "" : tenant;
     options.replace = below(rng_, 3) == 0;
-    switch (below(rng_, 10)) {
+    switch (below(rng_, 13)) {
+      case 10:
+      case 11:
+      case 12:
+        segment_step(tenant, options.tenant);
+        break;
       case 0:
       case 1:
       case 2: {
@@ -200,6 +293,61 @@ class ModelRun {
     }
   }
 
+  // Segments are put, held and released, by one of two.
+  void segment_step(const std::string& tenant, const std::string& given) {
+    const HoldOptions options{given, below(rng_, 2) == 0 ? "" : "other"};
+    std::vector<Segment> segments;
+    std::vector<SegmentId> ids;
+    for (std::size_t i = 1 + below(rng_, 3); i-- > 0;) {
+      segments.push_back(held_.pool()[below(rng_, held_.pool().size())]);
+      ids.push_back(segments.back().id());
+    }
+    std::uint64_t changed = 0;
+    switch (below(rng_, 4)) {
+      case 0:
+      case 1: {
+        last_ = "put_segments";
+        const auto done = vault_->put_segments(segments, options);
+        ASSERT_OK(done);
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+          const bool is_new = held_.holders(tenant, ids[i]).insert(options.holder).second;
+          EXPECT_EQ((*done)[i].outcome == SegmentPut::Outcome::unchanged, !is_new);
+        }
+        break;
+      }
+      case 2: {
+        last_ = "hold_segments";
+        const bool all_there = std::all_of(segments.begin(), segments.end(), [&](const auto& s) {
+          return held_.is_there(tenant, s, model_);
+        });
+        const auto done = vault_->hold_segments(ids, options);
+        EXPECT_EQ(done.has_value(), all_there) << why(done);
+        if (!all_there) break;
+        for (const SegmentId& id : ids) {
+          changed += held_.holders(tenant, id).insert(options.holder).second;
+        }
+        EXPECT_EQ(*done, changed);
+        break;
+      }
+      default: {
+        last_ = "release_segments";
+        const auto done = vault_->release_segments(ids, options);
+        ASSERT_OK(done);
+        for (const SegmentId& id : ids) changed += held_.holders(tenant, id).erase(options.holder);
+        EXPECT_EQ(*done, changed);
+      }
+    }
+  }
+
+  void expect_no_garbage() {
+    for (const std::string& tenant : tenants_) {
+      const auto page =
+          vault_->list_segments({.which = SegmentFilter::Which::garbage, .tenant = tenant}, 1000);
+      ASSERT_OK(page);
+      EXPECT_TRUE(page->segments.empty()) << page->segments.size() << " of " << tenant;
+    }
+  }
+
   void upkeep() {
     externals_seen_ += place_.externals();
     const auto stats = vault_->stats();
@@ -222,6 +370,7 @@ class ModelRun {
         const auto done = vault_->gc(false);
         ASSERT_OK(done);
         EXPECT_EQ(done->conversations, dry->conversations);
+        expect_no_garbage();
         const auto after = vault_->stats();
         ASSERT_OK(after);
         EXPECT_EQ(after->forgotten, 0u);
@@ -238,6 +387,7 @@ class ModelRun {
   VaultOptions options_;
   std::vector<std::string> tenants_;
   Model model_;
+  HeldModel held_;
   std::unique_ptr<Vault> vault_, reader_;
   std::uint64_t externals_seen_ = 0;
   std::uint64_t packs_seen_ = 0;
@@ -256,6 +406,53 @@ TEST(VaultModel, InMemory) {
     run.run(40);
     if (HasFailure()) return;
   }
+}
+
+// Several handles to one backend, as its user may have.
+class SharedBackend final : public Backend {
+ public:
+  explicit SharedBackend(std::shared_ptr<Backend> to) : to_(std::move(to)) {}
+  Status put(std::string_view name, ByteView bytes) override { return to_->put(name, bytes); }
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    return to_->get(name, offset, size, out);
+  }
+  Status append(std::string_view name, ByteView bytes) override { return to_->append(name, bytes); }
+  Status truncate(std::string_view name, std::uint64_t size) override {
+    return to_->truncate(name, size);
+  }
+  Status sync(std::string_view name) override { return to_->sync(name); }
+  Result<std::uint64_t> size(std::string_view name) const override { return to_->size(name); }
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    return to_->list(folder);
+  }
+  Status remove(std::string_view name) override { return to_->remove(name); }
+  Result<std::uint64_t> sweep() override { return to_->sweep(); }
+  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_->lock_writer(); }
+  Result<std::uint64_t> total_bytes() const override { return to_->total_bytes(); }
+  Capabilities capabilities() const override { return to_->capabilities(); }
+
+ private:
+  std::shared_ptr<Backend> to_;
+};
+
+// The backend and the catalog that a program has for a vault that need not last.
+TEST(VaultModel, OnTheBackendInMemory) {
+  const std::shared_ptr<Backend> backend = make_memory_backend();
+  SharedCatalog catalog;
+  const auto tokenizer = open_tokenizer("bytes");
+  ASSERT_OK(tokenizer);
+  CreateOptions create;
+  create.tokenizer = *tokenizer;
+  ASSERT_OK(Vault::create(*backend, catalog, create));
+  EXPECT_EQ(Vault::create(*backend, catalog, create).code(), Errc::exists);
+  ModelRun run({[&](const VaultOptions& o) {
+                  return Vault::open(std::make_unique<SharedBackend>(backend),
+                                     std::make_unique<SharedCatalog>(catalog), o);
+                },
+                [&] { return count_externals(*backend); }},
+               test_seed() * 1000 + 900);
+  run.run(40);
 }
 
 TEST(VaultModel, InADirectory) {

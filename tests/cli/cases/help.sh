@@ -9,3 +9,7 @@ for action in train list show compact retain import; do
   echo "== substrings $action"
   tokvault substrings $action --help
 done
+for command in put get has hold release list garbage replace collect; do
+  echo "== segment $command"
+  tokvault segment $command --help
+done
