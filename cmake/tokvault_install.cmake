@@ -13,6 +13,11 @@ set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/tokvault)
 install(TARGETS tokvault EXPORT tokvaultTargets)
 install(EXPORT tokvaultTargets NAMESPACE tokvault:: DESTINATION ${config_folder})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/tokvault TYPE INCLUDE)
+# The suites for backends and catalogs of a user's own: tokvault::conformance.
+install(FILES ${PROJECT_SOURCE_DIR}/tests/conformance/backend_conformance.h
+              ${PROJECT_SOURCE_DIR}/tests/conformance/catalog_conformance.h
+              ${PROJECT_SOURCE_DIR}/tests/conformance/catalog_states.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tokvault/conformance)
 
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/tokvaultConfig.cmake.in
   ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake INSTALL_DESTINATION ${config_folder})

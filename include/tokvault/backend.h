@@ -93,7 +93,8 @@ class Backend {
   virtual Capabilities capabilities() const = 0;
 };
 
-// Blobs in memory, for tests and for vaults that need not last.
+// Blobs in memory, for tests and for vaults that need not last: with make_memory_catalog() for
+// Vault::create() and Vault::open(), which takes both over.
 std::unique_ptr<Backend> make_memory_backend();
 
 struct DirectoryOptions {

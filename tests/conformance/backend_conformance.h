@@ -1,9 +1,17 @@
-// What every Backend must do, as a GoogleTest suite. It sees the public headers only: to run it
-// over a backend of your own, include this header in one source file of a test program and say
+// What every Backend must do, as a GoogleTest suite. It sees the public headers only, and is
+// installed with them as <tokvault/conformance/backend_conformance.h>. To run it over a backend of
+// your own, include it in one source file of a test program (find_package(tokvault COMPONENTS
+// conformance), target tokvault::conformance) and say
 //
-//   struct MyHarness : tokvault::BackendHarness { ... };
-//   INSTANTIATE_TEST_SUITE_P(Mine, tokvault::BackendConformance,
-//                            testing::Values([] { return std::make_unique<MyHarness>(); }));
+//   class MyHarness : public tokvault::BackendHarness { ... };
+//   std::unique_ptr<tokvault::BackendHarness> mine() { return std::make_unique<MyHarness>(); }
+//
+//   namespace tokvault {
+//   INSTANTIATE_TEST_SUITE_P(Mine, BackendConformance, testing::Values(&mine));
+//   INSTANTIATE_TEST_SUITE_P(Mine, BackendHandles, testing::Values(&mine));     // with
+//   open_again() INSTANTIATE_TEST_SUITE_P(Mine, BackendDurability, testing::Values(&mine));  //
+//   with power_cut()
+//   }
 #ifndef TOKVAULT_TESTS_CONFORMANCE_BACKEND_CONFORMANCE_H_
 #define TOKVAULT_TESTS_CONFORMANCE_BACKEND_CONFORMANCE_H_
 
@@ -27,6 +35,13 @@ class BackendHarness {
   virtual std::unique_ptr<Backend> open() = 0;
   // Another handle to the same store, as another process would have. Only BackendHandles calls it.
   virtual std::unique_ptr<Backend> open_again() { return nullptr; }
+  // Another store, as this one could be found if power were lost now: what the contract calls
+  // durable is in it, anything else may be. `round` chooses among what may be. Only
+  // BackendDurability calls it.
+  virtual std::unique_ptr<Backend> power_cut(std::uint64_t round) {
+    (void)round;
+    return nullptr;
+  }
 };
 
 using BackendHarnessFactory = std::unique_ptr<BackendHarness> (*)();
@@ -70,6 +85,24 @@ class BackendConformance : public testing::TestWithParam<BackendHarnessFactory> 
 // For stores that can have several handles at once, as a directory has in several processes.
 class BackendHandles : public BackendConformance {};
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BackendHandles);
+
+// For stores that can show what a loss of power would leave of them.
+class BackendDurability : public BackendConformance {
+ protected:
+  static constexpr std::uint64_t kRounds = 32;
+  // Looks at what may be left now, once for each round.
+  template <class Look>
+  void after_power_cut(Look look) {
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      SCOPED_TRACE("round " + std::to_string(round));
+      const auto left = harness_->power_cut(round);
+      ASSERT_TRUE(left);
+      look(*left);
+      if (HasFailure()) return;
+    }
+  }
+};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BackendDurability);
 
 using Names = std::vector<std::string>;
 
@@ -276,6 +309,90 @@ TEST_P(BackendHandles, AnotherHandleSeesWhatIsWritten) {
   EXPECT_EQ(read(*other, "log/1"), "on");
   ASSERT_TRUE(backend().append("log/1", "!!!!!"));
   EXPECT_EQ(read(*other, "log/1"), "on!!!!!");
+}
+
+TEST_P(BackendDurability, APutThatSucceededIsThereWhole) {
+  const Buffer bytes(50'000, 'x');
+  ASSERT_TRUE(backend().put("packs/a", bytes));
+  ASSERT_TRUE(backend().put("packs/b", ""));
+  after_power_cut([&](const Backend& left) {
+    EXPECT_EQ(read(left, "packs/a"), bytes);
+    EXPECT_EQ(read(left, "packs/b"), "");
+  });
+}
+
+TEST_P(BackendDurability, WhatWasSyncedStaysAndNothingStandsBeforeIt) {
+  if (!has_append()) return;
+  ASSERT_TRUE(backend().append("log/1", "one"));
+  ASSERT_TRUE(backend().append("log/1", "two"));
+  ASSERT_TRUE(backend().sync("log/1"));
+  ASSERT_TRUE(backend().append("log/1", "three"));
+  after_power_cut([&](const Backend& left) {
+    const std::string found = read(left, "log/1");
+    EXPECT_TRUE(found.starts_with("onetwo")) << found;
+    EXPECT_LE(found.size(), 11u);
+  });
+  ASSERT_TRUE(backend().sync("log/1"));
+  after_power_cut([&](const Backend& left) { EXPECT_EQ(read(left, "log/1"), "onetwothree"); });
+}
+
+// The engine puts a pack after the batches that it was made of were synced, and never relies on the
+// order of what was not: each blob for itself.
+TEST_P(BackendDurability, EachBlobIsDurableByItself) {
+  if (!has_append()) return;
+  ASSERT_TRUE(backend().append("log/1", "one"));
+  ASSERT_TRUE(backend().append("log/2", "two"));
+  ASSERT_TRUE(backend().sync("log/2"));
+  ASSERT_TRUE(backend().put("packs/a", "pack"));
+  after_power_cut([&](const Backend& left) {
+    EXPECT_EQ(read(left, "log/2"), "two");
+    EXPECT_EQ(read(left, "packs/a"), "pack");
+  });
+  ASSERT_TRUE(backend().sync("log/1"));
+  after_power_cut([&](const Backend& left) { EXPECT_EQ(read(left, "log/1"), "one"); });
+}
+
+TEST_P(BackendDurability, WhatWasCutOrRemovedDoesNotComeBack) {
+  ASSERT_TRUE(backend().put("packs/a", "pack"));
+  ASSERT_TRUE(backend().remove("packs/a"));
+  after_power_cut(
+      [&](const Backend& left) { EXPECT_EQ(read(left, "packs/a"), "error not_found"); });
+  ASSERT_TRUE(backend().put("packs/a", "again"));
+  after_power_cut([&](const Backend& left) { EXPECT_EQ(read(left, "packs/a"), "again"); });
+  if (!has_append()) return;
+  ASSERT_TRUE(backend().append("log/1", "0123456789"));
+  ASSERT_TRUE(backend().sync("log/1"));
+  ASSERT_TRUE(backend().truncate("log/1", 4));
+  after_power_cut([&](const Backend& left) { EXPECT_EQ(read(left, "log/1"), "0123"); });
+  ASSERT_TRUE(backend().append("log/1", "xyz"));
+  after_power_cut([&](const Backend& left) {
+    EXPECT_TRUE(read(left, "log/1").starts_with("0123")) << read(left, "log/1");
+  });
+  ASSERT_TRUE(backend().remove("log/1"));
+  after_power_cut([&](const Backend& left) { EXPECT_EQ(read(left, "log/1"), "error not_found"); });
+}
+
+// A list after the loss names what is there and nothing else.
+TEST_P(BackendDurability, ListAndTotalAreOfWhatIsLeft) {
+  ASSERT_TRUE(backend().put("packs/a", "pack"));
+  ASSERT_TRUE(backend().put("packs/b", "pack b"));
+  ASSERT_TRUE(backend().remove("packs/a"));
+  after_power_cut([&](const Backend& left) {
+    const auto listed = left.list("packs");
+    ASSERT_TRUE(listed);
+    ASSERT_EQ(listed->size(), 1u);
+    EXPECT_EQ((*listed)[0].name, "packs/b");
+    EXPECT_EQ((*listed)[0].size_bytes, 6u);
+  });
+}
+
+// The writer lock of a process that is gone does not stay.
+TEST_P(BackendDurability, TheLockIsNotDurable) {
+  auto lock = backend().lock_writer();
+  ASSERT_TRUE(lock);
+  const auto left = harness_->power_cut(0);
+  ASSERT_TRUE(left);
+  EXPECT_TRUE(left->lock_writer());
 }
 
 TEST_P(BackendConformance, OneWriter) {

@@ -15,6 +15,9 @@ class FaultHarness final : public BackendHarness {
  public:
   std::unique_ptr<Backend> open() override { return std::make_unique<FaultBackend>(disk_); }
   std::unique_ptr<Backend> open_again() override { return open(); }
+  std::unique_ptr<Backend> power_cut(std::uint64_t round) override {
+    return std::make_unique<FaultBackend>(disk_.power_cut(round));
+  }
 
  private:
   FaultBackend disk_;
@@ -42,6 +45,7 @@ INSTANTIATE_TEST_SUITE_P(Memory, BackendConformance, testing::Values(&make<Memor
 INSTANTIATE_TEST_SUITE_P(Fault, BackendConformance, testing::Values(&make<FaultHarness>));
 INSTANTIATE_TEST_SUITE_P(Directory, BackendConformance, testing::Values(&make<DirectoryHarness>));
 INSTANTIATE_TEST_SUITE_P(Fault, BackendHandles, testing::Values(&make<FaultHarness>));
+INSTANTIATE_TEST_SUITE_P(Fault, BackendDurability, testing::Values(&make<FaultHarness>));
 INSTANTIATE_TEST_SUITE_P(Directory, BackendHandles, testing::Values(&make<DirectoryHarness>));
 
 }  // namespace

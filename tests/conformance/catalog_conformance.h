@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/conformance/catalog_states.h"
+#include "catalog_states.h"
 #include "tokvault/catalog.h"
 
 namespace tokvault {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Builds and runs consumer.cc against an installed tokvault that was moved after it was installed.
+"""Builds and runs consumer.cc and own_backend.cc against an installed tokvault that was moved after
+it was installed.
 
 The move is the point: a path of the build or of the first prefix in tokvaultConfig.cmake or
 tokvault.pc is found only that way.
@@ -20,6 +21,9 @@ project(consumer CXX)
 find_package(tokvault 0.1 REQUIRED)
 add_executable(consumer consumer.cc)
 target_link_libraries(consumer PRIVATE tokvault::tokvault)
+find_package(tokvault 0.1 REQUIRED COMPONENTS conformance)
+add_executable(own_backend own_backend.cc)
+target_link_libraries(own_backend PRIVATE tokvault::conformance)
 """
 
 
@@ -50,12 +54,14 @@ def main():
         source = folder / "consumer"
         source.mkdir()
         source.joinpath("CMakeLists.txt").write_text(PROJECT)
-        source.joinpath("consumer.cc").write_text(HERE.joinpath("consumer.cc").read_text())
+        for program in ("consumer.cc", "own_backend.cc"):
+            source.joinpath(program).write_text(HERE.joinpath(program).read_text())
         run(args.cmake, "-S", source, "-B", folder / "build", "-G", "Ninja",
             f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={args.compiler}",
             f"-DCMAKE_CXX_FLAGS={args.flags}", stdout=subprocess.DEVNULL)
         run(args.cmake, "--build", folder / "build", stdout=subprocess.DEVNULL)
         run(folder / "build" / "consumer", folder / "one.vault")
+        run(folder / "build" / "own_backend", "--gtest_brief=1")
 
         (pc,) = prefix.rglob("tokvault.pc")
         environment = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}
