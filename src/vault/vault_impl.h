@@ -1,10 +1,7 @@
-// The engine behind Vault. Which file has what: vault.cc opens, writes and reads; rewrite.cc seals,
-// collects and compacts; registry.cc keeps artifacts; near.cc finds near-duplicates; explain.cc
-// says what was found where; check.cc
-// checks; repair.cc rebuilds the catalog.
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; segments.cc keeps
 // segments by themselves; rewrite.cc seals, collects and compacts; registry.cc keeps artifacts;
-// check.cc checks; repair.cc rebuilds the catalog.
+// near.cc finds near-duplicates; explain.cc says what was found where; check.cc checks; repair.cc
+// rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is

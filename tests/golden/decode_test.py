@@ -110,14 +110,12 @@ def main():
         tenant = [w["conversation"] for w in wanted if w["tenant"] == "default"]
         got = [json.loads(line) for line in run(vault, *ranks).stdout.splitlines()]
         expect(got == tenant, f"{vault}: the default tenant")
-        expect(got == tenant, f"{vault.name}: the default tenant")
         held = vault.with_suffix(".held")
-        lines = held.read_text().splitlines() if held.exists() else []
-        wanted = [json.loads(line) for line in lines]
+        wanted = [json.loads(w) for w in held.read_text().splitlines()] if held.exists() else []
         done = run(vault, "--all", "--held", *ranks)
-        expect(done.returncode == 0, f"{vault.name}: {done.stderr}")
+        expect(done.returncode == 0, f"{vault}: {done.stderr}")
         got = [json.loads(line) for line in done.stdout.splitlines()]
-        expect(got == wanted, f"{vault.name}: other segments than are held")
+        expect(got == wanted, f"{vault}: other segments than are held")
     for expected in sorted((HERE / "checkpoint").glob("*.jsonl")):
         store = expected.with_suffix("")
         wanted = [json.loads(line) for line in expected.read_text().splitlines()]

@@ -1,13 +1,11 @@
-// Makes the golden vaults: make_golden FOLDER [NAME...] writes one directory for each and, beside
-// it, NAME.jsonl with what must be read from it, for ever; NAME.held has the segments that somebody
-// holds.
+// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it,
+// NAME.jsonl with what must be read from it, for ever.
 //
 // The files under tests/golden/vN are released bytes: they are committed once, when version N of a
 // format is released, and never made again. This program stays as the record of how they came to
 // be, and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults
 // are random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
 // damages copies, and examples_test.py --update brings the documents' hex up to date.
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -343,13 +341,8 @@ void make_segments(const std::string& folder) {
 }  // namespace tokvault
 
 int main(int argc, char** argv) {
-  const std::pair<const char*, void (*)(const std::string&)> kMakers[] = {
-      {"log", tokvault::make_log},           {"bytes", tokvault::make_bytes},
-      {"guard", tokvault::make_guard},       {"packs", tokvault::make_packs},
-      {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
-  };
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: make_golden FOLDER [VAULT...]\n");
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: make_golden FOLDER\n");
     return 2;
   }
   std::filesystem::create_directories(argv[1]);
@@ -360,11 +353,6 @@ int main(int argc, char** argv) {
   tokvault::make_dense(argv[1]);
   tokvault::make_dictionary(argv[1]);
   tokvault::make_artifact(argv[1]);
-  const std::vector<std::string> names(argv + 2, argv + argc);
-  for (const auto& [name, make] : kMakers) {
-    if (names.empty() || std::find(names.begin(), names.end(), name) != names.end()) {
-      make(argv[1]);
-    }
-  }
+  tokvault::make_segments(argv[1]);
   return 0;
 }
