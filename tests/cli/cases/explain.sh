@@ -1,7 +1,7 @@
 tokvault init v
 cp "$CASES/near.jsonl" a.jsonl
 tokvault import v a.jsonl
-tokvault explain v
+tokvault explain v | sed 's/ *[0-9.]* \(B\|KB\)$/ # B/'
 tokvault explain v chat-2 | sed "s/0000000[0-9]/N/"
 tokvault compact v > /dev/null
 tokvault explain v | sed 's/ *[0-9.]* \(B\|KB\)$/ # B/'
