@@ -183,11 +183,17 @@ void io(const Arguments& args) {
     ratio = static_cast<double>(store->stats().bytes_written) / static_cast<double>(bytes);
     return took;
   };
-  for (std::uint64_t round = 0; round < args.count("ROUNDS", 5); ++round) {
-    buffered_write_s.push_back(plain_write(false));
-    buffered_put_s.push_back(store_put(false));
-    write_s.push_back(plain_write(true));
-    put_s.push_back(store_put(true));
+  for (std::uint64_t round = 0; round < args.count("ROUNDS", 8); ++round) {
+    // Whoever comes second finds the disk busy with what came first, so they take turns.
+    for (const bool direct : {false, true}) {
+      for (const bool plain_now : {round % 2 == 0, round % 2 != 0}) {
+        if (plain_now) {
+          (direct ? write_s : buffered_write_s).push_back(plain_write(direct));
+        } else {
+          (direct ? put_s : buffered_put_s).push_back(store_put(direct));
+        }
+      }
+    }
     drop_cache(plain);
     {
       const int fd = ::open(plain.c_str(), O_RDONLY | O_DIRECT);

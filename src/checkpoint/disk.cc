@@ -61,9 +61,12 @@ Status disk_write(const DiskFile& file, std::uint64_t offset, std::span<const By
   const int injected = fault("write", file.path);
   if (injected > 0) return errno_error(injected, "write " + file.path);
   if (injected == kShortWrite) {
-    if (!list.empty()) {
-      static_cast<void>(::pwrite(file.file.fd(), list[0].iov_base, list[0].iov_len / 2,
-                                 static_cast<off_t>(offset)) < 0);
+    for (std::size_t half = left / 2; const iovec& part : list) {
+      const std::size_t size = std::min(half, part.iov_len);
+      static_cast<void>(::pwrite(file.file.fd(), part.iov_base, size, static_cast<off_t>(offset)) <
+                        0);
+      offset += size;
+      half -= size;
     }
     return errno_error(ENOSPC, "write " + file.path);
   }

@@ -273,10 +273,18 @@ class ValuePolicy final : public LeafPolicy {
                       std::uint32_t{r.depth} * options_.block_tokens);
   }
   int class_of(const Candidate& c) const {
-    const Ghost* ghost = find(c.key);
-    const std::uint32_t hits = ghost != nullptr ? ghost->hits + 1u : 0;
-    const bool continuation = c.parent != kNoRecord && index_[c.parent].hits() > hits;
+    const std::uint32_t hits = hits_if_stored(c.key);
+    bool continuation = false;
+    if (c.has_parent) {
+      const RecordId parent = index_.find(c.parent);
+      continuation =
+          (parent != kNoRecord ? index_[parent].hits() : hits_if_stored(c.parent)) > hits;
+    }
     return make_class(hits, continuation, c.position);
+  }
+  std::uint32_t hits_if_stored(Hash128 key) const {
+    const Ghost* ghost = find(key);
+    return ghost != nullptr ? ghost->hits + 1u : 0;
   }
   void classify(BlockRecord& r) const {
     const bool continuation = r.parent != kNoRecord && index_[r.parent].hits() > r.hits();

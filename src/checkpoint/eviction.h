@@ -19,8 +19,9 @@ namespace tokvault::checkpoint {
 
 // A block that is not stored yet, for the question whether it should be.
 struct Candidate {
-  Hash128 key;
-  RecordId parent = kNoRecord;
+  Hash128 key = {};
+  Hash128 parent = {};  // may not be stored yet either
+  bool has_parent = false;
   std::uint32_t position = 0;  // tokens before it
   std::uint32_t tokens = 0;
   std::uint32_t units = 1;

@@ -169,8 +169,11 @@ ReplayRow run(const Trace& trace, std::string_view name, std::uint64_t capacity,
       const RecordId parent = chain.empty() ? kNoRecord : chain.back();
       const Hash128 key = trace.keys[blocks[i]];
       const auto protect = [parent](RecordId id) { return id == parent; };
-      Candidate candidate{key, parent, static_cast<std::uint32_t>(i * options.block_tokens),
-                          options.block_tokens, 1};
+      const Candidate candidate{.key = key,
+                                .parent = i == 0 ? Hash128{} : trace.keys[blocks[i - 1]],
+                                .has_parent = i > 0,
+                                .position = static_cast<std::uint32_t>(i * options.block_tokens),
+                                .tokens = options.block_tokens};
       if (index.size() >= capacity) {
         const RecordId victim = policy->victim(protect);
         if (victim == kNoRecord || !policy->admit(candidate, victim)) break;
@@ -193,11 +196,13 @@ ReplayRow run(const Trace& trace, std::string_view name, std::uint64_t capacity,
       chain.push_back(id);
       ++row.blocks_written;
     }
-    for (RecordId parent = chain.empty() ? kNoRecord : chain.back(); i < blocks.size(); ++i) {
-      policy->refused({trace.keys[blocks[i]], parent,
-                       static_cast<std::uint32_t>(i * options.block_tokens), options.block_tokens,
-                       1});
-      parent = kNoRecord;
+    for (std::size_t first = i; i < blocks.size(); ++i) {
+      const bool follows = i == first && i > 0;  // one that is stored
+      policy->refused({.key = trace.keys[blocks[i]],
+                       .parent = follows ? trace.keys[blocks[i - 1]] : Hash128{},
+                       .has_parent = follows,
+                       .position = static_cast<std::uint32_t>(i * options.block_tokens),
+                       .tokens = options.block_tokens});
     }
     policy->end(chain);
   }

@@ -80,7 +80,7 @@ Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open(const std::string
     const std::lock_guard writing(impl->write_mutex);
     const std::lock_guard lock(impl->mutex);
     std::uint32_t evicted = 0;
-    static_cast<void>(impl->make_room(0, nullptr, kNoRecord, evicted));
+    static_cast<void>(impl->make_room(0, nullptr, evicted));
   }
   return std::unique_ptr<CheckpointStore>(new CheckpointStore(std::move(impl)));
 }
@@ -203,15 +203,11 @@ Status CheckpointStore::put_sidecar(const Namespace& name_space, TokenView token
   record.header.created_ms = static_cast<std::uint64_t>(now_ms());
   record.payload = payload;
   record.meta = name;
-  record.parent = boundary;
+  record.has_parent = true;
   record.name_space = number;
   record.depth = at.depth;
   record.worth_tokens = at.tokens;  // it is worth what it lets the engine skip
-  CheckpointPutReport report;
-  auto added = impl_->add(lock, record, report, false);
-  if (!added) return std::move(added).error();
-  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock, false);
-  return {};
+  return impl_->add_single(lock, std::move(record));
 }
 
 Result<Buffer> CheckpointStore::get_sidecar(const Namespace& name_space, TokenView tokens,
@@ -306,11 +302,7 @@ Status CheckpointStore::put_state(const Namespace& name_space, const CheckpointS
   record.extra.state_tokens = state.tokens.size();
   record.extra.text_bytes = record.header.text_bytes;
   record.extra.text = text;
-  CheckpointPutReport report;
-  auto added = impl_->add(lock, record, report, false);
-  if (!added) return std::move(added).error();
-  if (impl_->options.sync == CheckpointSync::every_put) return impl_->sync_segments(lock, false);
-  return {};
+  return impl_->add_single(lock, std::move(record));
 }
 
 Result<CheckpointState> CheckpointStore::find_state(const Namespace& name_space, TokenView prompt,
@@ -524,7 +516,7 @@ Result<std::uint64_t> CheckpointStore::evict(std::uint64_t bytes) {
   TOKVAULT_TRY(impl_->writable());
   std::uint32_t evicted = 0;
   static_cast<void>(
-      impl_->make_room(std::min(bytes, impl_->options.budget_bytes), nullptr, kNoRecord, evicted));
+      impl_->make_room(std::min(bytes, impl_->options.budget_bytes), nullptr, evicted));
   return std::uint64_t{evicted};
 }
 

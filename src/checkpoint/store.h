@@ -197,7 +197,7 @@ struct CheckpointStore::Impl {
   std::uint64_t disk_bytes() const;  // what the budget counts
   std::string segment_path(std::uint32_t segment) const;
   Result<std::shared_ptr<checkpoint::DiskFile>> segment_file(std::uint32_t segment, bool direct);
-  Status log(const checkpoint::JournalEvent& event);
+  Status log(std::span<const checkpoint::JournalEvent> events);
   void link_record(RecordId id);    // the side tables of a record that was added
   void unlink_record(RecordId id);  // of one that goes
 
@@ -229,7 +229,7 @@ struct CheckpointStore::Impl {
   Status writable() const;
   Result<std::uint16_t> namespace_number(const Namespace& n, bool create);
   checkpoint::Room make_room(std::uint64_t bytes, const checkpoint::Candidate* candidate,
-                             RecordId protect, std::uint32_t& evicted);
+                             std::uint32_t& evicted);
   Status erase(RecordId id, checkpoint::Gone reason);
   Status quarantine(RecordId id);  // REQUIRES: mutex
   void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
@@ -237,30 +237,40 @@ struct CheckpointStore::Impl {
   void note_gone(Hash128 key, checkpoint::Gone reason);
   Status clean(std::uint32_t segment);
   std::uint32_t segment_to_clean() const;
-  // Writes a record; called with mutex released (it takes it where it must).
-  Result<checkpoint::Place> write_record(std::unique_lock<std::mutex>& lock,
-                                         const checkpoint::RecordHeader& header, TokenView tokens,
-                                         ByteView payload, const checkpoint::PreparedPayload& ready,
-                                         ByteView text, ByteView meta);
   struct NewRecord {
-    checkpoint::RecordHeader header;
+    checkpoint::RecordHeader header;  // codec and coded size are taken from `ready`
     TokenView tokens;
     ByteView payload;
+    checkpoint::PreparedPayload ready;
     ByteView text;
     ByteView meta;
-    RecordId parent = checkpoint::kNoRecord;
+    bool has_parent = false;  // the record header.parent, not the namespace
     std::uint16_t name_space = 0;
     std::uint16_t depth = 0;
     std::uint16_t worth_tokens = 0;
     checkpoint::Extra extra;
-    std::future<checkpoint::PreparedPayload> prepared;  // if it is under way already
+    ByteView stored() const {
+      return ready.coded.codec == CheckpointCodec::none ? payload : ByteView(ready.coded.bytes);
+    }
   };
-  // Makes room, writes, journals and publishes. `refused` if it was not worth it.
-  Result<RecordId> add(std::unique_lock<std::mutex>& lock, NewRecord& record,
-                       CheckpointPutReport& report, bool optional);
-  Result<RecordId> add_prepared(std::unique_lock<std::mutex>& lock, const NewRecord& record,
-                                const checkpoint::PreparedPayload& ready,
-                                CheckpointPutReport& report, bool optional);
+  // What came of records that were to be added: the leading ones are there.
+  struct Added {
+    std::vector<RecordId> ids;
+    bool not_worth = false;  // the next one was not worth what had to go for it
+    std::optional<Error> failure;
+  };
+  // Makes room, writes, journals and publishes, several at once. One namespace; each is the parent
+  // of the next, or there is only one. The caller holds the first one's parent, or has not let go
+  // of `lock` since it was found. `optional`: only if it is worth what must go for it.
+  Added add(std::unique_lock<std::mutex>& lock, std::span<NewRecord> records,
+            CheckpointPutReport& report, bool optional);
+  void add_run(std::unique_lock<std::mutex>& lock, std::span<const NewRecord> run,
+               CheckpointPutReport& report, bool optional, Added& out);
+  std::size_t run_size(std::span<const NewRecord> records) const;
+  Result<std::vector<checkpoint::Place>> write_run(std::unique_lock<std::mutex>& lock,
+                                                   std::span<const NewRecord> run);
+  // One record that is no block; the payload is coded meanwhile, so `lock` is released.
+  Status add_single(std::unique_lock<std::mutex>& lock, NewRecord record);
   CheckpointCodec codec_for(std::uint16_t name_space) const;
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,

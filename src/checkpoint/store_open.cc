@@ -201,9 +201,9 @@ void CheckpointStore::Impl::unlink_record(RecordId id) {
 
 // --- the journal ---
 
-Status CheckpointStore::Impl::log(const JournalEvent& event) {
+Status CheckpointStore::Impl::log(std::span<const JournalEvent> events) {
   Buffer bytes;
-  append_event(bytes, event);
+  for (const JournalEvent& event : events) append_event(bytes, event);
   const ByteView parts[] = {bytes};
   auto status = disk_write(*journal, journal_bytes, parts);
   if (!status) {
@@ -460,7 +460,7 @@ Status CheckpointStore::Impl::write_index(std::unique_lock<std::mutex>& lock) {
   end.generation = generation + 1;
   // Readers that follow the old journal go to the new one. After a rebuild there is none.
   Status told;
-  if (journal) told = log(end);
+  if (journal) told = log({&end, 1});
   journal = std::move(new_journal);
   const std::uint64_t old = generation++;
   journal_bytes = 0;

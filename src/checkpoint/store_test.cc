@@ -43,6 +43,41 @@ TEST(CheckpointStore, StoresEachBlockOnceAndFindsTheLongestPrefix) {
   EXPECT_EQ(store->explain({.model = "x"}, a)->reason, "other_namespace");
 }
 
+// A long put goes to the log in several writes: of many small blocks, of large ones, over the ends
+// of segments, with memory that O_DIRECT does not take as it is, and with a full disk in between.
+TEST(CheckpointStore, LongPutsAreWrittenInRuns) {
+  for (const bool direct : {false, true}) {
+    const Folder folder;
+    CheckpointOptions o = small_options(256 << 20);
+    o.segment_bytes = 5 << 20;
+    o.direct_io = direct;
+    auto store = open_store(folder / "s", o);
+    const auto many = prompt(1, 16 * (direct ? 300 : 1000) + 3);
+    const auto large = prompt(2, 16 * 40);
+    put_all(*store, many, 100, true);
+    put_all(*store, large, (1 << 20) + 13);
+    static std::atomic<int> writes;
+    writes = 0;
+    checkpoint::set_fault_hook([](const char* call, const std::string& path) {
+      const bool log = std::string_view(call) == "write" && path.find("log-") != std::string::npos;
+      return log && ++writes == 2 ? checkpoint::kShortWrite : 0;
+    });
+    put_all(*store, prompt(3, 16 * 40), 1 << 20);
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_GT(writes, 8);
+    for (int round = 0; round < 2; ++round) {
+      // The full disk took some of what came first.
+      EXPECT_GT(read_all(*store, many, 100), 0u);
+      EXPECT_GE(read_all(*store, large, (1 << 20) + 13), 400u);
+      EXPECT_EQ(read_all(*store, prompt(3, 16 * 40), 1 << 20), 640u);
+      EXPECT_EQ(store->check()->bad, 0u);
+      store.reset();
+      store = open_store(folder / "s", o);
+    }
+    EXPECT_LE(disk_use(folder / "s"), o.budget_bytes);
+  }
+}
+
 TEST(CheckpointStore, ReplacesAPartialLastBlock) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());

@@ -21,6 +21,9 @@ constexpr std::uint64_t kSegmentSlack = 4 * kPage;  // rounding and the file sys
 constexpr std::uint64_t kJournalBytesMin = 1 << 20;
 constexpr std::uint64_t kJournalBytesMax = 64 << 20;
 constexpr std::uint64_t kSmallIndexBytes = 16 << 20;
+constexpr std::uint64_t kEventBytesMax = 96;
+constexpr std::uint64_t kRunBytesMax = 16 << 20;  // of payload in one write
+constexpr std::size_t kRunRecordsMax = 256;
 
 const std::string kZeros(kPage, '\0');
 
@@ -45,7 +48,7 @@ Result<std::uint16_t> CheckpointStore::Impl::namespace_number(const Namespace& n
   e.event = Event::name_space;
   e.number = static_cast<std::uint16_t>(namespaces.size());
   e.encoded = std::move(encoded);
-  TOKVAULT_TRY(log(e));
+  TOKVAULT_TRY(log({&e, 1}));
   TOKVAULT_TRY(apply(e));
   return e.number;
 }
@@ -120,7 +123,7 @@ Status CheckpointStore::Impl::erase(RecordId id, Gone reason) {
     e.event = Event::remove;
     e.key = r.key();
     e.reason = reason;
-    TOKVAULT_TRY(log(e));
+    TOKVAULT_TRY(log({&e, 1}));
     note_gone(r.key(), reason);
     policy->ceased_leaf(id);
     policy->erased(id, reason == Gone::evicted);
@@ -158,7 +161,7 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
   e.event = Event::remove;
   e.key = r.key();
   e.reason = Gone::quarantined;
-  TOKVAULT_TRY(log(e));
+  TOKVAULT_TRY(log({&e, 1}));
   note_gone(r.key(), Gone::quarantined);
   const BlockRecord old = r;
   r.flags |= kBad;
@@ -170,7 +173,7 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
 
 // Evicts until `bytes` fit. With a candidate, only what is worth less than it.
 Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* candidate,
-                                      RecordId protect, std::uint32_t& evicted) {
+                                      std::uint32_t& evicted) {
   // The index is rewritten while the old one is still there, and so is a segment that is cleaned.
   const std::uint64_t reserve =
       index_estimate() + kJournalSlack + (punching ? 0 : segment_bytes + kSegmentSlack);
@@ -182,8 +185,7 @@ Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* cand
         continue;
       }
     }
-    const RecordId victim =
-        policy->victim([&](RecordId id) { return id == protect || is_protected(id); });
+    const RecordId victim = policy->victim([&](RecordId id) { return is_protected(id); });
     if (victim == kNoRecord) return Room::none;
     if (candidate != nullptr && options.admission && !policy->admit(*candidate, victim)) {
       return Room::not_worth;
@@ -238,7 +240,7 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
     e.record = r;
     e.record.segment = active;
     e.record.offset_units = static_cast<std::uint32_t>(at / 64);
-    TOKVAULT_TRY(log(e));
+    TOKVAULT_TRY(log({&e, 1}));
     target.size = at + bytes;
     target.live += bytes;
     TOKVAULT_ASSIGN(const std::uint64_t now, disk_allocated(*to));
@@ -278,14 +280,14 @@ Status CheckpointStore::Impl::name_in_segment(const DiskFile& file, std::uint32_
   return {};
 }
 
-Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& lock,
-                                                  const RecordHeader& header, TokenView tokens,
-                                                  ByteView payload, const PreparedPayload& ready,
-                                                  ByteView text, ByteView meta) {
-  const CodedPayload& coded = ready.coded;
-  const ByteView stored = coded.codec == CheckpointCodec::none ? payload : ByteView(coded.bytes);
-  const std::uint64_t bytes = header.record_bytes();
-  if (active == 0 || (segments[active].size > 0 && segments[active].size + bytes > segment_bytes)) {
+// Writes the records one behind the other, in one call as far as the file lets: the kernel keeps
+// several requests of a large write in flight, which is what makes it fast past the page cache.
+Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std::mutex>& lock,
+                                                            std::span<const NewRecord> run) {
+  std::uint64_t wanted = 0;
+  for (const NewRecord& r : run) wanted += r.header.record_bytes();
+  if (active == 0 ||
+      (segments[active].size > 0 && segments[active].size + wanted > segment_bytes)) {
     const std::uint32_t number = next_segment;
     TOKVAULT_ASSIGN(const auto created, disk_open(segment_path(number), O_RDWR | O_CREAT | O_EXCL));
     ++next_segment;
@@ -296,44 +298,70 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
   }
   const std::uint32_t number = active;
   TOKVAULT_ASSIGN(const auto buffered, segment_file(number, false));
-  auto named_status = name_in_segment(*buffered, number, namespace_numbers.at(header.name_space));
-  const std::uint64_t at = round_up(segments[number].size, header.unit());
-  auto direct = buffered;
-  if (options.direct_io && header.paged) {
-    TOKVAULT_ASSIGN(direct, segment_file(number, true));
+  auto named_status = name_in_segment(*buffered, number, run.front().name_space);
+  const std::uint64_t start = round_up(segments[number].size, run.front().header.unit());
+  const bool paged = run.front().header.paged;
+  auto target = buffered;
+  if (options.direct_io && paged) {
+    TOKVAULT_ASSIGN(target, segment_file(number, true));
   }
-  lock.unlock();  // readers go on while the bytes are summed and written
-  const Buffer prefix = encode_prefix(header, tokens, ready.sums, coded.sizes);
-  const std::uint64_t pad = bytes - prefix.size() - stored.size() - text.size() - meta.size();
+  lock.unlock();  // readers go on while the bytes are written
+  std::vector<Place> places;
   auto write = [&]() -> Status {
-    if (direct != buffered) {
-      // O_DIRECT wants aligned memory: the parts that are not are copied, a payload that is is not.
-      const bool in_place = reinterpret_cast<std::uintptr_t>(stored.data()) % kPage == 0 &&
-                            stored.size() % kPage == 0;
-      const std::uint64_t copied = in_place ? bytes - stored.size() : bytes;
-      AlignedBuffer staging = aligned_buffer(copied);
-      char* out = staging.get();
-      const auto put_part = [&out](ByteView part) {
-        out = std::copy(part.begin(), part.end(), out);
-      };
-      put_part(prefix);
-      if (!in_place) put_part(stored);
-      put_part(text);
-      put_part(meta);
-      std::fill(out, staging.get() + copied, '\0');
-      if (!in_place) {
-        const ByteView parts[] = {ByteView(staging.get(), bytes)};
-        return disk_write(*direct, at, parts);
-      }
-      const ByteView parts[] = {ByteView(staging.get(), prefix.size()), stored,
-                                ByteView(staging.get() + prefix.size(), copied - prefix.size())};
-      return disk_write(*direct, at, parts);
+    // O_DIRECT wants aligned memory: what is not is copied, a payload that is is not.
+    const bool direct = target != buffered;
+    const auto stays = [direct](ByteView part) {
+      return !direct || (reinterpret_cast<std::uintptr_t>(part.data()) % kPage == 0 &&
+                         part.size() % kPage == 0);
+    };
+    std::vector<Buffer> prefixes;
+    std::uint64_t copied = 0;
+    for (const NewRecord& r : run) {
+      prefixes.push_back(encode_prefix(r.header, r.tokens, r.ready.sums, r.ready.coded.sizes));
+      const ByteView stored = r.stored();
+      copied += r.header.record_bytes() - (stays(stored) ? stored.size() : 0);
     }
-    const ByteView parts[] = {prefix, stored, text, meta, ByteView(kZeros).substr(0, pad)};
-    return disk_write(*buffered, at, parts);
+    AlignedBuffer staging = direct ? aligned_buffer(copied) : nullptr;
+    char* out = staging.get();
+    std::vector<ByteView> parts;
+    const auto add_part = [&](ByteView part) {
+      if (direct) {
+        std::copy(part.begin(), part.end(), out);
+        part = ByteView(out, part.size());
+        out += part.size();
+        if (!parts.empty() && parts.back().data() + parts.back().size() == part.data()) {
+          parts.back() = ByteView(parts.back().data(), parts.back().size() + part.size());
+          return;
+        }
+      }
+      parts.push_back(part);
+    };
+    std::uint64_t at = start;
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const NewRecord& r = run[i];
+      const ByteView stored = r.stored();
+      add_part(ByteView(kZeros).substr(0, round_up(at, r.header.unit()) - at));
+      at = round_up(at, r.header.unit());
+      places.push_back({number, at});
+      add_part(prefixes[i]);
+      if (stays(stored)) {
+        parts.push_back(stored);
+      } else {
+        add_part(stored);
+      }
+      add_part(r.text);
+      add_part(r.meta);
+      const std::uint64_t bytes = r.header.record_bytes();
+      add_part(ByteView(kZeros).substr(
+          0, bytes - prefixes[i].size() - stored.size() - r.text.size() - r.meta.size()));
+      at += bytes;
+    }
+    return disk_write(*target, start, parts);
   };
   auto status = named_status ? write() : std::move(named_status);
-  if (status && header.paged && direct == buffered) disk_start_writing(*buffered, at, bytes);
+  const std::uint64_t end =
+      status ? places.back().offset + run.back().header.record_bytes() : start;
+  if (status && paged && target == buffered) disk_start_writing(*buffered, start, end - start);
   lock.lock();
   Segment& segment = segments[number];
   const auto now = disk_allocated(*buffered);
@@ -352,35 +380,18 @@ Result<Place> CheckpointStore::Impl::write_record(std::unique_lock<std::mutex>& 
     if (!cut && segment.live > 0) active = 0;
     return std::move(status).error();
   }
-  if (at > segment.size) {  // the gap before a page-aligned record is dead space
-    const std::uint64_t key = std::uint64_t{number} << 32 | segment.size / kPage;
-    dead_edges[key] += static_cast<std::uint32_t>(at - segment.size);
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    if (places[i].offset > segment.size) {  // the gap before a page-aligned record is dead space
+      const std::uint64_t key = std::uint64_t{number} << 32 | segment.size / kPage;
+      dead_edges[key] += static_cast<std::uint32_t>(places[i].offset - segment.size);
+    }
+    const std::uint64_t bytes = run[i].header.record_bytes();
+    segment.size = places[i].offset + bytes;
+    segment.live += bytes;
+    counters.bytes_written += bytes;
   }
-  segment.size = at + bytes;
-  segment.live += bytes;
   unsynced[number] = true;
-  counters.bytes_written += bytes;
-  return Place{number, at};
-}
-
-Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add(
-    std::unique_lock<std::mutex>& lock, NewRecord& n, CheckpointPutReport& report, bool optional) {
-  if (n.parent != kNoRecord) hold(n.parent);
-  const CheckpointCodec codec = codec_for(n.name_space);
-  lock.unlock();
-  const PreparedPayload ready =
-      n.prepared.valid() ? n.prepared.get() : prepare_payload(codec, n.payload);
-  lock.lock();
-  const CodedPayload& coded = ready.coded;
-  n.header.codec = coded.codec;
-  n.header.coded_bytes = coded.bytes.size();
-  auto added = add_prepared(lock, n, ready, report, optional);
-  if (n.parent != kNoRecord) release(n.parent);
-  if (added && *added != kNoRecord && coded.codec != CheckpointCodec::none) {
-    counters.bytes_coded += n.payload.size();
-    counters.bytes_code += coded.bytes.size();
-  }
-  return added;
+  return places;
 }
 
 CheckpointCodec CheckpointStore::Impl::codec_for(std::uint16_t number) const {
@@ -388,34 +399,122 @@ CheckpointCodec CheckpointStore::Impl::codec_for(std::uint16_t number) const {
   return codec_of_dtype(namespaces[number].value.dtype);
 }
 
-Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_prepared(
-    std::unique_lock<std::mutex>& lock, const NewRecord& n, const PreparedPayload& ready,
-    CheckpointPutReport& report, bool optional) {
-  const std::uint64_t bytes = n.header.record_bytes();
-  const std::uint64_t wanted =
-      bytes + kSegmentSlack +
-      round_up(kRecordHeaderBytes + namespaces[n.name_space].encoded.size(), kPage);
-  // What can never fit must not empty the store before it is refused.
-  if (wanted + kJournalSlack + index_estimate() + disk_bytes() - allocated > options.budget_bytes) {
-    note_gone(n.header.key, Gone::no_room);
-    ++counters.refused;
-    return Error(Errc::exhausted,
-                 "a record of " + std::to_string(bytes) + " bytes does not fit the budget");
+namespace {
+
+Candidate candidate_of(const RecordHeader& header, bool has_parent, std::uint32_t tokens) {
+  return {.key = header.key,
+          .parent = header.parent,
+          .has_parent = has_parent,
+          .position = header.position,
+          .tokens = tokens,
+          .units = static_cast<std::uint32_t>(header.record_bytes() / 64)};
+}
+
+}  // namespace
+
+// How many of the records go into the next write: what is left of the segment.
+std::size_t CheckpointStore::Impl::run_size(std::span<const NewRecord> records) const {
+  const auto it = segments.find(active);
+  const std::uint64_t used = active == 0 || it == segments.end() ? 0 : it->second.size;
+  std::size_t count = 0;
+  std::uint64_t bytes = 0;
+  for (const std::uint64_t left : {segment_bytes - std::min(segment_bytes, used), segment_bytes}) {
+    while (count < records.size()) {
+      bytes += round_up(records[count].header.record_bytes(), records[count].header.unit());
+      if (bytes > left) break;
+      ++count;
+    }
+    if (count > 0) return count;
+    bytes = 0;
   }
-  Candidate candidate;
-  candidate.key = n.header.key;
-  candidate.parent = n.parent;
-  candidate.position = n.header.position;
-  candidate.tokens = n.worth_tokens;
-  candidate.units = static_cast<std::uint32_t>(bytes / 64);
-  auto place = Result<Place>(Error(Errc::exhausted, "the budget is full"));
-  Room room = Room::none;
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    room = make_room(wanted, optional ? &candidate : nullptr, n.parent, report.evicted);
-    if (room != Room::made) break;
-    place = write_record(lock, n.header, n.tokens, n.payload, ready, n.text, n.meta);
-    if (place || place.code() != Errc::exhausted) break;
-    // A full disk is pressure: as much as the record needs goes, and the write is tried again.
+  return 1;
+}
+
+CheckpointStore::Impl::Added CheckpointStore::Impl::add(std::unique_lock<std::mutex>& lock,
+                                                        std::span<NewRecord> records,
+                                                        CheckpointPutReport& report,
+                                                        bool optional) {
+  Added out;
+  for (NewRecord& r : records) {
+    r.header.codec = r.ready.coded.codec;
+    r.header.coded_bytes = r.ready.coded.bytes.size();
+  }
+  while (out.ids.size() < records.size() && !out.failure && !out.not_worth) {
+    const auto left = records.subspan(out.ids.size());
+    RecordId parent = kNoRecord;
+    if (left.front().has_parent) {
+      parent = index.find(left.front().header.parent);
+      if (parent == kNoRecord) {
+        out.failure = Error(Errc::not_found, "the block before this one is not there any more");
+        break;
+      }
+    }
+    if (parent != kNoRecord) hold(parent);
+    add_run(lock, left.first(run_size(left)), report, optional, out);
+    if (parent != kNoRecord) release(parent);
+  }
+  return out;
+}
+
+Status CheckpointStore::Impl::add_single(std::unique_lock<std::mutex>& lock, NewRecord record) {
+  const RecordId parent = record.has_parent ? index.find(record.header.parent) : kNoRecord;
+  const CheckpointCodec codec = codec_for(record.name_space);
+  if (parent != kNoRecord) hold(parent);
+  lock.unlock();
+  record.ready = prepare_payload(codec, record.payload);
+  lock.lock();
+  if (parent != kNoRecord) release(parent);
+  CheckpointPutReport report;
+  Added added = add(lock, {&record, 1}, report, false);
+  if (added.failure) return std::move(*added.failure);
+  if (options.sync == CheckpointSync::every_put) return sync_segments(lock, false);
+  return {};
+}
+
+// Makes room, writes, journals and publishes. What does not fit with the ones before it is left to
+// the next run, unless it is the first.
+void CheckpointStore::Impl::add_run(std::unique_lock<std::mutex>& lock,
+                                    std::span<const NewRecord> run, CheckpointPutReport& report,
+                                    bool optional, Added& out) {
+  const auto no_room = [&](const NewRecord& n, Error error) {
+    if (error.code() == Errc::exhausted) {
+      note_gone(n.header.key, Gone::no_room);
+      ++counters.refused;
+    }
+    out.failure = std::move(error);
+  };
+  const std::uint64_t framing =
+      kSegmentSlack +
+      round_up(kRecordHeaderBytes + namespaces[run.front().name_space].encoded.size(), kPage);
+  std::uint64_t wanted = framing;
+  std::size_t count = 0;
+  for (; count < run.size(); ++count) {
+    const NewRecord& n = run[count];
+    const std::uint64_t bytes = n.header.record_bytes();
+    // What can never fit must not empty the store before it is refused.
+    if (framing + bytes + kJournalSlack + index_estimate() + disk_bytes() - allocated >
+        options.budget_bytes) {
+      if (count > 0) break;
+      return no_room(n, Error(Errc::exhausted, "a record of " + std::to_string(bytes) +
+                                                   " bytes does not fit the budget"));
+    }
+    const Candidate candidate = candidate_of(n.header, n.has_parent, n.worth_tokens);
+    const Room room = make_room(wanted + bytes + (count + 1) * kEventBytesMax,
+                                optional ? &candidate : nullptr, report.evicted);
+    if (room != Room::made && count > 0) break;
+    if (room == Room::none) return no_room(n, Error(Errc::exhausted, "the budget is full"));
+    if (room == Room::not_worth) {
+      policy->refused(candidate);
+      ++counters.refused;
+      out.not_worth = true;
+      return;
+    }
+    wanted += round_up(bytes, n.header.unit());
+  }
+  run = run.first(count);
+  auto places = write_run(lock, run);
+  for (int attempt = 1; attempt < 3 && !places && places.code() == Errc::exhausted; ++attempt) {
+    // A full disk is pressure: as much as the records need goes, and the write is tried again.
     const std::uint64_t before = allocated;
     while (before - std::min(before, allocated) < wanted) {
       const RecordId victim = policy->victim([&](RecordId id) { return is_protected(id); });
@@ -423,61 +522,75 @@ Result<CheckpointStore::Impl::RecordId> CheckpointStore::Impl::add_prepared(
       ++report.evicted;
       ++counters.evicted;
     }
+    places = write_run(lock, run);
   }
-  if (room == Room::not_worth) {
-    policy->refused(candidate);
-    ++counters.refused;
-    return kNoRecord;
+  if (!places && places.code() == Errc::exhausted && run.size() > 1) {
+    // Perhaps there is room for one.
+    return add_run(lock, run.first(1), report, optional, out);
   }
-  if (!place) {
-    if (place.code() == Errc::exhausted) {
-      note_gone(n.header.key, Gone::no_room);
-      ++counters.refused;
-    }
-    return std::move(place).error();
+  if (!places) return no_room(run.front(), std::move(places).error());
+  std::vector<JournalEvent> events(run.size());
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    const NewRecord& n = run[i];
+    JournalEvent& e = events[i];
+    e.event = Event::add;
+    e.key = n.header.key;
+    e.has_parent = n.has_parent;
+    if (n.has_parent) e.parent = n.header.parent;
+    e.record.kind = n.header.kind;
+    e.record.name_space = n.name_space;
+    e.record.tokens = n.worth_tokens;
+    e.record.depth = n.depth;
+    e.record.segment = (*places)[i].segment;
+    e.record.offset_units = static_cast<std::uint32_t>((*places)[i].offset / 64);
+    e.record.units = static_cast<std::uint32_t>(n.header.record_bytes() / 64);
+    e.extra = n.extra;
   }
-  JournalEvent e;
-  e.event = Event::add;
-  e.key = n.header.key;
-  e.has_parent = n.parent != kNoRecord;
-  e.parent = e.has_parent ? index[n.parent].key() : Hash128{};
-  e.record.kind = n.header.kind;
-  e.record.name_space = n.name_space;
-  e.record.tokens = n.worth_tokens;
-  e.record.depth = n.depth;
-  e.record.segment = place->segment;
-  e.record.offset_units = static_cast<std::uint32_t>(place->offset / 64);
-  e.record.units = static_cast<std::uint32_t>(bytes / 64);
-  e.extra = n.extra;
-  auto logged = log(e);
+  auto logged = log(events);
   if (!logged) {
-    void_record(place->segment, place->offset, bytes);
-    free_bytes(place->segment, place->offset, bytes);
-    return std::move(logged).error();
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const std::uint64_t bytes = run[i].header.record_bytes();
+      void_record((*places)[i].segment, (*places)[i].offset, bytes);
+      free_bytes((*places)[i].segment, (*places)[i].offset, bytes);
+    }
+    out.failure = std::move(logged).error();
+    return;
   }
-  // The bytes are counted where they were written; apply counts them again.
-  segments[place->segment].live -= bytes;
-  const bool was_there = index.find(e.key) != kNoRecord;
-  TOKVAULT_TRY(apply(e));
-  const RecordId id = index.find(e.key);
-  BlockRecord& r = index[id];
-  r.last_use = clock;
-  if (!was_there) {
-    if (n.parent != kNoRecord) policy->ceased_leaf(n.parent);
-    policy->inserted(id);
-    policy->became_leaf(id);
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    const NewRecord& n = run[i];
+    const std::uint64_t bytes = n.header.record_bytes();
+    // The bytes are counted where they were written; apply counts them again.
+    segments[(*places)[i].segment].live -= bytes;
+    const bool was_there = index.find(n.header.key) != kNoRecord;
+    auto applied = apply(events[i]);
+    if (!applied) {
+      out.failure = std::move(applied).error();
+      return;
+    }
+    const RecordId id = index.find(n.header.key);
+    index[id].last_use = clock;
+    if (!was_there) {
+      if (n.has_parent) policy->ceased_leaf(index[id].parent);
+      policy->inserted(id);
+      policy->became_leaf(id);
+    }
+    report.bytes_written += bytes;
+    counters.bytes_admitted += bytes;
+    if (n.header.codec != CheckpointCodec::none) {
+      counters.bytes_coded += n.payload.size();
+      counters.bytes_code += n.header.coded_bytes;
+    }
+    out.ids.push_back(id);
   }
-  report.bytes_written += bytes;
-  counters.bytes_admitted += bytes;
   const std::uint64_t journal_limit = std::clamp<std::uint64_t>(
       index_file_bytes / 2, std::min(kJournalBytesMin, options.budget_bytes / 16),
       kJournalBytesMax);
   if (journal_bytes > journal_limit) {
-    hold(id);
+    const RecordId last = out.ids.back();
+    hold(last);
     static_cast<void>(rotate(lock).has_value());
-    release(id);
+    release(last);
   }
-  return id;
 }
 
 // Partial blocks that the new block extends are not needed any more.
@@ -518,105 +631,132 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
     }
   }
   const std::lock_guard writing(write_mutex);
+  std::future<std::vector<PreparedPayload>> next;  // goes, and is waited for, after `lock`
   std::unique_lock lock(mutex);
   TOKVAULT_TRY(writable());
   TOKVAULT_ASSIGN(const std::uint16_t number, namespace_number(n, true));
   policy->begin(++clock);
   TOKVAULT_TRY(expire_locked());
   CheckpointPutReport report;
-  RecordId parent = kNoRecord;
-  Hash128 hash = namespaces[number].hash;
-  const Hash128 root = hash;
-  std::vector<RecordId> chain;
-  bool refused = false;
-  std::optional<Error> failure;
-  // While a large block is written, the next one is summed and coded by another thread.
-  std::future<PreparedPayload> next;
-  std::size_t prepared = 0;  // the block that `next` is of
-  const auto prepare = [&](std::size_t i) {
-    if (i >= block_count || i < p.first_block) return;
-    const ByteView payload = p.blocks[i - p.first_block].payload;
-    if (payload.size() < kPagedPayloadBytes) return;
-    prepared = i;
-    next = std::async(std::launch::async | std::launch::deferred, prepare_payload,
-                      codec_for(number), payload);
+  const Hash128 root = namespaces[number].hash;
+  const CheckpointCodec codec = codec_for(number);
+  const auto ids_of = [&](std::size_t i) {
+    return tokens.subspan(i * block_tokens,
+                          std::min<std::size_t>(block_tokens, tokens.size() - i * block_tokens));
   };
-  for (std::size_t i = 0; i < block_count && !failure; ++i) {
-    const TokenView ids = tokens.subspan(
-        i * block_tokens, std::min<std::size_t>(block_tokens, tokens.size() - i * block_tokens));
-    const bool partial = ids.size() < block_tokens;
-    const Hash128 key = block_hash(hash, ids);
-    RecordId id = index.find(key);
-    const bool there = id != kNoRecord && (index[id].flags & kBad) == 0;
-    if (!there && i < p.first_block) {
+  std::vector<Hash128> keys;
+  for (std::size_t i = 0; i < block_count; ++i) {
+    keys.push_back(block_hash(i == 0 ? root : keys.back(), ids_of(i)));
+  }
+  const auto stored = [&](std::size_t i) {
+    const RecordId id = index.find(keys[i]);
+    return id == kNoRecord || (index[id].flags & kBad) != 0 ? kNoRecord : id;
+  };
+  // Blocks that are not there are written in runs. While one is written, another thread sums and
+  // codes the next; the first, which is waited for, is short.
+  const auto run_end = [&](std::size_t first, std::uint64_t bytes_max) {
+    std::size_t i = first;
+    for (std::uint64_t bytes = 0; i < block_count && i - first < kRunRecordsMax; ++i) {
+      bytes += p.blocks[i - p.first_block].payload.size();
+      if (i > first && (bytes > bytes_max || stored(i) != kNoRecord)) break;
+    }
+    return i;
+  };
+  const auto prepare = [codec, p](std::size_t first, std::size_t limit) {
+    std::vector<PreparedPayload> out;
+    for (std::size_t i = first; i < limit; ++i) {
+      out.push_back(prepare_payload(codec, p.blocks[i - p.first_block].payload));
+    }
+    return out;
+  };
+  std::size_t next_first = 0;
+  std::size_t next_limit = 0;
+  std::vector<RecordId> chain;
+  std::optional<Error> failure;
+  std::size_t i = 0;
+  while (i < block_count && !failure) {
+    if (const RecordId id = stored(i); id != kNoRecord) {
+      index[id].last_use = clock;
+      if (i >= p.first_block) ++report.blocks_known;
+      chain.push_back(id);
+      ++i;
+      continue;
+    }
+    if (i < p.first_block) {
       failure = Error(Errc::not_found, "put: block " + std::to_string(i) + " is not stored");
       break;
     }
-    if (there) {
-      index[id].last_use = clock;
-      if (i >= p.first_block) ++report.blocks_known;
-    } else if (refused) {
-      Candidate candidate{key, parent, static_cast<std::uint32_t>(i * block_tokens),
-                          static_cast<std::uint32_t>(ids.size()), 1};
-      policy->refused(candidate);
-      ++report.blocks_refused;
-      parent = kNoRecord;
-      hash = key;
-      continue;
-    } else {
-      const CheckpointBlock& b = p.blocks[i - p.first_block];
-      NewRecord record;
-      record.header.kind = partial ? Kind::tail : Kind::block;
+    const bool under_way = next.valid() && next_first == i;
+    const std::size_t limit = under_way ? next_limit : run_end(i, kRunBytesMax / 4);
+    if (!chain.empty()) hold(chain.back());
+    lock.unlock();
+    std::vector<PreparedPayload> ready = under_way ? next.get() : prepare(i, limit);
+    lock.lock();
+    if (!chain.empty()) release(chain.back());
+    next_first = next_limit = limit;
+    if (limit < block_count && stored(limit) == kNoRecord) {
+      next_limit = run_end(limit, kRunBytesMax);
+      next =
+          std::async(std::launch::async | std::launch::deferred, prepare, next_first, next_limit);
+    }
+    std::vector<NewRecord> records;
+    const auto now = static_cast<std::uint64_t>(now_ms());
+    for (std::size_t k = i; k < limit; ++k) {
+      const CheckpointBlock& b = p.blocks[k - p.first_block];
+      NewRecord& record = records.emplace_back();
+      record.tokens = ids_of(k);
+      record.header.kind = record.tokens.size() < block_tokens ? Kind::tail : Kind::block;
       record.header.paged = b.payload.size() >= kPagedPayloadBytes || options.direct_io;
-      record.header.key = key;
-      record.header.parent = hash;
+      record.header.key = keys[k];
+      record.header.parent = k == 0 ? root : keys[k - 1];
       record.header.name_space = root;
-      record.header.tokens = static_cast<std::uint32_t>(ids.size());
-      record.header.position = static_cast<std::uint32_t>(i * block_tokens);
+      record.header.tokens = static_cast<std::uint32_t>(record.tokens.size());
+      record.header.position = static_cast<std::uint32_t>(k * block_tokens);
       record.header.payload_bytes = b.payload.size();
       record.header.text_bytes = static_cast<std::uint32_t>(b.text.size());
       record.header.tail_checksum = checksum64(b.text);
-      record.header.created_ms = static_cast<std::uint64_t>(now_ms());
-      record.tokens = ids;
+      record.header.created_ms = now;
+      record.has_parent = k > 0;
       record.payload = b.payload;
+      record.ready = std::move(ready[k - i]);
       record.text = b.text;
-      record.parent = parent;
       record.name_space = number;
-      record.depth = static_cast<std::uint16_t>(std::min<std::size_t>(i, 65535));
-      record.worth_tokens = static_cast<std::uint16_t>(ids.size());
+      record.depth = static_cast<std::uint16_t>(std::min<std::size_t>(k, 65535));
+      record.worth_tokens = static_cast<std::uint16_t>(record.tokens.size());
       if (!b.text.empty()) {
-        record.extra.text_bytes = static_cast<std::uint32_t>(b.text.size());
+        record.extra.text_bytes = record.header.text_bytes;
         record.extra.text = text_hash(b.text);
       }
       if (p.time_to_live_ms > 0) {
-        record.extra.expires_ms = static_cast<std::uint64_t>(now_ms()) + p.time_to_live_ms;
-        record.header.expires_ms = record.extra.expires_ms;
+        record.extra.expires_ms = record.header.expires_ms = now + p.time_to_live_ms;
       }
-      if (next.valid() && prepared == i) record.prepared = std::move(next);
-      prepare(i + 1);
-      auto added = add(lock, record, report, true);
-      if (!added) {
-        if (added.code() == Errc::exhausted)
-          report.blocks_refused += static_cast<std::uint32_t>(block_count - i);
-        failure = std::move(added).error();
-        break;
-      }
-      id = *added;
-      if (id == kNoRecord) {
-        refused = true;
-        ++report.blocks_refused;
-        parent = kNoRecord;
-        hash = key;
-        continue;
-      }
+    }
+    Added added = add(lock, records, report, true);
+    for (const RecordId id : added.ids) {
+      const std::size_t k = i++;
+      chain.push_back(id);
       ++report.blocks_written;
       ++counters.blocks_written;
-      auto replaced = replace_tails(number, parent, hash, ids, id);
+      auto replaced =
+          replace_tails(number, index[id].parent, k == 0 ? root : keys[k - 1], ids_of(k), id);
       if (!replaced) failure = std::move(replaced).error();
     }
-    chain.push_back(id);
-    parent = id;
-    hash = key;
+    if (added.failure) {
+      if (added.failure->code() == Errc::exhausted) {
+        report.blocks_refused += static_cast<std::uint32_t>(block_count - i);
+      }
+      failure = std::move(added.failure);
+    }
+    if (!added.not_worth) continue;
+    // What stands behind a refused block is refused with it: nothing could find it.
+    ++report.blocks_refused;
+    for (std::size_t k = i + 1; k < block_count; ++k) {
+      policy->refused({.key = keys[k],
+                       .position = static_cast<std::uint32_t>(k * block_tokens),
+                       .tokens = static_cast<std::uint32_t>(ids_of(k).size())});
+      ++report.blocks_refused;
+    }
+    break;
   }
   policy->end(chain);
   if (options.sync == CheckpointSync::every_put && report.blocks_written > 0) {
