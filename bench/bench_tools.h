@@ -113,7 +113,7 @@ class Random {
 inline void print_json(const std::vector<std::pair<std::string, double>>& values) {
   std::printf("{");
   for (std::size_t i = 0; i < values.size(); ++i) {
-    std::printf("%s\"%s\":%.6g", i == 0 ? "" : ",", values[i].first.c_str(), values[i].second);
+    std::printf("%s\"%s\":%.12g", i == 0 ? "" : ",", values[i].first.c_str(), values[i].second);
   }
   std::printf("}\n");
 }

@@ -3,8 +3,10 @@
 //
 //   peer_sqlite input=FILE.jsonl database=FILE.db [level=3] [count=5000] [seed=1]
 //
-// Transactions of 1,000 rows, write-ahead log, synchronous=FULL: as durable as a vault. It stores
-// lines without parsing them and so does less than an import does. Prints one line of JSON.
+// Transactions of 1,000 rows, write-ahead log, synchronous=FULL: as durable as a vault. Pages of
+// 16 KB, because pages of 4 KB, the default, waste up to a fifth of the file behind rows of a few
+// KB. It stores lines without parsing them and so does less than an import does. Prints one line of
+// JSON.
 #include <sqlite3.h>
 #include <zstd.h>
 
@@ -47,7 +49,7 @@ void measure(const Arguments& arguments) {
   if (sqlite3_open(path.c_str(), &raw) != SQLITE_OK) die(path, "cannot be opened");
   Database database(raw);
   run(database,
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+      "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
       "CREATE TABLE conversations(number INTEGER PRIMARY KEY, size INTEGER, body BLOB)");
 
   std::ifstream input(arguments.text("input"), std::ios::binary);
