@@ -477,6 +477,8 @@ ExitStatus run_import(const ImportCommand& command) {
   options.log_bytes_max = command.log_bytes_max;
   options.conversation_bytes_max = command.line_bytes_max;
   options.threads = command.threads;
+  // Of what was stored before, an import reads little more than fingerprints.
+  options.cache_bytes = 64u << 20;
   auto opened = open_writer(command, options);
   const bool created = opened.code() == Errc::not_found;
   if (created) {

@@ -1,5 +1,7 @@
 // The command line: what the words mean. The only file that knows CLI11, which takes seconds to
 // compile.
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <functional>
@@ -626,6 +628,9 @@ int run_command(std::vector<std::string> args) {
 }  // namespace tokvault::cli
 
 int main(int argc, char** argv) {
+  // An arena for each of the threads that an import makes anew for every batch held 190 MB of
+  // memory that nobody used.
+  mallopt(M_ARENA_MAX, 2);
   const std::vector<std::string> args(argv + 1, argv + argc);
   // The checkpoint store has a command line of its own.
   if (!args.empty() && args[0] == "kv") {

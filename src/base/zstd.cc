@@ -102,13 +102,31 @@ Result<Buffer> compress_with(ZSTD_CCtx* c, ByteView text) {
 
 class BlockEncoderImpl final : public BlockEncoder {
  public:
-  BlockEncoderImpl(Cctx c, Cdict dictionary)
-      : c_(std::move(c)), dictionary_(std::move(dictionary)) {}
+  // `dictionary` may be null.
+  static Result<std::unique_ptr<BlockEncoder>> make(int level,
+                                                    std::shared_ptr<const ZSTD_CDict> dictionary) {
+    Cctx c(ZSTD_createCCtx());
+    if (!c) return no_memory();
+    TOKVAULT_TRY(configure(c.get(), level));
+    if (dictionary) {
+      TOKVAULT_TRY(encoder_status(ZSTD_CCtx_refCDict(c.get(), dictionary.get())));
+    }
+    return std::unique_ptr<BlockEncoder>(
+        new BlockEncoderImpl(level, std::move(c), std::move(dictionary)));
+  }
+
   Result<Buffer> encode(ByteView text) override { return compress_with(c_.get(), text); }
+  Result<std::unique_ptr<BlockEncoder>> another() const override {
+    return make(level_, dictionary_);
+  }
 
  private:
-  Cctx c_;
-  Cdict dictionary_;
+  BlockEncoderImpl(int level, Cctx c, std::shared_ptr<const ZSTD_CDict> dictionary)
+      : level_(level), dictionary_(std::move(dictionary)), c_(std::move(c)) {}
+
+  const int level_;
+  const std::shared_ptr<const ZSTD_CDict> dictionary_;
+  Cctx c_;  // refers to it
 };
 
 class BlockDecoderImpl final : public BlockDecoder {
@@ -215,18 +233,14 @@ bool is_zstd_dictionary(ByteView bytes) {
 }
 
 Result<std::unique_ptr<BlockEncoder>> BlockEncoder::make(ByteView dictionary, int level) {
-  Cctx c(ZSTD_createCCtx());
-  if (!c) return no_memory();
-  TOKVAULT_TRY(configure(c.get(), level));
   Cdict d;
   if (!dictionary.empty()) {
     ZSTD_compressionParameters p = ZSTD_getCParams(level, 0, dictionary.size());
     d.reset(ZSTD_createCDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef,
                                       ZSTD_dct_rawContent, p, ZSTD_defaultCMem));
     if (!d) return no_memory();
-    TOKVAULT_TRY(encoder_status(ZSTD_CCtx_refCDict(c.get(), d.get())));
   }
-  return std::unique_ptr<BlockEncoder>(new BlockEncoderImpl(std::move(c), std::move(d)));
+  return BlockEncoderImpl::make(level, std::move(d));
 }
 
 Result<std::unique_ptr<BlockDecoder>> BlockDecoder::make(ByteView dictionary) {

@@ -34,6 +34,8 @@ class BlockEncoder {
   static Result<std::unique_ptr<BlockEncoder>> make(ByteView dictionary, int level);
   virtual ~BlockEncoder() = default;
   virtual Result<Buffer> encode(ByteView text) = 0;
+  // One that gives the same frames, for another thread; the digested dictionary is shared.
+  virtual Result<std::unique_ptr<BlockEncoder>> another() const = 0;
 };
 
 // Decodes them again.

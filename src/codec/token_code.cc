@@ -1,7 +1,9 @@
 #include "codec/token_code.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <utility>
 
 #include "base/bytes.h"
 
@@ -22,6 +24,34 @@ struct Classes {
   static constexpr std::uint8_t kSixBytes = kBytes == CodeBytes::all ? 0xFF : 0xFE;
   static constexpr std::uint32_t kThree = kTwo + (kSixBytes - 0xC0u) * kRadix * kRadix;
 };
+
+// Writes up to six bytes at `p`, which must have room for them.
+template <CodeBytes kBytes>
+char* write_number(std::uint64_t number, char* p) {
+  using C = Classes<kBytes>;
+  if (number < C::kThree) {
+    // Without branches: which class a token is in is not to be predicted.
+    const auto n = static_cast<std::uint32_t>(number);
+    const unsigned more = (n >= C::kOne ? 1u : 0u) + (n >= C::kTwo ? 1u : 0u);
+    constexpr std::uint32_t kBegin[] = {0, C::kOne, C::kTwo};
+    constexpr std::uint32_t kFirst[] = {0, 0x80u << 8, 0xC0u << 16};
+    const std::uint32_t v = n - kBegin[more];
+    std::uint32_t bytes = v;  // the last byte of the code lowest
+    if constexpr (C::kRadix != 256) {
+      const std::uint32_t q = v / C::kRadix;
+      const std::uint32_t two = q << 8 | (v - q * C::kRadix);
+      const std::uint32_t qq = q / C::kRadix;
+      const std::uint32_t three = qq << 16 | (q - qq * C::kRadix) << 8 | (v - q * C::kRadix);
+      bytes = more == 0 ? v : more == 1 ? two : three;
+    }
+    bytes |= kFirst[more];
+    store_le(__builtin_bswap32(bytes) >> (8 * (3 - more)), p);
+    return p + more + 1;
+  }
+  *p++ = static_cast<char>(C::kSixBytes);
+  for (int i = 0; i < 5; ++i, number /= C::kRadix) *p++ = static_cast<char>(number % C::kRadix);
+  return p;
+}
 
 // Classes of frequency, a factor of four wide. Finer ones make the list longer and the text no
 // smaller: intercode's list takes 12,378 bytes with quarters of powers of two, 8,990 with these.
@@ -47,10 +77,7 @@ TokenMap TokenMap::by_frequency(std::vector<std::pair<Token, std::uint64_t>> cou
     map.tokens_.push_back(c.first);
     top = std::max(top, c.first);
   }
-  if (!map.tokens_.empty()) map.codes_.assign(top + 1, 0);
-  for (std::size_t i = 0; i < map.tokens_.size(); ++i) {
-    map.codes_[map.tokens_[i]] = static_cast<std::uint32_t>(i + 1);
-  }
+  map.index(top);
   return map;
 }
 
@@ -88,37 +115,39 @@ Result<TokenMap> TokenMap::parse(ByteView bytes, CodeBytes code) {
     top = std::max(top, static_cast<Token>(t));
   }
   if (!in.at_end()) return Error(Errc::corrupt, "token map: bytes after the end");
-  if (count > 0) map.codes_.assign(top + 1, 0);
-  for (std::size_t i = 0; i < map.tokens_.size(); ++i) {
-    if (map.codes_[map.tokens_[i]] != 0) return Error(Errc::corrupt, "token map: token repeats");
-    map.codes_[map.tokens_[i]] = static_cast<std::uint32_t>(i + 1);
+  map.codes_.assign(count > 0 ? top + 1 : 0, 0);
+  for (const Token t : map.tokens_) {
+    if (std::exchange(map.codes_[t], 1) != 0) {
+      return Error(Errc::corrupt, "token map: token repeats");
+    }
   }
+  map.index(top);
   return map;
 }
 
-std::uint64_t TokenMap::code_of(Token token) const {
-  if (token < codes_.size() && codes_[token] != 0) return codes_[token] - 1;
-  return std::uint64_t{token} + tokens_.size();
+void TokenMap::index(Token top) {
+  if (tokens_.empty()) return;
+  codes_.assign(top + 1, 0);
+  for (std::size_t i = 0; i < tokens_.size(); ++i) {
+    char code[kTokenCodeBytesMax] = {};
+    const char* const end = bytes_ == CodeBytes::all ? write_number<CodeBytes::all>(i, code)
+                                                     : write_number<CodeBytes::below_ff>(i, code);
+    codes_[tokens_[i]] =
+        (load_le<std::uint32_t>(code) & 0xffffff) | static_cast<std::uint32_t>(end - code) << 24;
+  }
 }
 
 template <CodeBytes kBytes>
-char* TokenMap::encode(Token token, char* p) const {
-  using C = Classes<kBytes>;
-  std::uint64_t code = code_of(token);
-  if (code < C::kOne) {
-    *p++ = static_cast<char>(code);
-  } else if (code < C::kTwo) {
-    const auto v = static_cast<std::uint32_t>(code) - C::kOne;
-    *p++ = static_cast<char>(0x80 + v / C::kRadix);
-    *p++ = static_cast<char>(v % C::kRadix);
-  } else if (code < C::kThree) {
-    const auto v = static_cast<std::uint32_t>(code) - C::kTwo;
-    *p++ = static_cast<char>(0xC0 + v / (C::kRadix * C::kRadix));
-    *p++ = static_cast<char>(v / C::kRadix % C::kRadix);
-    *p++ = static_cast<char>(v % C::kRadix);
-  } else {
-    *p++ = static_cast<char>(C::kSixBytes);
-    for (int i = 0; i < 5; ++i, code /= C::kRadix) *p++ = static_cast<char>(code % C::kRadix);
+char* TokenMap::encode(TokenView tokens, char* p) const {
+  const std::uint64_t listed = tokens_.size();
+  for (const Token t : tokens) {
+    const std::uint32_t code = t < codes_.size() ? codes_[t] : 0;
+    if (code != 0) {
+      store_le(code, p);
+      p += code >> 24;
+    } else {
+      p = write_number<kBytes>(t + listed, p);
+    }
   }
   return p;
 }
@@ -128,14 +157,10 @@ void TokenMap::encode(TokenView tokens, Buffer& out) const {
   constexpr std::size_t kChunk = 256;
   char buffer[kChunk * kTokenCodeBytesMax];
   for (std::size_t begin = 0; begin < tokens.size(); begin += kChunk) {
-    char* p = buffer;
     const TokenView chunk = tokens.subspan(begin, std::min(kChunk, tokens.size() - begin));
-    if (bytes_ == CodeBytes::all) {
-      for (Token t : chunk) p = encode<CodeBytes::all>(t, p);
-    } else {
-      for (Token t : chunk) p = encode<CodeBytes::below_ff>(t, p);
-    }
-    out.append(buffer, static_cast<std::size_t>(p - buffer));
+    const char* const end = bytes_ == CodeBytes::all ? encode<CodeBytes::all>(chunk, buffer)
+                                                     : encode<CodeBytes::below_ff>(chunk, buffer);
+    out.append(buffer, static_cast<std::size_t>(end - buffer));
   }
 }
 
@@ -197,10 +222,15 @@ Status TokenMap::decode(ByteView bytes, std::vector<Token>& out) const {
 }
 
 std::uint64_t TokenMap::count(ByteView bytes) {
+  // A table, since which class a code is in is not to be predicted.
+  static constexpr auto kSizes = [] {
+    std::array<std::uint8_t, 256> sizes;
+    for (int b = 0; b < 256; ++b) sizes[b] = b < 0x80 ? 1 : b < 0xC0 ? 2 : b < 0xFF ? 3 : 6;
+    return sizes;
+  }();
   std::uint64_t n = 0;
   for (std::size_t i = 0; i < bytes.size(); ++n) {
-    const auto b = static_cast<std::uint8_t>(bytes[i]);
-    i += b < 0x80 ? 1 : b < 0xC0 ? 2 : b < 0xFF ? 3 : 6;
+    i += kSizes[static_cast<std::uint8_t>(bytes[i])];
   }
   return n;
 }

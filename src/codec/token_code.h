@@ -69,15 +69,18 @@ class TokenMap {
   static std::uint64_t count(ByteView bytes);
 
  private:
-  std::uint64_t code_of(Token token) const;
+  // Makes codes_ of tokens_, of which `top` is the highest.
+  void index(Token top);
   template <CodeBytes kBytes>
-  char* encode(Token token, char* p) const;
+  char* encode(TokenView tokens, char* p) const;
   template <CodeBytes kBytes>
   Status decode(ByteView bytes, std::vector<Token>& out) const;
 
   CodeBytes bytes_ = CodeBytes::all;
-  std::vector<Token> tokens_;         // code -> token
-  std::vector<std::uint32_t> codes_;  // token -> code + 1, for tokens below codes_.size()
+  std::vector<Token> tokens_;  // number -> token
+  // The codes of tokens below codes_.size(): three bytes, in the order in which they are written,
+  // and their number; 0 for a token that is not listed.
+  std::vector<std::uint32_t> codes_;
 };
 
 }  // namespace tokvault

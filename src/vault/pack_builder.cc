@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/zstd.h"
 #include "codec/token_model.h"
+#include "dedup/dictionary_choice.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
@@ -28,6 +29,21 @@ std::string node_key(std::uint32_t parent, std::uint32_t form,
 
 std::uint64_t checksum_of(const std::vector<Token>& tokens) {
   return checksum64(ByteView(reinterpret_cast<const char*>(tokens.data()), tokens.size() * 4));
+}
+
+// As much of what has passed as the dictionary is of the whole.
+std::vector<bool> even_sample(const std::vector<std::uint32_t>& sizes, std::uint64_t total) {
+  std::vector<bool> chosen;
+  std::uint64_t seen = 0;
+  std::uint64_t taken = 0;
+  for (const std::uint32_t size : sizes) {
+    seen += size;
+    const bool take =
+        size <= kSampledCodeBytesMax && taken + size <= seen * kDictionaryTextBytes / total;
+    if (take) taken += size;
+    chosen.push_back(take);
+  }
+  return chosen;
 }
 
 Extent append_part(Buffer& file, ByteView bytes, std::uint64_t raw_size) {
@@ -215,6 +231,8 @@ Status PackBuilder::count_tokens() {
   std::vector<Token> tokens;
   Scratch scratch;
   constexpr Token kDense = 1u << 19;
+  constexpr std::uint32_t kUnknown = ~0u;
+  std::vector<std::uint32_t> sizes;  // of tokens as text
   for (const Origin& o : origins_[kTokenStream]) {
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(kTokenStream, o.number, scratch));
     tokens.clear();
@@ -222,13 +240,21 @@ Status PackBuilder::count_tokens() {
     footer_.tokens_stored += tokens.size();
     std::uint64_t text_size = 0;
     for (Token t : tokens) {
-      if (t < kDense) {
-        if (t >= counts.size()) counts.resize(t + 1);
-        ++counts[t];
-      } else {
+      if (t >= kDense) {
         ++rare[t];
+        if (o.is_text) text_size += tokenizer_->token_bytes(t).size();
+        continue;
       }
-      if (o.is_text) text_size += tokenizer_->token_bytes(t).size();
+      if (t >= counts.size()) {
+        counts.resize(std::max<std::size_t>(t + 1, 2 * counts.size()));
+        sizes.resize(counts.size(), kUnknown);
+      }
+      ++counts[t];
+      if (!o.is_text) continue;
+      if (sizes[t] == kUnknown) {
+        sizes[t] = static_cast<std::uint32_t>(tokenizer_->token_bytes(t).size());
+      }
+      text_size += sizes[t];
     }
     footer_.segment_text_bytes += text_size;
     text_sizes_.push_back(text_size);
@@ -257,6 +283,11 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
   StreamText all;
   std::vector<Token> tokens;
   Scratch scratch;
+  // A token has a code of at least one byte, and of three at most, nearly always.
+  std::optional<DictionaryChoice> choice;
+  if (stream == kTokenStream && 3 * footer_.tokens_stored > kDictionaryTextBytes) {
+    choice.emplace(footer_.tokens_stored);
+  }
   for (Origin& o : origins_[stream]) {
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(stream, o.number, scratch));
     const std::size_t begin = all.text.size();
@@ -272,6 +303,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     }
     const std::size_t size = all.text.size() - begin;
     all.table.code_sizes.push_back(static_cast<std::uint32_t>(size));
+    if (choice) choice->add(tokens, static_cast<std::uint32_t>(size));
     if (size >= kSharedCodeBytes) {
       const ShortDigest digest = stream == kTokenStream
                                      ? token_digest(tokens)
@@ -292,7 +324,15 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     out.dictionary = append_part(file, frame, ended.size());
     return {};
   }
-  return encode_with_sample(stream, all, levels, file);
+  if (all.text.size() <= kDictionaryTextBytes) {
+    all.table.in_dictionary.assign(all.table.code_sizes.size(), true);
+  } else if (choice) {
+    all.table.in_dictionary = choice->choose(kDictionaryTextBytes, kSampledCodeBytesMax);
+  } else {
+    all.table.in_dictionary = even_sample(all.table.code_sizes, all.text.size());
+  }
+  choice.reset();
+  return encode_with_dictionary(stream, all, levels, file);
 }
 
 // The dictionary is as much of the beginning as a reader has to wait half a second for, the rest
@@ -348,53 +388,83 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   return {};
 }
 
-// The dictionary is an even sample.
-Status PackBuilder::encode_with_sample(Stream stream, StreamText& all, const Levels& levels,
-                                       Buffer& file) {
+// The dictionary is what table.in_dictionary says.
+Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels,
+                                           Buffer& file) {
   PackStream& out = footer_.streams[stream];
   PackSegments& table = all.table;
   const Buffer& text = all.text;
-  const bool holds_all = text.size() <= kDictionaryTextBytes;
   Buffer dictionary;
   std::uint64_t seen = 0;
-  for (std::uint32_t size : table.code_sizes) {
-    // An even sample: as much of what has passed as the dictionary is of the whole.
-    const std::uint64_t due =
-        holds_all ? text.size() : (seen + size) * kDictionaryTextBytes / text.size();
-    const bool take =
-        holds_all || (size <= kSampledCodeBytesMax && dictionary.size() + size <= due);
-    if (take) dictionary.append(text, seen, size);
-    table.in_dictionary.push_back(take);
-    seen += size;
+  for (std::size_t i = 0; i < table.code_sizes.size(); ++i) {
+    if (table.in_dictionary[i]) dictionary.append(text, seen, table.code_sizes[i]);
+    seen += table.code_sizes[i];
   }
   // The dictionary's frame is half of the work; blocks need its text only.
   auto dictionary_frame =
       std::async(std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary); });
   TOKVAULT_ASSIGN(auto encoder, BlockEncoder::make(dictionary, levels.blocks));
-  Buffer block, blocks;
-  std::uint32_t block_segments = 0;
-  auto end_block = [&]() -> Status {
-    if (block_segments == 0) return {};
-    TOKVAULT_ASSIGN(const Buffer frame, encoder->encode(block));
-    append_le(blocks, checksum32(frame));
-    blocks += frame;
-    table.block_segments.push_back(block_segments);
-    table.block_sizes.push_back(static_cast<std::uint32_t>(frame.size()));
-    block.clear();
-    block_segments = 0;
-    return {};
+  // Two threads make half of the blocks each, parted where a block ends anyhow.
+  struct Half {
+    std::size_t begin = 0;  // segments
+    std::size_t end = 0;
+    std::uint64_t at = 0;  // of the first of them
+    Buffer blocks{};
+    std::vector<std::uint32_t> segments{};
+    std::vector<std::uint32_t> sizes{};
   };
-  seen = 0;
-  for (std::size_t i = 0; i < table.code_sizes.size(); ++i) {
-    const std::uint32_t size = table.code_sizes[i];
-    if (!table.in_dictionary[i]) {
-      block.append(text, seen, size);
-      ++block_segments;
-      if (block.size() >= kBlockTextBytes) TOKVAULT_TRY(end_block());
+  auto encode_half = [&](BlockEncoder& with, Half& half) -> Status {
+    Buffer block;
+    std::uint32_t block_segments = 0;
+    auto end_block = [&]() -> Status {
+      if (block_segments == 0) return {};
+      TOKVAULT_ASSIGN(const Buffer frame, with.encode(block));
+      append_le(half.blocks, checksum32(frame));
+      half.blocks += frame;
+      half.segments.push_back(block_segments);
+      half.sizes.push_back(static_cast<std::uint32_t>(frame.size()));
+      block.clear();
+      block_segments = 0;
+      return {};
+    };
+    std::uint64_t at = half.at;
+    for (std::size_t i = half.begin; i < half.end; ++i) {
+      const std::uint32_t size = table.code_sizes[i];
+      if (!table.in_dictionary[i]) {
+        block.append(text, at, size);
+        ++block_segments;
+        if (block.size() >= kBlockTextBytes) TOKVAULT_TRY(end_block());
+      }
+      at += size;
     }
-    seen += size;
+    return end_block();
+  };
+  Half first{0, table.code_sizes.size(), 0};
+  Half second{first.end, first.end, text.size()};
+  std::uint64_t in_block = 0;
+  std::uint64_t at = 0;
+  for (std::size_t i = 0; i < first.end; ++i) {
+    if (!table.in_dictionary[i]) in_block += table.code_sizes[i];
+    at += table.code_sizes[i];
+    if (in_block < kBlockTextBytes) continue;
+    in_block = 0;
+    if (at < text.size() / 2) continue;
+    first.end = second.begin = i + 1;
+    second.at = at;
   }
-  TOKVAULT_TRY(end_block());
+  TOKVAULT_ASSIGN(auto other_encoder, encoder->another());
+  auto other = std::async(std::launch::async, [&] { return encode_half(*other_encoder, second); });
+  Status status = encode_half(*encoder, first);
+  Status other_status = other.get();
+  TOKVAULT_TRY(std::move(status));
+  TOKVAULT_TRY(std::move(other_status));
+  Buffer blocks;
+  for (const Half* half : {&first, &second}) {
+    blocks += half->blocks;
+    table.block_segments.insert(table.block_segments.end(), half->segments.begin(),
+                                half->segments.end());
+    table.block_sizes.insert(table.block_sizes.end(), half->sizes.begin(), half->sizes.end());
+  }
   if (!dictionary.empty()) {
     TOKVAULT_ASSIGN(const Buffer frame, dictionary_frame.get());
     out.dictionary = append_part(file, frame, dictionary.size());
@@ -496,24 +566,38 @@ Status PackBuilder::verify(const Buffer& file) const {
   for (std::size_t i = 0; i < tables_.externals.size(); ++i) {
     if (tables_.externals[i].digest != got->externals[i].digest) return differs("external");
   }
-  Scratch scratch;
-  std::vector<Token> tokens;
   for (const Stream stream : {kTokenStream, kByteStream}) {
-    for (std::uint32_t i = 0; i < origins_[stream].size(); ++i) {
-      TOKVAULT_ASSIGN(const ByteView code, pack->code(stream, i, scratch));
-      std::uint64_t checksum = 0;
-      if (stream == kTokenStream) {
-        tokens.clear();
-        TOKVAULT_TRY(pack->decode_tokens(code, tokens));
-        checksum = checksum_of(tokens);
-      } else {
-        checksum = checksum64(code);
-      }
-      if (checksum != origins_[stream][i].checksum) return differs("segment");
-    }
+    const auto count = static_cast<std::uint32_t>(origins_[stream].size());
+    auto other = std::async(std::launch::async,
+                            [&] { return verify_segments(*pack, stream, count / 2, count); });
+    Status status = verify_segments(*pack, stream, 0, count / 2);
+    Status other_status = other.get();
+    TOKVAULT_TRY(std::move(status));
+    TOKVAULT_TRY(std::move(other_status));
   }
   TOKVAULT_ASSIGN(const auto records, pack->records());
   if (records.size() != records_.size()) return differs("record count");
+  return {};
+}
+
+Status PackBuilder::verify_segments(const PackFile& pack, Stream stream, std::uint32_t begin,
+                                    std::uint32_t end) const {
+  Scratch scratch;
+  std::vector<Token> tokens;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    TOKVAULT_ASSIGN(const ByteView code, pack.code(stream, i, scratch));
+    std::uint64_t checksum = 0;
+    if (stream == kTokenStream) {
+      tokens.clear();
+      TOKVAULT_TRY(pack.decode_tokens(code, tokens));
+      checksum = checksum_of(tokens);
+    } else {
+      checksum = checksum64(code);
+    }
+    if (checksum != origins_[stream][i].checksum) {
+      return Error(Errc::corrupt, "after decoding, another segment");
+    }
+  }
   return {};
 }
 

@@ -25,10 +25,13 @@ struct PackIdentity {
   std::vector<std::uint64_t> set_supersedes;
 };
 
+class PackFile;
+
 // What a pack is made for: sealing has to keep pace with writing, compaction has not.
 enum class PackPurpose : std::uint8_t { seal, compact };
 
-// Threads: one at a time. Lifetime: the sources outlive it; a log does not change meanwhile.
+// Threads: one at a time; finish() takes two more for a while. Lifetime: the sources outlive it; a
+// log does not change meanwhile.
 class PackBuilder {
  public:
   // `tokenizer` counts the bytes of texts, for statistics. With `merged`, what comes from several
@@ -101,8 +104,10 @@ class PackBuilder {
   Status encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file);
   Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
                            Buffer& file);
-  Status encode_with_sample(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
+  Status encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
   Status verify(const Buffer& file) const;
+  Status verify_segments(const PackFile& pack, Stream stream, std::uint32_t begin,
+                         std::uint32_t end) const;
 
   SegmentUnion* const merged_;
   const std::uint64_t number_;
