@@ -69,6 +69,7 @@ struct PolicyOptions {
 
 std::unique_ptr<EvictionPolicy> make_policy(Eviction kind, BlockIndex& index,
                                             const PolicyOptions& options);
+std::unique_ptr<EvictionPolicy> make_value_policy(BlockIndex& index, const PolicyOptions& options);
 
 // The leaves in an array, for policies that rank a sample of them (every one, if there are few).
 class LeafPolicy : public EvictionPolicy {

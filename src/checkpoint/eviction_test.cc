@@ -1,10 +1,12 @@
 // The index, and what the policies promise on traces that the test makes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <list>
 #include <map>
 #include <random>
 
-#include "checkpoint/block_index.h"
+#include "checkpoint/shadow_cache.h"
 #include "tokvault/checkpoint_replay.h"
 
 namespace tokvault {
@@ -14,6 +16,8 @@ using checkpoint::BlockIndex;
 using checkpoint::Hash128;
 using checkpoint::Kind;
 using checkpoint::kNoRecord;
+using checkpoint::ShadowBlock;
+using checkpoint::ShadowCache;
 
 TEST(BlockIndex, AgreesWithAMap) {
   BlockIndex index;
@@ -65,6 +69,38 @@ std::map<std::string, double> averages(const std::string& trace) {
   return sums;
 }
 
+// A shadow that goes by recency misses what a list in the order of last use misses.
+TEST(ShadowCache, AgreesWithAList) {
+  ShadowCache shadow(nullptr);
+  constexpr std::size_t kCapacity = 60;
+  std::list<std::uint64_t> order;  // the oldest first
+  std::mt19937 random(3);
+  for (std::uint32_t clock = 1; clock < 3000; ++clock) {
+    // Prompts of ten families that branch at every block.
+    std::vector<ShadowBlock> blocks;
+    std::uint64_t key = 1000 + random() % 10;
+    for (std::size_t i = 1 + random() % 12; i > 0; --i) {
+      key = key * 1000003 + random() % 2 + 1;
+      blocks.push_back({{key, ~key}, static_cast<std::uint16_t>(blocks.size()), 0});
+    }
+    std::size_t leading = 0;
+    const auto has = [&order](std::uint64_t k) {
+      return std::find(order.begin(), order.end(), k) != order.end();
+    };
+    while (leading < blocks.size() && has(blocks[leading].key.lo)) ++leading;
+    EXPECT_EQ(shadow.request(blocks, clock, kCapacity), blocks.size() - leading) << clock;
+    for (std::size_t i = blocks.size(); i-- > 0;) {
+      order.remove(blocks[i].key.lo);
+      order.push_back(blocks[i].key.lo);
+    }
+    while (order.size() > kCapacity) order.pop_front();
+  }
+  shadow.clear();
+  const ShadowBlock one{{1, 2}, 0, 0};
+  EXPECT_EQ(shadow.request({&one, 1}, 3000, kCapacity), 1u);
+  EXPECT_EQ(shadow.request({&one, 1}, 3001, kCapacity), 0u);
+}
+
 // Documents of uneven popularity among one-off prompts.
 TEST(Replay, ValueBeatsLruOnUnevenPopularity) {
   TraceMaker t;
@@ -95,7 +131,7 @@ TEST(Replay, ValueIsNoWorseThanLruOnConversations) {
     if (t.random() % 4 == 0) live.erase(live.begin() + static_cast<std::ptrdiff_t>(at));
   }
   auto hits = averages(t.text);
-  EXPECT_GT(hits["value"], hits["lru"] - 0.5);
+  EXPECT_GT(hits["value"], hits["lru"] - 0.1);
   for (const char* other : {"arc", "2q", "gdsf", "aged_frequency", "decayed_hits"}) {
     EXPECT_GT(hits["value"], hits[other] - 0.5) << other;
   }
