@@ -118,6 +118,13 @@ struct DumpCommand : Command {
   std::string file;
 };
 
+struct SqlCommand : Command {
+  enum class As : std::uint8_t { table, csv };
+  std::string sql;  // empty: list the tables; -: from standard input
+  As as = As::table;
+  bool keep_going = false;
+};
+
 struct TokenizeCommand : Command {
   std::string tokenizer = "o200k_base";
   std::string pattern;  // empty: not given
@@ -167,6 +174,8 @@ ExitStatus run_segment_list(const SegmentCommand& command);
 ExitStatus run_segment_garbage(const SegmentCommand& command);
 ExitStatus run_segment_replace(const SegmentCommand& command);
 ExitStatus run_segment_collect(const SegmentCommand& command);
+// sql.cc
+ExitStatus run_sql(const SqlCommand& command);
 // upkeep.cc
 ExitStatus run_init(const InitCommand& command);
 ExitStatus run_gc(const GcCommand& command);

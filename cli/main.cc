@@ -383,6 +383,15 @@ class CommandLine {
     add_filter(sub, stats->filter, stats->has_filter);
     add_keep_going(sub, stats->keep_going);
 
+    auto sql = std::make_shared<SqlCommand>();
+    sub = add("sql", "Ask for conversations, messages, sums and files with SQL", sql, run_sql);
+    sub->add_option("QUERY", sql->sql,
+                    "SELECT ...; - reads it from standard input; if absent, list the tables");
+    add_choice<SqlCommand::As>(sub, "--format", sql->as,
+                               {{"table", SqlCommand::As::table}, {"csv", SqlCommand::As::csv}},
+                               "As");
+    add_keep_going(sub, sql->keep_going);
+
     auto tenants = std::make_shared<Command>();
     add("tenants", "List tenants, and what they have", tenants, run_tenants);
   }

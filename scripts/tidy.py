@@ -24,6 +24,7 @@ FLOORS = {
     "vault": 2,
     "checkpoint": 2,
     "interchange": 3,
+    "query": 3,
     "assemble": 3,
 }
 # (from, to): why this sideways step is allowed.

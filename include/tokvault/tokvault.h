@@ -14,6 +14,7 @@
 #include "tokvault/kvc.h"
 #include "tokvault/result.h"
 #include "tokvault/segments.h"
+#include "tokvault/sql.h"
 #include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/types.h"

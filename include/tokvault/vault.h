@@ -146,6 +146,25 @@ struct UsageQuery {
   bool by_day = false;
 };
 
+// A live file.
+struct FileInfo {
+  enum class Kind : std::uint8_t { log, pack, artifact };
+  std::string name;  // "packs/00000002.pack"
+  Kind kind = Kind::log;
+  std::optional<std::string> tenant;  // whose; a log is everybody's
+  std::uint64_t bytes = 0;            // on disk
+  // Of logs and packs. Versions, those included that nobody sees any more and gc would erase.
+  std::uint64_t conversations = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t tokens_stored = 0;
+  std::int64_t time_first_ms = 0;  // of its conversations, if there are any
+  std::int64_t time_last_ms = 0;
+  // Of packs; the first version of the format does not say the level.
+  std::optional<Level> level;
+  bool is_compacted = false;  // by a compaction, not by sealing
+  std::string damage;         // what damage() says of it; empty: nothing
+};
+
 // A finding of check().
 struct Finding {
   std::string file;
@@ -437,6 +456,8 @@ class Vault {
   // the logs. `not_found` if there is no such tenant.
   // Counts what can be read.
   virtual Result<VaultStats> stats(std::optional<std::string_view> tenant = {}) const = 0;
+  // The live logs, packs and artifacts, in this order. Reads nothing that opening has not read.
+  virtual Result<std::vector<FileInfo>> files() const = 0;
   // What is known to be damaged without looking any further than opening does: parts of logs. What
   // they may have held is answered with `corrupt`, everything else as ever, until repair().
   virtual std::vector<Finding> damage() const = 0;

@@ -26,6 +26,7 @@ class PackFile final : public Source {
                                                 std::uint64_t number);
 
   const PackFooter& footer() const { return footer_; }
+  std::uint16_t version() const { return header_.version; }  // of the format
   std::uint64_t size_bytes() const { return size_; }
 
   std::uint64_t file() const override { return number_; }

@@ -1,7 +1,7 @@
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; segments.cc keeps
 // segments by themselves; rewrite.cc seals, collects and compacts; registry.cc keeps artifacts;
-// near.cc finds near-duplicates; explain.cc says what was found where; check.cc checks; repair.cc
-// rebuilds the catalog.
+// near.cc finds near-duplicates; explain.cc says what was found where; files.cc lists files;
+// check.cc checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
@@ -108,6 +108,7 @@ class VaultImpl final : public Vault {
   Result<GcReport> replace_segments(std::span<const SegmentId> ids, Level level,
                                     std::string_view tenant, const Progress& progress) override;
   Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
+  Result<std::vector<FileInfo>> files() const override;
   std::vector<Finding> damage() const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
   Dictionaries& dictionaries() override { return dictionaries_; }

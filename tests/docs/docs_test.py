@@ -7,6 +7,7 @@ and every path that architecture.md names is there."""
 import argparse
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,7 @@ def run_commands(command, folder):
         line = line.replace("traffic.jsonl", str(ROOT / "examples/conversations.jsonl"))
         line = line.replace("2026-11-01", "2026-01-01").replace("gpt-4o", "birch-2")
         line = line.replace("chat-17", "support-0007")
-        result = subprocess.run([command] + line.split(), cwd=folder, text=True,
+        result = subprocess.run([command] + shlex.split(line), cwd=folder, text=True,
                                 capture_output=True)
         if result.returncode != 0:
             fail(f"tokvault {line}: exit {result.returncode}\n{result.stderr}")
