@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <tuple>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -230,10 +231,11 @@ Result<std::uint64_t> CheckpointStore::Impl::roll_forward(bool everything) {
   for (const auto& [number, from] : scanned) {
     TOKVAULT_TRY(scan_segment(number, from, !everything, take));
   }
-  std::stable_sort(waiting.begin(), waiting.end(), [](const Found& a, const Found& b) {
-    return std::pair(a.header.kind == Kind::sidecar, a.header.position) <
-           std::pair(b.header.kind == Kind::sidecar, b.header.position);
-  });
+  const auto turn = [](const Found& f) {
+    return std::tuple(f.header.kind == Kind::sidecar, f.header.position, f.segment, f.offset);
+  };
+  std::sort(waiting.begin(), waiting.end(),
+            [&](const Found& a, const Found& b) { return turn(a) < turn(b); });
   for (const Found& f : waiting) count += take_found(f) == Taken::yes ? 1 : 0;
   if (!options.read_only && count > 0) punch_gaps(scanned, kept);
   return count;

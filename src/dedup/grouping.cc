@@ -157,10 +157,18 @@ class Grouping {
         for (std::size_t k = 0; k < kDims; ++k) centers[side][k] = sums[side][k] / counts[side];
       }
     }
-    const auto middle = std::stable_partition(
-        order_.begin() + offset(begin), order_.begin() + offset(end),
-        [&](std::uint32_t item) { return dot(items_[item].direction, axis) <= limit; });
-    const auto at_middle = static_cast<std::size_t>(middle - order_.begin());
+    // Each side stays in the order in which it came.
+    std::vector<std::uint32_t> second_side;
+    std::size_t at_middle = begin;
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::uint32_t item = order_[i];
+      if (dot(items_[item].direction, axis) <= limit) {
+        order_[at_middle++] = item;
+      } else {
+        second_side.push_back(item);
+      }
+    }
+    std::copy(second_side.begin(), second_side.end(), order_.begin() + offset(at_middle));
     // All alike: in halves, as they came.
     if (at_middle == begin || at_middle == end) return begin + (end - begin) / 2;
     return at_middle;

@@ -433,8 +433,9 @@ class Discovery {
       found.saved_bytes = saved_bytes(*use, info.tokens);
       out.push_back(std::move(found));
     }
-    std::stable_sort(out.begin(), out.end(),
-                     [](const auto& a, const auto& b) { return a.saved_bytes > b.saved_bytes; });
+    std::sort(out.begin(), out.end(), [](const FoundSubstring& a, const FoundSubstring& b) {
+      return a.saved_bytes != b.saved_bytes ? a.saved_bytes > b.saved_bytes : a.id < b.id;
+    });
     return out;
   }
 

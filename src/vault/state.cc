@@ -1,6 +1,7 @@
 #include "vault/state.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/bytes.h"
 
@@ -144,9 +145,11 @@ void State::rebuild_sources() {
     for (const auto& [tenant, part] : log->parts()) sources_[tenant].push_back(part);
   }
   for (auto& [tenant, list] : sources_) {
-    std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) {
-      return a->range().sequence_first < b->range().sequence_first;
-    });
+    const auto place = [](const Source& s) {
+      return std::tuple(s.range().sequence_first, !s.is_pack(), s.file());
+    };
+    std::sort(list.begin(), list.end(),
+              [&](const auto& a, const auto& b) { return place(*a) < place(*b); });
   }
 }
 
