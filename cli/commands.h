@@ -125,6 +125,25 @@ struct SqlCommand : Command {
   bool keep_going = false;
 };
 
+struct DictTrainCommand : Command {
+  Filter filter;
+  bool has_filter = false;
+  std::uint64_t size_bytes = 0;  // 0: by what there is to train on
+  std::uint64_t sample_bytes_max = 8u << 20;
+  bool activate = false;
+};
+
+struct DictCommand : Command {
+  std::string id;
+  std::string tenant;
+  bool rewrite = false;
+};
+
+struct DictFolderCommand : Command {
+  std::string path;
+  std::string tenant;
+};
+
 struct TokenizeCommand : Command {
   std::string tokenizer = "o200k_base";
   std::string pattern;  // empty: not given
@@ -151,6 +170,14 @@ ExitStatus run_get(const GetCommand& command);
 ExitStatus run_export(const ExportCommand& command);
 ExitStatus run_tokenize(const TokenizeCommand& command);
 ExitStatus run_detokenize(const TokenizeCommand& command);
+// dict.cc
+ExitStatus run_dict_train(const DictTrainCommand& command);
+ExitStatus run_dict_list(const DictCommand& command);
+ExitStatus run_dict_show(const DictCommand& command);
+ExitStatus run_dict_activate(const DictCommand& command);
+ExitStatus run_dict_retire(const DictCommand& command);
+ExitStatus run_dict_import(const DictFolderCommand& command);
+ExitStatus run_dict_export(const DictFolderCommand& command);
 // import.cc
 ExitStatus run_import(const ImportCommand& command);
 // explain.cc

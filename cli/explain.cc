@@ -102,7 +102,7 @@ void print_all_json(const Explanation& all, const VaultStats& stats,
                           .field("stream", s.stream)
                           .field("codec", s.codec)
                           .raw("artifacts", numbers_json(s.artifacts))
-                          .field("packs", s.packs)
+                          .field("files", s.files)
                           .field("frames", s.frames)
                           .field("code_bytes", s.code_bytes)
                           .field("disk_bytes", s.disk_bytes)
@@ -137,16 +137,15 @@ void print_all(const Explanation& all, const VaultStats& stats,
   print_origins(all.origins);
   Table table({{"ON DISK"},
                {"CODEC"},
-               {"PACKS", kRight},
+               {"FILES", kRight},
                {"FRAMES", kRight},
                {"CODES", kRight},
                {"BYTES", kRight}});
   for (const StoredStream& s : all.streams) {
-    table.add({s.stream, stream_name(s.codec, s.artifacts), format_count(s.packs),
+    table.add({s.stream, stream_name(s.codec, s.artifacts), format_count(s.files),
                format_count(s.frames), format_bytes(s.code_bytes), format_bytes(s.disk_bytes)});
   }
   table.add({"tables", "", "", "", "", format_bytes(stats.pack_table_bytes)});
-  table.add({"logs", "", "", "", "", format_bytes(stats.log_bytes)});
   table.print();
   if (families.empty()) return;
   Table largest({{"FAMILY"}, {"CONVERSATIONS", kRight}, {"TOKENS OF THE OTHERS", kRight}});

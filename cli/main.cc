@@ -21,6 +21,18 @@ namespace {
 // Stands before a text that CLI11 would take for something else.
 constexpr char kTextMark = '\x01';
 
+void unmark(CLI::Option* option);
+
+// The options of every command below one.
+void unmark_all(CLI::App& app) {
+  for (CLI::App* const sub : app.get_subcommands({})) {
+    for (CLI::Option* const option : sub->get_options()) {
+      if (option->get_items_expected_max() > 0) unmark(option);
+    }
+    unmark_all(*sub);
+  }
+}
+
 void unmark(CLI::Option* option) {
   option->transform(CLI::Validator(
       [](std::string& text) {
@@ -48,18 +60,10 @@ class CommandLine {
     add_segments();
     add_upkeep();
     add_substrings();
+    add_dictionaries();
     add_tokenizers();
     add_kv();
     unmark_all(app_);
-  }
-
-  static void unmark_all(CLI::App& app) {
-    for (CLI::App* const sub : app.get_subcommands({})) {
-      for (CLI::Option* const option : sub->get_options()) {
-        if (option->get_items_expected_max() > 0) unmark(option);
-      }
-      unmark_all(*sub);
-    }
   }
 
   CLI::App& app() { return app_; }
@@ -539,6 +543,52 @@ class CommandLine {
     auto [import, importing] = add_action(
         "import", "Add the runs of a registry of the reference layout", run_substrings_import);
     import->add_option("FOLDER", importing->folder, "With index.json and blobs.dat")->required();
+  }
+
+  void add_dictionaries() {
+    CLI::App* const dict = app_.add_subcommand("dict", "Dictionaries: tokvault dict --help");
+    dict->require_subcommand(1);
+
+    auto train = std::make_shared<DictTrainCommand>();
+    CLI::App* sub = add(*dict, "train", "Train one on what conversations have in common", train,
+                        run_dict_train);
+    add_size(sub, "--size", train->size_bytes,
+             "Of the dictionary; 0: by how much there is to train on, up to 110K");
+    add_size(sub, "--sample", train->sample_bytes_max, "Look at so much text");
+    sub->add_flag("--activate", train->activate, "What is written next uses it");
+    add_filter(sub, train->filter, train->has_filter);
+
+    auto list = std::make_shared<DictCommand>();
+    sub = add(*dict, "list", "List them by time", list, run_dict_list);
+    add_tenant(sub, list->tenant);
+
+    auto show = std::make_shared<DictCommand>();
+    sub = add(*dict, "show", "What is known of one", show, run_dict_show);
+    sub->add_option("ID", show->id, "The dictionary")->required();
+    add_tenant(sub, show->tenant);
+
+    auto activate = std::make_shared<DictCommand>();
+    sub = add(*dict, "activate", "Have what is written next use one, or none", activate,
+              run_dict_activate);
+    sub->add_option("ID", activate->id, "The dictionary, or none")->required();
+    add_tenant(sub, activate->tenant);
+
+    auto retire = std::make_shared<DictCommand>();
+    sub = add(*dict, "retire", "Remove one that no file needs", retire, run_dict_retire);
+    sub->add_option("ID", retire->id, "The dictionary")->required();
+    sub->add_flag("--rewrite", retire->rewrite, "Rewrite the files that need it first");
+    add_tenant(sub, retire->tenant);
+
+    auto import = std::make_shared<DictFolderCommand>();
+    sub = add(*dict, "import", "Add the dictionaries of a folder, or of a file", import,
+              run_dict_import);
+    sub->add_option("PATH", import->path, "ID.zstd, ID.json, active")->required();
+    add_tenant(sub, import->tenant);
+
+    auto export_command = std::make_shared<DictFolderCommand>();
+    sub = add(*dict, "export", "Write all of them into a folder", export_command, run_dict_export);
+    sub->add_option("FOLDER", export_command->path, "Made if it is absent")->required();
+    add_tenant(sub, export_command->tenant);
   }
 
   void add_tokenizers() {

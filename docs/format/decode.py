@@ -483,7 +483,7 @@ def segment_with_substrings(runs, data):
 # --- frame.md ----------------------------------------------------------------------------------
 
 
-def unzstd(frame, size, prefix=b""):
+def unzstd(frame, size, prefix=b"", dictionary=b""):
     """The text of a frame; `size` may be None for a frame that was never ended."""
     if size is None:
         frame += b"\x01\x00\x00"  # an empty last block
@@ -495,6 +495,10 @@ def unzstd(frame, size, prefix=b""):
             file.write(bytes(8) + prefix)
             file.flush()
             command.append(f"--patch-from={file.name}")
+        elif dictionary:
+            file.write(dictionary)
+            file.flush()
+            command += ["-D", file.name]
         done = subprocess.run(command, input=b"\x28\xb5\x2f\xfd" + frame, capture_output=True)
     check(done.returncode == 0, "zstd frame")
     check(size is None or len(done.stdout) == size, "zstd frame: size")
@@ -647,6 +651,34 @@ def id_hash(key, text):
     return low.to_bytes(8, "little") + high.to_bytes(8, "little")
 
 
+# --- artifact.md -------------------------------------------------------------------------------
+
+DICTIONARY = 1
+
+
+class Artifact:
+    def __init__(self, data, number):
+        head = In(data[:64])
+        check(len(data) >= 64 and head.le(4) == 0xA5D0C98E, "this is no artifact")
+        version, features, own, self.tenant = head.le(2), head.le(2), head.le(8), head.le(4)
+        cipher, zero3, key, self.vault_id = head.le(1), head.le(3), head.le(4), head.bytes(16)
+        size, body_sum = head.le(4), head.le(8)
+        checksum(data[:56], head.le(8), "artifact header")
+        if version != 1 or features != 0 or cipher != 0:
+            raise unsupported(f"artifact version {version}")
+        check(zero3 == 0 and key == 0, "artifact header: reserved bytes")
+        checksum(data[64:], body_sum, "artifact")
+        check(own == number, "it is named as another artifact")
+        body = In(data[64:])
+        r = In(body.bytes(size))
+        self.kind, self.id, self.created_ms = r.le(1), r.varint(), r.svarint()
+        self.size, self.conversations, self.samples, self.sample_bytes = (
+            r.varint() for _ in range(4))
+        r.end("artifact record")
+        check(1 <= self.kind <= 3 and self.size <= 1 << 28, "artifact record")
+        self.content = packed(body.rest(), self.size)
+
+
 # --- manifest.md -------------------------------------------------------------------------------
 
 TEXT, TOKENS, STRING, SCALAR, JSON, BINARY = 1, 2, 3, 4, 5, 6
@@ -711,8 +743,10 @@ class LogPart(Source):
 
 
 class Log:
-    def __init__(self, data, number):
-        self.parts, self.records = {}, []
+    """`artifacts` by number, or what is wrong with them."""
+
+    def __init__(self, data, number, artifacts=None):
+        self.parts, self.records, self.artifacts = {}, [], artifacts or {}
         head = In(data)
         check(head.le(4) == 0xF7A1C00B, "this is no log")
         version, features, size, own = head.le(2), head.le(2), head.le(4), head.le(8)
@@ -761,19 +795,36 @@ class Log:
         inner = xxh3_64(data[at:at + 40], number << 40 ^ at) if CHECKSUMS else 0
         if CHECKSUMS and xxh3_64(b["payload"], inner) != expected:
             return None
-        if b["cipher"] != 0 or b["flags"] & ~31:
+        if b["cipher"] != 0 or b["flags"] & ~63:
             raise unsupported("a batch")
+        b["dictionary"], b["piece"] = 0, b["payload"]
         if b["flags"] & 16:
             changes = In(b["payload"])
             changes.bytes(16 * (changes.le(4) + changes.le(4)))
             end, own = changes.at, changes.le(4)
             check(not CHECKSUMS or xxh3_64(b["payload"][:end], number << 40 ^ at) & U32 == own,
                   "changes of a batch")
-            b["payload"] = changes.rest()
+            b["piece"] = changes.rest()
+        if b["flags"] & 32:
+            piece = In(b["piece"])
+            b["dictionary"], b["piece"] = piece.varint(), piece.rest()
+            check(b["dictionary"] != 0 and b["flags"] & 3 == 3, "batch: dictionary")
         return b
 
-    @staticmethod
-    def decode(batches):
+    def dictionary(self, batch):
+        number = batch["dictionary"]
+        if number == 0:
+            return b""
+        artifact = self.artifacts.get(number)
+        if artifact is None:
+            raise Failure(3, f"not_found: artifact {number}, the dictionary of a batch")
+        if isinstance(artifact, Failure):
+            raise artifact
+        check((artifact.tenant, artifact.kind, artifact.vault_id) ==
+              (batch["tenant"], DICTIONARY, self.vault["id"]), "artifact of another tenant or kind")
+        return artifact.content
+
+    def decode(self, batches):
         """The body of each batch: frame by frame, then cut."""
         sections, bodies = {}, [b""] * len(batches)
         for i, b in enumerate(batches):
@@ -789,7 +840,8 @@ class Log:
         for section in sections.values():
             text = b""
             for frame in section["frames"]:
-                new = unzstd(b"".join(batches[i]["payload"] for i in frame), None, text)
+                new = unzstd(b"".join(batches[i]["piece"] for i in frame), None, text,
+                             self.dictionary(batches[frame[0]]))
                 pieces = In(new)
                 for i in frame:
                     bodies[i] = pieces.bytes(batches[i]["body_size"])
@@ -911,6 +963,8 @@ class Pack(Source):
                 s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
                 if s["codec"] > 1:
                     raise unsupported("a codec of a newer program")
+                if s["artifacts"]:
+                    raise unsupported("a stream that needs an artifact")
                 check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] == 0), "footer")
             return s
 
@@ -1135,7 +1189,13 @@ class Vault:
     def __init__(self, folder, ranks=None):
         folder = pathlib.Path(folder)
         packs = self.read_all(folder / "packs", "*.pack", Pack)
-        logs = self.read_all(folder / "log", "*.log", Log)
+        artifacts = {}
+        for path in sorted((folder / "artifacts").glob("*.artifact")):
+            try:
+                artifacts[int(path.stem)] = Artifact(path.read_bytes(), int(path.stem))
+            except Failure as failure:  # what needs it fails, and nothing else
+                artifacts[int(path.stem)] = Failure(failure.status, f"{path}: {failure}")
+        logs = self.read_all(folder / "log", "*.log", lambda d, n: Log(d, n, artifacts))
         if not packs and not logs:
             raise Failure(3, f"not_found: no log and no pack in {folder}")
         there = set(packs) | set(logs)

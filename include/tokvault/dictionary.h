@@ -30,6 +30,22 @@ struct DictionaryInfo {
   std::uint64_t files = 0;  // logs and packs that cannot be read without it
 };
 
+struct Filter;  // tokvault/vault.h
+
+// What is known of a dictionary that was made elsewhere.
+struct DictionaryOrigin {
+  std::int64_t created_ms = 0;  // since 1970; 0: now
+  std::uint64_t samples = 0;    // that it was trained on; 0: not known
+};
+
+struct DictionaryTraining {
+  // Of the dictionary; 0: an eighth of what there is to train on, from 1 KB to 110 KB. A larger one
+  // is slower to begin with, a smaller one finds less.
+  std::uint64_t size_bytes = 0;
+  // Text to look at, each counted once; the work takes 20 times as much memory.
+  std::uint64_t sample_bytes_max = 8u << 20;
+};
+
 // The dictionaries of a vault, by tenant: none is shared between tenants. Every change is one step:
 // it is durable when the call returns, and a crash leaves all of it or nothing.
 //
@@ -38,10 +54,16 @@ class Dictionaries {
  public:
   virtual ~Dictionaries() = default;
 
+  // Trains a dictionary on conversations that match the filter, whose tenant it belongs to, and
+  // adds it. Only runs of 16 tokens (or 32 bytes) that were seen in at least four of them enter it,
+  // as it outlives each of them; gc() retires it when the last conversation that holds one is
+  // erased. Other writers wait. `invalid` if there is too little that conversations have in common;
+  // `exists` if the tenant has the same one already.
+  virtual Result<DictionaryInfo> train(const Filter& filter,
+                                       const DictionaryTraining& options = {}) = 0;
   // Keeps a dictionary as zstd makes them. `invalid` if the bytes are none or its id is 0, `exists`
-  // if the tenant has one of this id, `exhausted` above 16 MB. It is not active yet. `samples`: of
-  // how many it was trained, if the caller knows.
-  virtual Result<DictionaryInfo> add(ByteView bytes, std::uint64_t samples = 0,
+  // if the tenant has one of this id, `exhausted` above 16 MB. It is not active yet.
+  virtual Result<DictionaryInfo> add(ByteView bytes, const DictionaryOrigin& origin = {},
                                      std::string_view tenant = {}) = 0;
   // What is written from now on uses it, or none without an id. `not_found`.
   virtual Status activate(std::optional<std::uint32_t> id, std::string_view tenant = {}) = 0;
@@ -53,6 +75,26 @@ class Dictionaries {
   // it; with `rewrite`, those are rewritten without it first. `not_found`.
   virtual Status retire(std::uint32_t id, bool rewrite, std::string_view tenant = {}) = 0;
 };
+
+// Dictionaries in a folder, as other programs keep them: ID.zstd is one, ID.json says when it was
+// made and of how many samples ({"id", "created_at", "sample_count", "size_bytes", "is_active"}),
+// and the file `active` has the id of the one that is in use.
+struct DictionaryImport {
+  std::vector<std::uint32_t> added;
+  std::vector<std::uint32_t> present;   // that were there already, with the same bytes
+  std::optional<std::uint32_t> active;  // that is active now, because the folder says so
+};
+// Adds every ID.zstd of a folder (or the one dictionary that `path` is), in the order of their ids,
+// and activates the one that the folder has as active. `invalid` if a file is no dictionary, or is
+// named or described as another; `exists` if the tenant has another one of its id. What was added
+// before an error stays.
+Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const std::string& path,
+                                             std::string_view tenant = {});
+// Writes all dictionaries of a tenant into a folder, which is made if it is absent. Returns their
+// ids.
+Result<std::vector<std::uint32_t>> export_dictionaries(const Dictionaries& dictionaries,
+                                                       const std::string& folder,
+                                                       std::string_view tenant = {});
 
 }  // namespace tokvault
 

@@ -9,6 +9,7 @@
 #include "tokvault/conversation.h"
 #include "tokvault/dedup.h"
 #include "tokvault/delta.h"
+#include "tokvault/dictionary.h"
 #include "tokvault/directory.h"
 #include "tokvault/interchange.h"
 #include "tokvault/kvc.h"

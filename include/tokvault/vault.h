@@ -274,14 +274,14 @@ struct TokenOrigins {
   std::uint64_t novel = 0;
 };
 
-// What the streams of packs of one kind, codec and artifacts take.
+// What the streams of packs, or the frames of logs, of one kind, codec and artifacts take.
 struct StoredStream {
-  std::string stream;                    // "tokens" or "bytes"
+  std::string stream;                    // of packs "tokens" or "bytes", else "log"
   std::string codec;                     // "zstd" or "token_model"
   std::vector<std::uint64_t> artifacts;  // numbers of those that decoding needs
-  std::uint64_t packs = 0;
-  std::uint64_t frames = 0;      // dictionaries and blocks
-  std::uint64_t code_bytes = 0;  // before the codec: tokens as bytes
+  std::uint64_t files = 0;               // packs or logs
+  std::uint64_t frames = 0;              // dictionaries and blocks
+  std::uint64_t code_bytes = 0;          // before the codec: tokens as bytes
   std::uint64_t disk_bytes = 0;
 };
 

@@ -12,6 +12,7 @@ namespace {
 
 // The window of a section of log, which ends at about 16 MB of text.
 constexpr int kStreamWindowLog = 24;
+constexpr int kStreamBytesUsual = 1 << kStreamWindowLog;
 
 struct CctxDeleter {
   void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }
@@ -85,6 +86,10 @@ Result<ZSTD_CCtx*> thread_entropy_cctx() {
     instance = std::move(c);
   }
   return instance.get();
+}
+
+ZSTD_dictContentType_e dictionary_type(PrefixKind kind) {
+  return kind == PrefixKind::content ? ZSTD_dct_rawContent : ZSTD_dct_fullDict;
 }
 
 int window_log(std::size_t size) {
@@ -253,24 +258,34 @@ Result<std::unique_ptr<BlockDecoder>> BlockDecoder::make(ByteView dictionary) {
   return std::unique_ptr<BlockDecoder>(new BlockDecoderImpl(std::move(d)));
 }
 
-Result<std::unique_ptr<StreamEncoder>> StreamEncoder::make(int level, ByteView prefix) {
+Result<std::unique_ptr<StreamEncoder>> StreamEncoder::make(int level, ByteView prefix,
+                                                           PrefixKind kind) {
   Cctx c(ZSTD_createCCtx());
   if (!c) return no_memory();
   TOKVAULT_TRY(configure(c.get(), level));
   TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, kStreamWindowLog));
+  if (kind == PrefixKind::dictionary) {
+    TOKVAULT_TRY(set(c.get(), ZSTD_c_dictIDFlag, 1));
+    // Else zstd takes it that the text is about as short as the dictionary, and makes its tables
+    // small: a log of 1.4 MB of text became 4 % larger than without one.
+    TOKVAULT_TRY(set(c.get(), ZSTD_c_srcSizeHint, kStreamBytesUsual));
+  }
   if (!prefix.empty()) {
     TOKVAULT_TRY(encoder_status(ZSTD_CCtx_loadDictionary_advanced(
-        c.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, ZSTD_dct_rawContent)));
+        c.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, dictionary_type(kind))));
   }
   return std::unique_ptr<StreamEncoder>(new StreamEncoderImpl(std::move(c)));
 }
 
-Result<std::unique_ptr<StreamDecoder>> StreamDecoder::make(ByteView prefix) {
+Result<std::unique_ptr<StreamDecoder>> StreamDecoder::make(ByteView prefix, PrefixKind kind) {
   TOKVAULT_ASSIGN(Dctx d, make_dctx());
   if (!prefix.empty()) {
     const std::size_t code = ZSTD_DCtx_loadDictionary_advanced(
-        d.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, ZSTD_dct_rawContent);
-    if (ZSTD_isError(code)) return no_memory();
+        d.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, dictionary_type(kind));
+    if (ZSTD_isError(code)) {
+      if (kind == PrefixKind::content) return no_memory();
+      return Error(Errc::corrupt, "this is no dictionary of zstd");
+    }
   }
   return std::unique_ptr<StreamDecoder>(new StreamDecoderImpl(std::move(d)));
 }

@@ -1,6 +1,6 @@
-// zstd as tokvault uses it: frames without magic number, content size, dictionary id or checksum,
-// since sizes and checksums stand in the tables around them. `zstd -d` reads such a frame once the
-// four bytes 28 B5 2F FD are put before it (docs/format/frame.md).
+// zstd as tokvault uses it: frames without magic number, content size or checksum, since sizes and
+// checksums stand in the tables around them, and without dictionary id unless one is used. `zstd
+// -d` reads such a frame once the four bytes 28 B5 2F FD are put before it (docs/format/frame.md).
 #ifndef TOKVAULT_BASE_ZSTD_H_
 #define TOKVAULT_BASE_ZSTD_H_
 
@@ -47,12 +47,19 @@ class BlockDecoder {
   virtual Status decode(ByteView frame, std::uint64_t size, Buffer& out) const = 0;
 };
 
+// What a frame may copy from before its own text.
+enum class PrefixKind : std::uint8_t {
+  content,     // text, whatever it looks like
+  dictionary,  // a trained dictionary, whose id the frame names
+};
+
 // One frame written in pieces, each of which can be decoded as soon as it is there: the text of a
 // section of the log. What was written before the frame began may be given as `prefix` to copy
 // from. Threads: one at a time.
 class StreamEncoder {
  public:
-  static Result<std::unique_ptr<StreamEncoder>> make(int level, ByteView prefix);
+  static Result<std::unique_ptr<StreamEncoder>> make(int level, ByteView prefix,
+                                                     PrefixKind kind = PrefixKind::content);
   virtual ~StreamEncoder() = default;
   // Appends to `out` what decodes to `text`; with `flush` so that everything so far does.
   virtual Status write(ByteView text, bool flush, Buffer& out) = 0;
@@ -60,7 +67,8 @@ class StreamEncoder {
 
 class StreamDecoder {
  public:
-  static Result<std::unique_ptr<StreamDecoder>> make(ByteView prefix);
+  static Result<std::unique_ptr<StreamDecoder>> make(ByteView prefix,
+                                                     PrefixKind kind = PrefixKind::content);
   virtual ~StreamDecoder() = default;
   // Decodes a flushed piece, which must give exactly `size` bytes, and appends them.
   virtual Status read(ByteView piece, std::uint64_t size, Buffer& out) = 0;

@@ -166,5 +166,30 @@ TEST(Dictionary, WhatIsNoneIsRefused) {
   EXPECT_EQ(dictionary_id(Buffer(kDictionaryBytesMax + 1, 'x')).code(), Errc::exhausted);
 }
 
+// What follows a dictionary is longer than it: repeats must be found as far back as without one.
+TEST(Dictionary, DoesNotMakeALongStreamLarger) {
+  std::vector<std::size_t> sizes;
+  const Buffer sampled = samples(sizes);
+  const auto dictionary = train_dictionary(sampled, sizes, 2000);
+  ASSERT_TRUE(dictionary);
+  std::mt19937_64 random(5);
+  std::vector<Buffer> passages(6000);
+  for (Buffer& passage : passages) {
+    for (int i = 0; i < 64; ++i) passage.push_back(static_cast<char>('a' + random() % 26));
+  }
+  Buffer text;
+  for (int i = 0; i < 30'000; ++i) text += passages[random() % passages.size()];
+  const auto size_after = [&](const Buffer& prefix) {
+    auto encoder = StreamEncoder::make(
+        3, prefix, prefix.empty() ? PrefixKind::content : PrefixKind::dictionary);
+    EXPECT_TRUE(encoder);
+    Buffer out;
+    EXPECT_TRUE((*encoder)->write(text, true, out));
+    return out.size();
+  };
+  const std::size_t alone = size_after("");
+  EXPECT_LT(size_after(*dictionary), alone + alone / 50);
+}
+
 }  // namespace
 }  // namespace tokvault

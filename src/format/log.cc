@@ -22,7 +22,8 @@ std::uint32_t short_checksum(ByteView bytes, std::uint64_t seed) {
   return static_cast<std::uint32_t>(checksum64(bytes, seed));
 }
 
-constexpr unsigned kBatchFlagsKnown = kNewSection | kNewFrame | kSameSync | kGuarded | kChanges;
+constexpr unsigned kBatchFlagsKnown =
+    kNewSection | kNewFrame | kSameSync | kGuarded | kChanges | kDictionary;
 
 // False if it is none, or damaged as far as it says itself.
 bool read_header(ByteView head, std::uint64_t seed, BatchHeader& h) {
@@ -203,6 +204,16 @@ Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_
   }
   frame = payload;
   if ((h.flags & kChanges) != 0 && !take_changes(frame, seed)) return BatchState::torn;
+  h.dictionary = 0;
+  if ((h.flags & kDictionary) != 0) {
+    ByteReader front(frame);
+    h.dictionary = front.varint();
+    frame = front.rest();
+    constexpr std::uint8_t kBegins = kNewSection | kNewFrame;
+    if (!front.ok() || h.dictionary == 0 || (h.flags & kBegins) != kBegins) {
+      return Error(Errc::corrupt, "a batch names no dictionary, or has no use for one");
+    }
+  }
   return BatchState::whole;
 }
 

@@ -43,6 +43,7 @@ enum BatchFlags : std::uint8_t {
   kSameSync = 4,    // written under one sync with the batch before it, which may be torn without it
   kGuarded = 8,   // the header has a checksum of its own, and says how many conversations there are
   kChanges = 16,  // the payload begins with BatchChanges
+  kDictionary = 32,  // the number of the frame's dictionary stands in front of it
 };
 // As many conversations or more.
 inline constexpr std::uint16_t kManyConversations = 0xffff;
@@ -58,10 +59,14 @@ struct BatchHeader {
   std::uint32_t payload_size = 0;
   std::uint32_t body_size = 0;
   std::uint64_t checksum = 0;  // filled in by encode
+  // Filled in by read: of the artifact whose dictionary the frame that begins here uses, 0: of
+  // none.
+  std::uint64_t dictionary = 0;
 };
 
 // Header and payload of the batch that will lie at `offset` of log `number`. The payload is what
-// encode_changes() gives, with kChanges, and a piece of a frame.
+// encode_changes() gives, with kChanges, the number of a dictionary's artifact (varint), with
+// kDictionary, and a piece of a frame.
 Buffer encode_batch(BatchHeader header, ByteView payload, std::uint64_t number,
                     std::uint64_t offset);
 Buffer encode_changes(const BatchChanges& changes, std::uint64_t number, std::uint64_t offset);
@@ -72,8 +77,8 @@ enum class BatchState {
   torn,   // something begins here that is not a whole batch
 };
 // Looks at the batch at `offset` of `bytes`, which begin at `base` of the file. `unsupported` if it
-// is whole but needs a cipher that this version does not have. `frame`: the piece of a frame in its
-// payload, which has header.payload_size bytes.
+// is whole but needs a cipher or flag that this version does not have, `corrupt` if it is whole but
+// breaks a rule. `frame`: the piece of a frame in its payload, which has header.payload_size bytes.
 Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
                               std::uint64_t offset, BatchHeader& header, ByteView& frame);
 

@@ -187,6 +187,44 @@ TEST(FormatRules, BatchesByHand) {
   }
 }
 
+TEST(FormatRules, DictionariesOfBatches) {
+  auto read = [](const Buffer& file, BatchHeader& header, ByteView& payload) {
+    return read_batch(file, 1, 0, 0, header, payload);
+  };
+  BatchHeader h;
+  ByteView frame;
+  constexpr std::uint8_t kAll = kNewSection | kNewFrame | kDictionary;
+  const Buffer file = encode_batch({.flags = kAll}, bytes({0xac, 0x02}) + "frame", 1, 0);
+  const auto state = read(file, h, frame);
+  ASSERT_TRUE(state);
+  EXPECT_EQ(*state, BatchState::whole);
+  EXPECT_EQ(h.dictionary, 300u);
+  EXPECT_EQ(frame, "frame");
+  EXPECT_EQ(h.payload_size, 7u) << "the number is part of it";
+  auto code = [&](std::uint8_t flags, ByteView payload) {
+    return read(encode_batch({.flags = flags}, payload, 1, 0), h, frame).code();
+  };
+  EXPECT_EQ(code(kAll, "\x05 frame"), Errc::ok);
+  EXPECT_EQ(h.dictionary, 5u);
+  EXPECT_EQ(code(kNewFrame | kDictionary, "\x05 frame"), Errc::corrupt) << "no new section";
+  EXPECT_EQ(code(kDictionary, "\x05 frame"), Errc::corrupt) << "no new frame";
+  EXPECT_EQ(code(kAll, bytes({0, 'f'})), Errc::corrupt) << "none is named";
+  EXPECT_EQ(code(kAll, ""), Errc::corrupt);
+  EXPECT_EQ(code(kAll, "\x80"), Errc::corrupt) << "the number is cut";
+  EXPECT_EQ(code(kNewSection | kNewFrame, "\x05 frame"), Errc::ok);
+  EXPECT_EQ(h.dictionary, 0u);
+  EXPECT_EQ(frame, "\x05 frame");
+  // Behind changes, of a header that can be believed alone.
+  BatchChanges changes;
+  changes.deleted.emplace_back();
+  const Buffer both = encode_batch({.flags = kAll | kGuarded | kChanges},
+                                   encode_changes(changes, 1, 0) + bytes({7}) + "frame", 1, 0);
+  ASSERT_TRUE(read(both, h, frame));
+  EXPECT_EQ(h.dictionary, 7u);
+  EXPECT_EQ(frame, "frame");
+  EXPECT_EQ(code(kAll | 64, "\x05 frame"), Errc::unsupported);
+}
+
 TEST(FormatRules, WhatIsTornBeforeABatchOfTheSameSyncIsNoDamage) {
   for (const bool same_sync : {true, false}) {
     Buffer file = encode_batch({.flags = kNewSection | kNewFrame}, "first", 1, 0);

@@ -4,6 +4,7 @@
 
 #include "codec/dictionary.h"
 #include "vault/artifacts.h"
+#include "vault/shared_runs.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
@@ -46,22 +47,51 @@ DictionaryInfo DictionariesImpl::info_of(const TenantState& tenant, std::uint64_
   return info;
 }
 
-Result<DictionaryInfo> DictionariesImpl::add(ByteView bytes, std::uint64_t samples,
+Result<DictionaryInfo> DictionariesImpl::add(ByteView bytes, const DictionaryOrigin& origin,
                                              std::string_view tenant_given) {
-  TOKVAULT_ASSIGN(const std::uint32_t id, dictionary_id(bytes));
+  TOKVAULT_TRY(dictionary_id(bytes));
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(vault_.check_writable());
   TOKVAULT_TRY(vault_.prepare_log());
   TOKVAULT_ASSIGN(const std::uint32_t tenant, vault_.tenant_for_writing(tenant_given));
+  ArtifactRecord record;
+  record.created_ms = origin.created_ms;
+  record.samples = origin.samples;
+  return add_locked(bytes, record, tenant);
+}
+
+Result<DictionaryInfo> DictionariesImpl::add_locked(ByteView bytes, ArtifactRecord record,
+                                                    std::uint32_t tenant) {
+  TOKVAULT_ASSIGN(const std::uint32_t id, dictionary_id(bytes));
   if (number_of_id(vault_.state_.tenant(tenant), id) != 0) {
     return Error(Errc::exists, "there is a dictionary " + std::to_string(id) + " already");
   }
-  ArtifactRecord record;
   record.kind = ArtifactKind::dictionary;
   record.id = id;
-  record.samples = samples;
   TOKVAULT_ASSIGN(const std::uint64_t number, vault_.register_artifact(tenant, record, bytes));
   return info_of(*vault_.state_.tenant(tenant), number);
+}
+
+Result<DictionaryInfo> DictionariesImpl::train(const Filter& filter,
+                                               const DictionaryTraining& options) {
+  // Conversations that one training chooses from.
+  constexpr std::uint64_t kChoiceMax = 1u << 20;
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(vault_.check_writable());
+  const TenantState* tenant = vault_.state_.tenant(tenant_name(filter.tenant));
+  if (tenant == nullptr) return Error(Errc::invalid, "there is nothing to train a dictionary on");
+  TOKVAULT_ASSIGN(auto found, vault_.collect_page(*tenant, filter, 0, kChoiceMax));
+  TOKVAULT_ASSIGN(const SharedRuns runs,
+                  shared_runs(vault_.state_, *tenant, std::move(found), options.sample_bytes_max));
+  const std::uint64_t size =
+      options.size_bytes != 0 ? options.size_bytes
+                              : std::clamp<std::uint64_t>(runs.text.size() / 8, 1024, 110 * 1024);
+  TOKVAULT_ASSIGN(const Buffer bytes, train_dictionary(runs.text, runs.sizes, size));
+  ArtifactRecord record;
+  record.conversations = runs.conversations;
+  record.samples = runs.sizes.size();
+  record.sample_bytes = runs.text.size();
+  return add_locked(bytes, record, tenant->record.number);
 }
 
 Status DictionariesImpl::activate(std::optional<std::uint32_t> id, std::string_view tenant_given) {
@@ -91,8 +121,9 @@ Result<std::vector<DictionaryInfo>> DictionariesImpl::list(std::string_view tena
     for (const auto& [number, record] : tenant->artifacts) {
       if (record.kind == ArtifactKind::dictionary) out.push_back(info_of(*tenant, number));
     }
-    std::stable_sort(out.begin(), out.end(),
-                     [](const auto& a, const auto& b) { return a.created_ms < b.created_ms; });
+    std::sort(out.begin(), out.end(), [](const DictionaryInfo& a, const DictionaryInfo& b) {
+      return std::pair(a.created_ms, a.number) < std::pair(b.created_ms, b.number);
+    });
     return out;
   });
 }
@@ -111,13 +142,12 @@ Result<Buffer> DictionariesImpl::get(std::uint32_t id, std::string_view tenant_g
 }
 
 Status DictionariesImpl::retire(std::uint32_t id, bool rewrite, std::string_view tenant_given) {
-  (void)rewrite;
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(vault_.check_writable());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   const std::uint64_t number = number_of_id(tenant, id);
   if (number == 0) return no_dictionary(id);
-  return vault_.remove_artifact(tenant->record.number, number);
+  return vault_.remove_artifact(tenant->record.number, number, rewrite);
 }
 
 }  // namespace tokvault

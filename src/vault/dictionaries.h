@@ -2,6 +2,7 @@
 #ifndef TOKVAULT_VAULT_DICTIONARIES_H_
 #define TOKVAULT_VAULT_DICTIONARIES_H_
 
+#include "format/artifact.h"
 #include "tokvault/dictionary.h"
 
 namespace tokvault {
@@ -14,7 +15,8 @@ class DictionariesImpl final : public Dictionaries {
  public:
   explicit DictionariesImpl(VaultImpl& vault) : vault_(vault) {}
 
-  Result<DictionaryInfo> add(ByteView bytes, std::uint64_t samples,
+  Result<DictionaryInfo> train(const Filter& filter, const DictionaryTraining& options) override;
+  Result<DictionaryInfo> add(ByteView bytes, const DictionaryOrigin& origin,
                              std::string_view tenant) override;
   Status activate(std::optional<std::uint32_t> id, std::string_view tenant) override;
   Result<std::vector<DictionaryInfo>> list(std::string_view tenant) const override;
@@ -22,6 +24,8 @@ class DictionariesImpl final : public Dictionaries {
   Status retire(std::uint32_t id, bool rewrite, std::string_view tenant) override;
 
  private:
+  // Under the vault's write_mutex_.
+  Result<DictionaryInfo> add_locked(ByteView bytes, ArtifactRecord record, std::uint32_t tenant);
   DictionaryInfo info_of(const TenantState& tenant, std::uint64_t number) const;
 
   VaultImpl& vault_;

@@ -85,10 +85,12 @@ Result<std::string> dump_log(ByteView file, bool json) {
     const std::string o = std::to_string(at), s = std::to_string(h.sequence),
                       p = std::to_string(h.payload_size), b = std::to_string(h.body_size),
                       t = std::to_string(h.tenant), c = std::to_string(h.section);
+    const std::string d = h.dictionary == 0 ? "" : std::to_string(h.dictionary);
     out.item("at " + o + ": sequence " + s + ", tenant " + t + ", section " + c + ", " + p +
-                 " bytes for " + b,
+                 " bytes for " + b + (d.empty() ? "" : ", with the dictionary of artifact " + d),
              "\"offset\":" + o + ",\"sequence\":" + s + ",\"tenant\":" + t + ",\"section\":" + c +
-                 ",\"payload_bytes\":" + p + ",\"body_bytes\":" + b);
+                 ",\"payload_bytes\":" + p + ",\"body_bytes\":" + b +
+                 (d.empty() ? "" : ",\"dictionary\":" + d));
     at += kBatchHeaderBytes + h.payload_size;
   }
   out.end_list();

@@ -206,7 +206,18 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
     });
     TOKVAULT_TRY(std::move(walked));
     done += tokens_stored(*source) * sizeof(Token);
-    if (!source->is_pack()) continue;
+    if (!source->is_pack()) {
+      for (const auto& [dictionary, frames] : static_cast<const LogPart&>(*source).frames()) {
+        Key key{kStreams, codec_name(PackCodec::zstd), {}};
+        if (dictionary != 0) std::get<2>(key).push_back(dictionary);
+        StoredStream& sum = streams[key];
+        sum.frames += frames.count;
+        sum.files += 1;
+        sum.code_bytes += frames.text_bytes;
+        sum.disk_bytes += frames.disk_bytes;
+      }
+      continue;
+    }
     const auto& pack = static_cast<const PackFile&>(*source);
     out.pack_bytes += pack.size_bytes();
     for (std::size_t s = 0; s < kStreams; ++s) {
@@ -215,13 +226,14 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
       if (frames == 0) continue;
       StoredStream& sum = streams[{s, codec_name(stream.codec), stream.artifacts}];
       sum.frames += frames;
-      sum.packs += 1;
+      sum.files += 1;
       sum.code_bytes += stream.text_bytes;
       sum.disk_bytes += stream.dictionary.size + stream.blocks.size;
     }
   }
   for (auto& [key, stream] : streams) {
-    stream.stream = std::get<0>(key) == kTokenStream ? "tokens" : "bytes";
+    const std::size_t kind = std::get<0>(key);
+    stream.stream = kind == kTokenStream ? "tokens" : kind == kByteStream ? "bytes" : "log";
     stream.codec = std::get<1>(key);
     stream.artifacts = std::get<2>(key);
     out.streams.push_back(std::move(stream));

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "vault/artifacts.h"
 
 namespace tokvault {
 namespace {
@@ -123,6 +124,14 @@ std::uint64_t LogFile::row_count() const {
   return n;
 }
 
+std::vector<ArtifactRef> LogPart::artifacts() const {
+  std::vector<ArtifactRef> out;
+  for (const auto& [number, frames] : frames_) {
+    if (number != 0) out.push_back({number, ArtifactKind::dictionary});
+  }
+  return out;
+}
+
 Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint64_t number,
                                                std::uint64_t known_size) {
   auto log = std::make_shared<LogFile>(number, 0);
@@ -143,7 +152,7 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   } else {
     log->vault_ = std::move(header->vault);
   }
-  auto status = log->read_tail(file, known_size);
+  auto status = log->read_tail(backend, file, known_size);
   if (!status) return std::move(status).error().with(name);
   return log;
 }
@@ -160,7 +169,7 @@ Result<bool> LogFile::follow(const Backend& backend) {
     ByteView payload;
     TOKVAULT_ASSIGN(const BatchState state, read_batch(tail, number_, before, at, header, payload));
     if (state != BatchState::whole) break;  // still being written, or cut off later
-    auto status = decode_batch(header, payload);
+    auto status = decode_batch(backend, header, payload);
     if (!status) return std::move(status).error().with(name());
     at += kBatchHeaderBytes + header.payload_size;
     size_ = before + at;
@@ -168,9 +177,9 @@ Result<bool> LogFile::follow(const Backend& backend) {
   return size_ > before;
 }
 
-Status LogFile::read_tail(ByteView file, std::uint64_t known_size) {
+Status LogFile::read_tail(const Backend& backend, ByteView file, std::uint64_t known_size) {
   for (bool more = true; more;) {
-    TOKVAULT_ASSIGN(more, read_next(file, known_size));
+    TOKVAULT_ASSIGN(more, read_next(backend, file, known_size));
   }
   if (is_lost_open_) {
     // Nobody knows how many there were: no more than this, as a number takes bytes of a body.
@@ -183,7 +192,7 @@ Status LogFile::read_tail(ByteView file, std::uint64_t known_size) {
   return {};
 }
 
-Result<bool> LogFile::read_next(ByteView file, std::uint64_t known_size) {
+Result<bool> LogFile::read_next(const Backend& backend, ByteView file, std::uint64_t known_size) {
   const std::uint64_t offset = size_;
   BatchHeader header;
   ByteView frame;
@@ -193,8 +202,14 @@ Result<bool> LogFile::read_next(ByteView file, std::uint64_t known_size) {
     size_ += kBatchHeaderBytes + header.payload_size;
     const bool is_lost = all_lost_ || lost_tenants_.contains(header.tenant);
     auto status = is_lost ? Status(Error(Errc::corrupt, "it counts on from what is damaged"))
-                          : decode_batch(header, frame);
+                          : decode_batch(backend, header, frame);
     if (status) return true;
+    // A dictionary that this program cannot read is there all the same. One that is gone together
+    // with the log was retired meanwhile.
+    if (status.code() == Errc::unsupported || status.code() == Errc::io) {
+      return std::move(status).error();
+    }
+    if (status.code() == Errc::not_found) TOKVAULT_TRY(backend.size(name()));
     auto remains = read_remains(file, number_, offset);
     lose(offset, &header, remains ? std::move(remains->changes) : std::nullopt,
          std::string(status.error().message()));
@@ -254,7 +269,7 @@ void LogFile::end_lost(std::uint64_t sequence, bool is_known) {
   next_sequence_ = std::max(next_sequence_, last.end);
 }
 
-Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
+Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header, ByteView payload) {
   if ((header.flags & kNewSection) != 0) {
     if (header.section < sections_.size() || header.section > sections_.size() + 4096) {
       return Error(Errc::corrupt, "a section begins out of order");
@@ -267,7 +282,15 @@ Status LogFile::decode_batch(const BatchHeader& header, ByteView payload) {
   }
   Section& section = sections_[header.section];
   if ((header.flags & kNewFrame) != 0) {
-    TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
+    if (header.dictionary != 0) {
+      if (!vault_) return Error(Errc::corrupt, "nobody knows whose dictionary it names");
+      const ArtifactUse use{header.dictionary, header.tenant, ArtifactKind::dictionary, vault_->id};
+      TOKVAULT_ASSIGN(const auto artifact, load_artifact(backend, use));
+      TOKVAULT_ASSIGN(section.decoder,
+                      StreamDecoder::make(artifact->content, PrefixKind::dictionary));
+    } else {
+      TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
+    }
   }
   if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
   Buffer body;
@@ -289,6 +312,13 @@ Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buff
   Section& section = sections_[header.section];
   auto& part = parts_[header.tenant];
   if (!part) part = std::make_shared<LogPart>(number_, header.tenant);
+  if ((header.flags & kNewFrame) != 0) {
+    section.dictionary = header.dictionary;
+    ++part->frames_[section.dictionary].count;
+  }
+  LogPart::Frames& frames = part->frames_[section.dictionary];
+  frames.text_bytes += body.size();
+  frames.disk_bytes += kBatchHeaderBytes + payload_size;
   auto text = std::make_shared<const Buffer>(std::move(body));
   section.bodies.push_back(text);
   section.text_bytes += text->size();

@@ -37,7 +37,7 @@ class LogPart final : public Source, private BatchVisitor {
   std::uint32_t tenant() const override { return tenant_; }
   std::string name() const override { return log_name(file_); }
   Range range() const override { return range_; }
-  std::vector<ArtifactRef> artifacts() const override { return {}; }
+  std::vector<ArtifactRef> artifacts() const override;
   Result<std::shared_ptr<const Tables>> tables() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;
@@ -50,6 +50,13 @@ class LogPart final : public Source, private BatchVisitor {
   const Buffer& tenant_key() const { return tenant_key_; }
   std::uint64_t tokens_stored() const { return tokens_stored_; }
   std::uint64_t size_bytes() const { return size_bytes_; }  // of its batches in the file
+  // Frames that begin here, by the artifact whose dictionary they use; 0: none.
+  struct Frames {
+    std::uint64_t count = 0;
+    std::uint64_t text_bytes = 0;
+    std::uint64_t disk_bytes = 0;  // with the headers of their batches
+  };
+  const std::map<std::uint64_t, Frames>& frames() const { return frames_; }
 
  private:
   friend class LogFile;
@@ -81,6 +88,7 @@ class LogPart final : public Source, private BatchVisitor {
   IdIndex ids_;
   std::uint64_t tokens_stored_ = 0;
   std::uint64_t size_bytes_ = 0;
+  std::map<std::uint64_t, Frames> frames_;
   std::vector<std::shared_ptr<const Buffer>> bodies_;
   std::array<std::vector<Place>, kStreams> places_;
   std::vector<Record>* records_ = nullptr;  // during apply()
@@ -135,6 +143,7 @@ class LogFile {
   // The text of a section so far, for a writer that goes on with it.
   struct Section {
     std::uint32_t tenant = 0;
+    std::uint64_t dictionary = 0;  // of the frame that is being written
     std::uint64_t text_bytes = 0;
     std::vector<std::shared_ptr<const Buffer>> bodies;
     std::unique_ptr<StreamDecoder> decoder;
@@ -142,14 +151,14 @@ class LogFile {
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
-  Status read_tail(ByteView file, std::uint64_t known_size);
+  Status read_tail(const Backend& backend, ByteView file, std::uint64_t known_size);
   // Reads the batch at size_, or as much of it as can be; false at the end.
-  Result<bool> read_next(ByteView file, std::uint64_t known_size);
+  Result<bool> read_next(const Backend& backend, ByteView file, std::uint64_t known_size);
   void lose(std::uint64_t offset, const BatchHeader* header, std::optional<BatchChanges> changes,
             std::string what);
   // What was lost last ended before this sequence number.
   void end_lost(std::uint64_t sequence, bool is_known);
-  Status decode_batch(const BatchHeader& header, ByteView payload);
+  Status decode_batch(const Backend& backend, const BatchHeader& header, ByteView payload);
   Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
 
   const std::uint64_t number_;

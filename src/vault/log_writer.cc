@@ -2,8 +2,13 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
+
 namespace tokvault {
 namespace {
+
+// So much of a batch says whether a dictionary helps.
+constexpr std::uint64_t kDecideBytes = 128u << 10;
 
 // Levels of zstd for the log: `fast` keeps pace with tokenising, `balanced` takes about as long.
 int stream_level(Level level) {
@@ -37,7 +42,7 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
   }
   if (it == contexts_.end()) {
     Context c;
-    c.section = std::max(sections_, static_cast<std::uint32_t>(log_.sections().size()));
+    c.section = new_section();
     sections_ = c.section + 1;
     TOKVAULT_ASSIGN(c.encoder, StreamEncoder::make(stream_level(level_), ""));
     flags = kNewSection | kNewFrame;
@@ -55,6 +60,43 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
   return &it->second;
 }
 
+std::uint32_t LogWriter::new_section() const {
+  return std::max(sections_, static_cast<std::uint32_t>(log_.sections().size()));
+}
+
+Status LogWriter::begin_rival(std::uint32_t tenant) {
+  rival_ = {};
+  if (!find_dictionary_) return {};
+  const auto dictionary = find_dictionary_(tenant);
+  if (!dictionary || dictionary->number == current_->tried) return {};
+  current_->tried = dictionary->number;
+  if (current_->text_bytes >= dictionary->content.size()) return {};
+  rival_.dictionary = dictionary->number;
+  TOKVAULT_ASSIGN(rival_.encoder, StreamEncoder::make(stream_level(level_), dictionary->content,
+                                                      PrefixKind::dictionary));
+  return {};
+}
+
+Status LogWriter::decide() {
+  TOKVAULT_TRY(current_->encoder->write("", true, payload_));
+  TOKVAULT_TRY(rival_.encoder->write("", true, rival_.payload));
+  // The number of the artifact goes in front, in a byte or a few.
+  if (rival_.payload.size() + 2 < payload_.size()) {
+    if ((header_.flags & kNewSection) == 0) {
+      current_->section = new_section();
+      sections_ = current_->section + 1;
+    }
+    current_->text_bytes = 0;
+    current_->encoder = std::move(rival_.encoder);
+    payload_ = std::move(rival_.payload);
+    header_.section = current_->section;
+    header_.flags = kNewSection | kNewFrame;
+    header_.dictionary = rival_.dictionary;
+  }
+  rival_ = {};
+  return {};
+}
+
 Status LogWriter::begin(std::uint32_t tenant, std::uint64_t sequence) {
   header_ = {};
   TOKVAULT_ASSIGN(current_, context(tenant, header_.flags));
@@ -63,24 +105,37 @@ Status LogWriter::begin(std::uint32_t tenant, std::uint64_t sequence) {
   header_.sequence = sequence;
   body_size_ = 0;
   payload_.clear();
-  return {};
+  return begin_rival(tenant);
 }
 
 Status LogWriter::add(ByteView piece) {
   body_size_ += piece.size();
-  return current_->encoder->write(piece, false, payload_);
+  TOKVAULT_TRY(current_->encoder->write(piece, false, payload_));
+  if (!rival_.encoder) return {};
+  TOKVAULT_TRY(rival_.encoder->write(piece, false, rival_.payload));
+  return body_size_ < kDecideBytes ? Status() : decide();
 }
 
 Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
                                  BatchHeader& header) {
-  TOKVAULT_TRY(current_->encoder->write("", true, payload_));
+  if (rival_.encoder) {
+    TOKVAULT_TRY(decide());
+  } else {
+    TOKVAULT_TRY(current_->encoder->write("", true, payload_));
+  }
+  Buffer front;
   header_.flags |= kGuarded;
   header_.conversations = static_cast<std::uint16_t>(
       std::min<std::uint64_t>(builder.conversation_count(), kManyConversations));
   if (!builder.changes().empty()) {
     header_.flags |= kChanges;
-    payload_.insert(0, encode_changes(builder.changes(), log_.number(), offset));
+    front = encode_changes(builder.changes(), log_.number(), offset);
   }
+  if (header_.dictionary != 0) {
+    header_.flags |= kDictionary;
+    append_varint(front, header_.dictionary);
+  }
+  payload_.insert(0, front);
   if (body_size_ > 0xffffffffu || payload_.size() > 0xffffffffu) {
     return Error(Errc::exhausted, "a batch of the log is larger than 4 GB");
   }
@@ -95,6 +150,7 @@ Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const Bat
 void LogWriter::abandon() {
   if (current_ != nullptr) contexts_.erase(header_.tenant);
   current_ = nullptr;
+  rival_ = {};
   // The section that was begun is not in the log: its number is free again.
   sections_ = static_cast<std::uint32_t>(log_.sections().size());
 }

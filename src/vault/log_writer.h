@@ -1,23 +1,34 @@
 // LogWriter: turns bodies into batches of one log. It keeps the compression contexts of its
 // sections.
+//
+// A section is a stream with a history, and a dictionary helps it only until the history is as
+// long. So a section that has none yet is begun twice, with the tenant's active dictionary and
+// without, and what comes out smaller after the first batch (or its first 128 KB) goes on. The same
+// is done with a section that is still shorter than a dictionary that was activated since.
 #ifndef TOKVAULT_VAULT_LOG_WRITER_H_
 #define TOKVAULT_VAULT_LOG_WRITER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 
 #include "base/zstd.h"
+#include "format/artifact.h"
 #include "format/log.h"
 #include "tokvault/types.h"
 #include "vault/log_file.h"
 
 namespace tokvault {
 
-// Threads: one at a time. Lifetime: the log outlives it.
+// The dictionary that a tenant's new frames may use, or none.
+using FindDictionary = std::function<std::shared_ptr<const Artifact>(std::uint32_t tenant)>;
+
+// Threads: one at a time. Lifetime: the log, and what find_dictionary refers to, outlive it.
 class LogWriter {
  public:
-  LogWriter(const LogFile& log, Level level) : log_(log), level_(level) {}
+  LogWriter(const LogFile& log, Level level, FindDictionary find_dictionary = {})
+      : log_(log), level_(level), find_dictionary_(std::move(find_dictionary)) {}
 
   // Begins the next batch of a tenant; `sequence` is that of its first record.
   Status begin(std::uint32_t tenant, std::uint64_t sequence);
@@ -35,15 +46,27 @@ class LogWriter {
     std::uint32_t section = 0;
     std::uint64_t text_bytes = 0;
     std::uint64_t last_used = 0;
+    std::uint64_t tried = 0;  // number of the dictionary that was compared with it, or that it uses
     std::unique_ptr<StreamEncoder> encoder;
+  };
+  // A new section with a dictionary, beside what the context makes of the same batch.
+  struct Rival {
+    std::uint64_t dictionary = 0;
+    std::unique_ptr<StreamEncoder> encoder;
+    Buffer payload;
   };
   // Contexts cost 10 to 20 MB each; a tenant beyond these begins a new section when it comes back.
   static constexpr std::size_t kContextsMax = 4;
 
   Result<Context*> context(std::uint32_t tenant, std::uint8_t& flags);
+  std::uint32_t new_section() const;
+  Status begin_rival(std::uint32_t tenant);
+  // Goes on with whichever came out smaller.
+  Status decide();
 
   const LogFile& log_;
   const Level level_;
+  const FindDictionary find_dictionary_;
   std::map<std::uint32_t, Context> contexts_;
   std::uint32_t sections_ = 0;  // numbers given out beyond those in the log
   std::uint64_t clock_ = 0;
@@ -51,6 +74,7 @@ class LogWriter {
   BatchHeader header_;
   std::uint64_t body_size_ = 0;
   Buffer payload_;
+  Rival rival_;
 };
 
 }  // namespace tokvault

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "codec/dictionary.h"
 #include "tokvault/backend.h"
+#include "vault/artifacts.h"
 
 namespace tokvault {
 namespace {
@@ -117,6 +119,179 @@ TEST_F(LogWriterTest, ManyTenantsTakeTurnsInBoundedMemory) {
     }
   }
   expect_all_there();
+}
+
+// A key that a dictionary knows but for its number.
+std::string report(int number) {
+  return "ship " + std::to_string(number * 7919) +
+         " is at the outer buoy, on course for the harbour, and will be at the pier in an hour";
+}
+
+std::string noise(std::size_t size, std::uint64_t seed) {
+  std::string out;
+  while (out.size() < size) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    out.push_back(static_cast<char>(seed >> 56));
+  }
+  return out;
+}
+
+class LogWriterDictionary : public LogWriterTest {
+ protected:
+  // An artifact of a tenant, whose content is made of reports.
+  std::shared_ptr<const Artifact> dictionary(std::uint64_t number, std::uint32_t tenant) {
+    std::vector<std::string> samples;
+    for (int i = 0; i < 60; ++i) {
+      samples.push_back("value of " + report(i + 1000 * static_cast<int>(number)));
+    }
+    return dictionary_of(samples, 600, number, tenant);
+  }
+  std::shared_ptr<const Artifact> dictionary_of(const std::vector<std::string>& samples,
+                                                std::uint64_t size_bytes, std::uint64_t number,
+                                                std::uint32_t tenant) {
+    Buffer text;
+    std::vector<std::size_t> sizes;
+    for (const std::string& sample : samples) {
+      text += sample;
+      sizes.push_back(sample.size());
+    }
+    auto content = train_dictionary(text, sizes, size_bytes);
+    EXPECT_TRUE(content) << content.error().message();
+    auto artifact = std::make_shared<Artifact>();
+    artifact->number = number;
+    artifact->tenant = tenant;
+    artifact->vault_id = Buffer(16, 'v');
+    artifact->record.id = *dictionary_id(*content);
+    artifact->content = std::move(*content);
+    auto file = encode_artifact(*artifact, 3);
+    EXPECT_TRUE(file);
+    EXPECT_TRUE(backend_->put(artifact_name(number), *file));
+    return artifact;
+  }
+  std::vector<std::uint64_t> named(std::uint32_t tenant) {
+    std::vector<std::uint64_t> out;
+    for (const ArtifactRef& ref : log_->parts().at(tenant)->artifacts()) out.push_back(ref.number);
+    return out;
+  }
+};
+
+constexpr int kBegunWithDictionary = kBegun | kDictionary;
+
+TEST_F(LogWriterDictionary, BeginsASectionWhereThatIsSmaller) {
+  const auto d = dictionary(7, 0);
+  LogWriter writer(*log_, Level::fast,
+                   [&](std::uint32_t tenant) { return tenant == 0 ? d : nullptr; });
+  const std::uint64_t before = log_->size_bytes();
+  const BatchHeader a = write(writer, 0, report(1));
+  EXPECT_EQ(a.flags, kBegunWithDictionary);
+  EXPECT_EQ(a.dictionary, 7u);
+  const BatchHeader b = write(writer, 0, report(2));
+  EXPECT_EQ(b.flags, kGuarded);
+  EXPECT_EQ(b.section, a.section);
+  EXPECT_EQ(b.dictionary, 0u) << "the frame goes on";
+  const std::uint64_t both_bytes = log_->size_bytes() - before;
+  EXPECT_EQ(write(writer, 5, report(3)).flags, kBegun) << "a tenant that has none";
+  EXPECT_EQ(named(0), std::vector<std::uint64_t>{7});
+  EXPECT_TRUE(named(5).empty());
+  const auto& frames = log_->parts().at(0)->frames();
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames.at(7).count, 1u);
+  EXPECT_GT(frames.at(7).text_bytes, report(1).size() * 4) << "keys and values of two batches";
+  EXPECT_EQ(frames.at(7).disk_bytes, both_bytes);
+  expect_all_there();
+}
+
+TEST_F(LogWriterDictionary, IsLeftAloneWhereItDoesNotHelp) {
+  const auto d = dictionary(7, 0);
+  LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
+  EXPECT_EQ(write(writer, 0, noise(300, 1)).flags, kBegun);
+  // One comparison for each section and dictionary: a section goes on as it began.
+  EXPECT_EQ(write(writer, 0, report(1)).flags, kGuarded);
+  EXPECT_TRUE(named(0).empty());
+  expect_all_there();
+}
+
+TEST_F(LogWriterDictionary, RotatesAtAnyTime) {
+  std::shared_ptr<const Artifact> active;
+  LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return active; });
+  EXPECT_EQ(write(writer, 0, "x").flags, kBegun);
+  active = dictionary(7, 0);
+  const BatchHeader a = write(writer, 0, report(1));
+  EXPECT_EQ(a.flags, kBegunWithDictionary) << "what the section holds is less than it";
+  EXPECT_EQ(a.section, 1u);
+  EXPECT_EQ(write(writer, 0, report(2)).flags, kGuarded);
+  active = dictionary(8, 0);
+  for (int i = 3; i < 12; ++i) write(writer, 0, report(i));
+  active = nullptr;
+  EXPECT_EQ(write(writer, 0, report(12)).flags, kGuarded) << "the section needs none any more";
+  expect_all_there();
+  // Another process goes on after all text of the section, whatever its frame began with.
+  LogWriter next(*log_, Level::fast);
+  EXPECT_EQ(write(next, 0, report(13)).flags, kNewFrame | kGuarded);
+  EXPECT_EQ(log_->parts().at(0)->frames().at(0).count, 2u);
+  expect_all_there();
+}
+
+TEST_F(LogWriterDictionary, WhatWasGivenUpLeavesNothing) {
+  const auto d = dictionary(7, 0);
+  LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
+  ASSERT_TRUE(writer.begin(0, 1));
+  ASSERT_TRUE(writer.add(report(1)));
+  writer.abandon();
+  const BatchHeader a = write(writer, 0, report(2));
+  EXPECT_EQ(a.flags, kBegunWithDictionary);
+  EXPECT_EQ(a.section, 0u);
+  expect_all_there();
+}
+
+// The decision falls when enough of a large batch is there, not when all of it is.
+TEST_F(LogWriterDictionary, DecidesWithinALargeBatch) {
+  std::vector<std::string> passages;
+  std::string value;
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    passages.insert(passages.end(), 4, noise(1000, i));
+    value += passages.back();
+  }
+  const auto d = dictionary_of(passages, 48 << 10, 7, 0);
+  LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
+  BatchBuilder builder({});
+  value += noise(400'000, 100);
+  builder.put_record("large", value);
+  ASSERT_TRUE(writer.begin(0, 1));
+  const ByteView body = builder.body();
+  for (std::size_t at = 0; at < body.size(); at += 50'000) {
+    ASSERT_TRUE(writer.add(body.substr(at, 50'000)));
+  }
+  BatchHeader header;
+  auto bytes = writer.finish(log_->size_bytes(), false, builder, header);
+  ASSERT_TRUE(bytes);
+  EXPECT_EQ(header.flags, kBegunWithDictionary);
+  ASSERT_TRUE(backend_->append(log_name(1), *bytes));
+  auto log = LogFile::open(*backend_, 1, 0);
+  ASSERT_TRUE(log) << log.error().message();
+  ASSERT_EQ((*log)->records().size(), 1u);
+  EXPECT_EQ((*log)->records()[0].value, value);
+}
+
+TEST_F(LogWriterDictionary, ALogWithoutItsDictionaryLosesWhatNeedsIt) {
+  const auto d = dictionary(7, 0);
+  {
+    LogWriter writer(*log_, Level::fast,
+                     [&](std::uint32_t tenant) { return tenant == 0 ? d : nullptr; });
+    write(writer, 0, report(1));
+    write(writer, 5, report(2));
+  }
+  // Another tenant's is not taken for it, either.
+  ASSERT_TRUE(backend_->remove(artifact_name(7)));
+  for (const bool is_there : {false, true}) {
+    if (is_there) dictionary(7, 5);
+    auto log = LogFile::open(*backend_, 1, log_->size_bytes());
+    ASSERT_TRUE(log) << log.error().message();
+    ASSERT_EQ((*log)->lost().size(), 1u);
+    EXPECT_EQ((*log)->lost()[0].tenant, 0u);
+    ASSERT_EQ((*log)->records().size(), 1u);
+    EXPECT_EQ((*log)->records()[0].key, report(2));
+  }
 }
 
 TEST_F(LogWriterTest, ATornBatchHidesOnlyThoseOfItsSync) {

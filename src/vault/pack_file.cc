@@ -55,6 +55,12 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
       pack->footer_.vault.id != pack->header_.vault_id) {
     return pack->damaged("header and footer disagree");
   }
+  for (const PackStream& stream : pack->footer_.streams) {
+    // What a stream is decoded with is all in its pack, as far as this program knows codecs.
+    if (stream.artifacts.empty()) continue;
+    return Error(Errc::unsupported,
+                 name + ": it needs an artifact to be decoded; use the program that wrote it");
+  }
   return pack;
 }
 

@@ -5,8 +5,11 @@
 // that readers look again, remove the file. A crash between two steps leaves a file that is neither
 // registered nor named, which the next writer removes (remove_leftovers).
 
+#include <algorithm>
+
 #include "base/clock.h"
 #include "vault/artifacts.h"
+#include "vault/shared_runs.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
@@ -32,7 +35,11 @@ Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, Artifac
   artifact.content = content;
   TOKVAULT_ASSIGN(const Buffer file, encode_artifact(artifact, kArtifactLevel));
   TOKVAULT_TRY(swap({}, {}, {}, artifact.number + 1));
-  TOKVAULT_TRY(backend_->put(artifact_name(artifact.number), file));
+  auto put = backend_->put(artifact_name(artifact.number), file);
+  if (!put) {
+    unsettled_ = true;  // it may be there all the same
+    return std::move(put).error();
+  }
   std::vector<RecordChange> changes{
       {artifact_key(tenant, artifact.number), encode(artifact.record)}};
   if (active) {
@@ -52,8 +59,69 @@ Status VaultImpl::activate_artifact(std::uint32_t tenant, ArtifactKind kind,
   return commit_records(tenant, {{active_key(tenant, kind), std::move(value)}});
 }
 
-Status VaultImpl::remove_artifact(std::uint32_t tenant, std::uint64_t number) {
+Result<std::shared_ptr<const Artifact>> VaultImpl::active_artifact(std::uint32_t tenant,
+                                                                   ArtifactKind kind) const {
+  const TenantState* t = state_.tenant(tenant);
+  if (t == nullptr) return std::shared_ptr<const Artifact>();
+  const auto it = t->active.find(kind);
+  if (it == t->active.end() || it->second == retiring_) return std::shared_ptr<const Artifact>();
+  return cached_artifact(*backend_, cache_, {it->second, tenant, kind, state_.vault().id});
+}
+
+Status VaultImpl::rewrite_without(std::uint64_t number) {
   TOKVAULT_TRY(prepare_log());
+  join_sealing();
+  TOKVAULT_TRY(settle());
+  auto names_it = [&](const Source& source) {
+    const auto artifacts = source.artifacts();
+    return std::any_of(artifacts.begin(), artifacts.end(),
+                       [&](const ArtifactRef& ref) { return ref.number == number; });
+  };
+  std::vector<std::shared_ptr<LogFile>> logs;
+  for (const auto& [n, log] : state_.logs()) {
+    for (const auto& [tenant, part] : log->parts()) {
+      if (names_it(*part) && (logs.empty() || logs.back() != log)) logs.push_back(log);
+    }
+  }
+  if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
+  for (const auto& log : logs) TOKVAULT_TRY(seal_log(log, false, options_.level));
+  return {};
+}
+
+Status VaultImpl::retire_erased() {
+  struct Due {
+    std::uint32_t tenant;
+    std::uint64_t number;
+  };
+  std::vector<Due> due;
+  for (const auto& [number, tenant] : state_.tenants()) {
+    for (const auto& [artifact, record] : tenant.artifacts) {
+      if (record.kind != ArtifactKind::dictionary) continue;
+      auto loaded = load_artifact(*backend_, {artifact, number, record.kind, state_.vault().id});
+      if (loaded.code() == Errc::not_found) continue;
+      bool holds = true;  // of one that is damaged nobody knows
+      if (loaded) {
+        TOKVAULT_ASSIGN(holds, holds_erased_run(state_, tenant, (*loaded)->content));
+      }
+      if (holds) due.push_back({number, artifact});
+    }
+  }
+  for (const Due& d : due) TOKVAULT_TRY(remove_artifact(d.tenant, d.number, true));
+  return settle();  // what could not be removed must be, or the gc fails
+}
+
+Status VaultImpl::remove_artifact(std::uint32_t tenant, std::uint64_t number, bool rewrite) {
+  TOKVAULT_TRY(prepare_log());
+  // From here on nothing new may name it, the batch with its removal least of all. That it is
+  // active changes in the same batch, so that a crash leaves it as it was, or gone.
+  retiring_ = number;
+  Status status = rewrite ? rewrite_without(number) : Status();
+  if (status) status = commit_removal(tenant, number);
+  retiring_ = 0;
+  return status;
+}
+
+Status VaultImpl::commit_removal(std::uint32_t tenant, std::uint64_t number) {
   join_sealing();
   TOKVAULT_TRY(settle());
   for (const auto& source : state_.sources(tenant)) {
@@ -69,9 +137,12 @@ Status VaultImpl::remove_artifact(std::uint32_t tenant, std::uint64_t number) {
   }
   TOKVAULT_TRY(commit_records(tenant, std::move(changes)));
   join_sealing();
-  TOKVAULT_TRY(swap({}, {}, {}, next_file_));
   cache_.erase_file(number);
-  return backend_->remove(artifact_name(number));
+  // It is gone now. What fails from here on is done by the next settle(), or the next writer.
+  Status cleared = swap({}, {}, {}, next_file_);
+  if (cleared) cleared = backend_->remove(artifact_name(number));
+  if (!cleared) unsettled_ = true;
+  return {};
 }
 
 }  // namespace tokvault

@@ -400,7 +400,10 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
-  if (!dry_run) TOKVAULT_TRY(substrings_.retire_unheld());
+  if (!dry_run) {
+    TOKVAULT_TRY(retire_erased());
+    TOKVAULT_TRY(substrings_.retire_unheld());
+  }
   std::vector<std::shared_ptr<LogFile>> logs;
   std::vector<std::shared_ptr<PackFile>> packs;
   std::uint64_t total = 0;
@@ -526,6 +529,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
+  TOKVAULT_TRY(retire_erased());
   TOKVAULT_TRY(substrings_.retire_unheld());
   bool any_dirty = false;
   for (const auto& [number, tenant] : state_.tenants()) {

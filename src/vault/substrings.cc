@@ -381,9 +381,9 @@ Status SubstringsImpl::remove_unused() {
     }
   }
   for (const auto& [tenant, number] : unused) {
-    TOKVAULT_TRY(vault_.remove_artifact(tenant, number));
+    TOKVAULT_TRY(vault_.remove_artifact(tenant, number, false));
   }
-  return {};
+  return vault_.settle();
 }
 
 }  // namespace tokvault

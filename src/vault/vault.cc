@@ -256,7 +256,7 @@ Status VaultImpl::prepare_log() {
       auto cut = backend_->truncate(log_->name(), log_->size_bytes());
       if (!cut) return fail(std::move(cut).error());
     }
-    writer_ = std::make_unique<LogWriter>(*log_, options_.level);
+    writer_ = make_writer();
     auto begun = stager_->begin_log(*log_);
     if (!begun) return fail(std::move(begun).error());
     return {};
@@ -279,10 +279,18 @@ Status VaultImpl::rotate() {
   file.size_bytes = header.size();
   TOKVAULT_TRY(swap({file}, {}, {}, number + 1));
   log_ = state_.logs().at(number);
-  writer_ = std::make_unique<LogWriter>(*log_, options_.level);
+  writer_ = make_writer();
   auto begun = stager_->begin_log(*log_);
   if (!begun) return fail(std::move(begun).error());
   return {};
+}
+
+std::unique_ptr<LogWriter> VaultImpl::make_writer() const {
+  return std::make_unique<LogWriter>(
+      *log_, options_.level, [this](std::uint32_t tenant) -> std::shared_ptr<const Artifact> {
+        auto dictionary = active_artifact(tenant, ArtifactKind::dictionary);
+        return dictionary ? *dictionary : nullptr;
+      });
 }
 
 void VaultImpl::rotate_if_due() {

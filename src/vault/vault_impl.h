@@ -160,6 +160,7 @@ class VaultImpl final : public Vault {
   Status check_writable();
   Status prepare_log();  // makes sure that there is a log to write to
   Status rotate();       // begins a new log; the old one is sealed in the background
+  std::unique_ptr<LogWriter> make_writer() const;
   Result<std::uint32_t> tenant_for_writing(std::string_view name);
   Pending begin_batch(std::uint32_t tenant);
   // Looks for a request's id and content, and prepares what is not there. From any thread while
@@ -240,8 +241,18 @@ class VaultImpl final : public Vault {
   // What new frames use, or nothing. REQUIRES: a number is registered
   Status activate_artifact(std::uint32_t tenant, ArtifactKind kind,
                            std::optional<std::uint64_t> number);
-  // `conflict` if a live file names it.
-  Status remove_artifact(std::uint32_t tenant, std::uint64_t number);
+  // The active one, or null. One that cannot be read is used by nothing new; check() reports it.
+  Result<std::shared_ptr<const Artifact>> active_artifact(std::uint32_t tenant,
+                                                          ArtifactKind kind) const;
+  // Seals every log that names an artifact, so that no file does.
+  // REQUIRES: retiring_ is its number
+  Status rewrite_without(std::uint64_t number);
+  // Before a gc: retires every artifact that holds what it is about to erase.
+  Status retire_erased();
+  // Removes an artifact for good. `conflict` if a live file names it; with `rewrite`, those are
+  // rewritten first.
+  Status remove_artifact(std::uint32_t tenant, std::uint64_t number, bool rewrite);
+  Status commit_removal(std::uint32_t tenant, std::uint64_t number);
 
   // --- segments by themselves: segments.cc ---
   // What a hold says of a segment that is there; none if it is not.
@@ -327,6 +338,7 @@ class VaultImpl final : public Vault {
   std::vector<std::unique_ptr<Tokenizer::Encoder>> encoders_;  // of put_batch's threads, warm
   std::uint64_t next_sequence_ = 1;
   std::uint64_t next_file_ = 1;
+  std::uint64_t retiring_ = 0;  // an artifact that nothing new may use
 
   std::mutex queue_mutex_;
   std::condition_variable queue_done_;

@@ -211,6 +211,8 @@ def variants_of_version_2():
         ("v2_level_4", "corrupt", "level 4", footer_byte(2, 4)),
         ("v2_compacted", "corrupt", "neither sealed nor compacted", footer_byte(1, 2)),
         ("v2_codec", "unsupported", "an unknown codec", stream(lambda s: {"codec": 2})),
+        ("v2_artifact", "unsupported", "a stream that needs an artifact",
+         stream(lambda s: {"artifacts": [2]})),
         ("v2_ended", "corrupt", "neither ended nor not", stream(lambda s: {"ended": 2})),
         ("v2_model_not_ended", "corrupt", "a token model, and segments that are not ended",
          stream(lambda s: {"codec": 1, "ended": 0})),
@@ -329,6 +331,53 @@ def variants():
     ]
     for name, code, why, change in log:
         yield name, "v1/bytes", LOG, code, why, change
+    def artifact_sums(data):
+        put(data, 48, xxh3_64(bytes(data[64:])), 8)
+        put(data, 56, xxh3_64(bytes(data[:56])), 8)
+
+    def no_id(data):
+        """A dictionary of the same size with the id 1, which no frame of the log names."""
+        record = 64 + get(data, 44, 4)
+        content = bytearray(decode.Artifact(bytes(data), 3).content)
+        content[4:8] = b"\1\0\0\0"
+        data[record:] = b"\0" + content
+        artifact_sums(data)
+
+    for name, code, why, change in [
+        ("artifact_magic", "corrupt", "the first byte is another", flip(0)),
+        ("artifact_version_2", "unsupported", "version 2, checksum right",
+         set_byte(4, 2, artifact_sums)),
+        ("artifact_cipher", "unsupported", "a cipher", set_byte(20, 1, artifact_sums)),
+        ("artifact_reserved", "corrupt", "a reserved byte is not zero",
+         set_byte(23, 1, artifact_sums)),
+        ("artifact_number", "corrupt", "the header names another artifact",
+         set_byte(8, 9, artifact_sums)),
+        ("artifact_tenant", "corrupt", "of another tenant", set_byte(16, 1, artifact_sums)),
+        ("artifact_vault", "corrupt", "of another vault", flip(30, artifact_sums)),
+        ("artifact_kind", "corrupt", "a token model in the place of a dictionary",
+         set_byte(64, 3, artifact_sums)),
+        ("artifact_bit", "corrupt", "a bit of the content", lambda d: flip(len(d) - 9)(d)),
+        ("artifact_cut", "corrupt", "the last byte is missing", cut(1)),
+        ("artifact_other_id", "corrupt", "a dictionary of another id than the frame's", no_id),
+    ]:
+        yield name, "v1/trained", "artifacts/00000003.artifact", code, why, change
+
+    def first(change):
+        def run(data):
+            at = next(b for b in batches(data) if data[b + 4] & 32)
+            change(data, at)
+            batch(data, at)
+        return run
+
+    for name, code, why, change in [
+        ("batch_dictionary_0", "corrupt", "a batch that names no dictionary",
+         first(lambda d, at: put(d, at + 48, 0, 1))),
+        ("batch_dictionary_unused", "corrupt", "the other dictionary",
+         first(lambda d, at: put(d, at + 48, 2, 1))),
+        ("batch_dictionary_late", "corrupt", "a dictionary in the middle of a section",
+         first(lambda d, at: put(d, at + 4, 32 + 2, 1))),
+    ]:
+        yield name, "v1/trained", LOG, code, why, change
     target = "packs/00000003.pack"
 
     def pack(data):

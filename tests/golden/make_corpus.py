@@ -28,7 +28,11 @@ def seeds():
         vault = name_of(path)
         data = path.read_bytes()
         yield "log", vault, data
-        for i, body in enumerate(decode.Log(data, int(path.stem)).bodies):
+        artifacts = {}
+        for a in path.parent.parent.glob("artifacts/*.artifact"):
+            artifacts[int(a.stem)] = decode.Artifact(a.read_bytes(), int(a.stem))
+            yield "artifact", f"{vault}_{int(a.stem)}", a.read_bytes()
+        for i, body in enumerate(decode.Log(data, int(path.stem), artifacts).bodies):
             yield "batch", f"{vault}_{i}", body
     for path in sorted(HERE.glob("v[0-9]*/*/packs/*.pack")):
         name = f"{name_of(path)}_{int(path.stem)}"

@@ -1,11 +1,12 @@
-// Makes the golden vaults: make_golden FOLDER writes one directory for each and, beside it,
-// NAME.jsonl with what must be read from it, for ever.
+// Makes the golden vaults: make_golden FOLDER [NAME...] writes one directory for each and, beside
+// it, NAME.jsonl with what must be read from it, for ever.
 //
 // The files under tests/golden/vN are released bytes: they are committed once, when version N of a
 // format is released, and never made again. This program stays as the record of how they came to
 // be, and makes those of the next version. Ids, times and texts are fixed; keys and ids of vaults
 // are random, so that a second run gives other bytes with the same meaning. Afterwards make_bad.py
 // damages copies, and examples_test.py --update brings the documents' hex up to date.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -271,7 +272,7 @@ void make_dictionary(const std::string& folder) {
   const Buffer bytes(std::istreambuf_iterator<char>(in), {});
   std::filesystem::remove_all(samples);
   Golden g(folder, "dictionary", {.tokenizer = "bytes"});
-  auto added = g.vault().dictionaries().add(bytes, 400);
+  auto added = g.vault().dictionaries().add(bytes, {.samples = 400});
   must(added);
   g.put(chat("a", 1760000000, "Reading 9 of the gauge?", "Not taken."));
   must(g.vault().seal());
@@ -337,22 +338,69 @@ void make_segments(const std::string& folder) {
   g.finish();
 }
 
+std::string report(int number) {
+  const std::string n = std::to_string(number * 7919);
+  return chat("report" + std::to_string(number), 1760000000 + number,
+              "Report of ship " + n + ": position, course and speed, please.",
+              "Ship " + n + " is at the outer buoy, on course for the harbour, at nine knots. " +
+                  "The next report is due in one hour.");
+}
+
+// A dictionary that was trained elsewhere.
+Buffer trained(std::uint64_t size_bytes) {
+  auto backend = make_memory_backend();
+  auto catalog = make_memory_catalog();
+  CreateOptions options;
+  auto tokenizer = open_tokenizer("bytes");
+  must(tokenizer);
+  options.tokenizer = *tokenizer;
+  must(Vault::create(*backend, *catalog, options));
+  auto vault = Vault::open(std::move(backend), std::move(catalog), {});
+  must(vault);
+  for (int i = 0; i < 40; ++i) must((*vault)->put(parse(report(i)), {}));
+  auto made = (*vault)->dictionaries().train({}, {.size_bytes = size_bytes});
+  must(made);
+  auto bytes = (*vault)->dictionaries().get(made->id);
+  must(bytes);
+  return *bytes;
+}
+
+// Dictionaries: one that nothing names, one that a section of the log begins with, which goes on
+// after the log was opened again; and a tenant that has neither.
+void make_trained(const std::string& folder) {
+  Golden g(folder, "trained", {.tokenizer = "bytes"});
+  Dictionaries& d = g.vault().dictionaries();
+  must(d.add(trained(600), {.created_ms = 1760000000000, .samples = 40}));
+  auto used = d.add(trained(2000), {.created_ms = 1760000001000});
+  must(used);
+  must(d.activate(used->id));
+  g.put(report(100));
+  g.put(report(101));
+  g.put(report(101), "second");
+  g.reopen();
+  g.put(report(102));
+  g.finish();
+}
+
 }  // namespace
 }  // namespace tokvault
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+  static const std::map<std::string, void (*)(const std::string&)> kVaults = {
+      {"log", tokvault::make_log},           {"bytes", tokvault::make_bytes},
+      {"guard", tokvault::make_guard},       {"packs", tokvault::make_packs},
+      {"dense", tokvault::make_dense},       {"dictionary", tokvault::make_dictionary},
+      {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
+      {"trained", tokvault::make_trained},
+  };
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");
     return 2;
   }
   std::filesystem::create_directories(argv[1]);
-  tokvault::make_log(argv[1]);
-  tokvault::make_bytes(argv[1]);
-  tokvault::make_guard(argv[1]);
-  tokvault::make_packs(argv[1]);
-  tokvault::make_dense(argv[1]);
-  tokvault::make_dictionary(argv[1]);
-  tokvault::make_artifact(argv[1]);
-  tokvault::make_segments(argv[1]);
+  for (const auto& [name, make] : kVaults) {
+    const bool is_asked = argc == 2 || std::find(argv + 2, argv + argc, name) != argv + argc;
+    if (is_asked) make(argv[1]);
+  }
   return 0;
 }

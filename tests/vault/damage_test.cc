@@ -136,7 +136,7 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
 void damage_all(const Sample& sample) {
   const auto blobs = [&] {
     std::vector<BlobInfo> all;
-    for (const char* folder : {"log", "packs"}) {
+    for (const char* folder : {"log", "packs", "artifacts"}) {
       auto list = sample.place.disk.list(folder);
       EXPECT_OK(list);
       all.insert(all.end(), list->begin(), list->end());
@@ -177,6 +177,36 @@ void damage_all(const Sample& sample) {
 }
 
 TEST(VaultDamage, EveryByteOfALog) { damage_all(make_sample(false)); }
+
+// A log that begins with a dictionary: what it needs is damaged as it is.
+TEST(VaultDamage, EveryByteOfADictionary) {
+  Sample s;
+  ASSERT_OK(s.place.create());
+  auto vault = s.place.open({.level = Level::fast});
+  ASSERT_OK(vault);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    ASSERT_OK((*vault)->put(conversation("id-" + std::to_string(i + 10), {shared_text(i % 8)}),
+                            {.tenant = "b"}));
+  }
+  const auto d = (*vault)->dictionaries().train({.tenant = "b"}, {.size_bytes = 1000});
+  ASSERT_OK(d);
+  const auto bytes = (*vault)->dictionaries().get(d->id, "b");
+  ASSERT_OK(bytes);
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  vault = place.open({.level = Level::fast});
+  ASSERT_OK(vault);
+  ASSERT_OK((*vault)->dictionaries().add(*bytes, {.created_ms = 1}));
+  ASSERT_OK((*vault)->dictionaries().activate(d->id));
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    ASSERT_OK((*vault)->put(conversation("id-" + std::to_string(i + 10), {shared_text(i)}), {}));
+  }
+  EXPECT_EQ((*vault)->dictionaries().list()->at(0).files, 1u);
+  auto seen = contents(**vault);
+  ASSERT_OK(seen);
+  vault->reset();
+  damage_all({MemoryPlace::of(place.disk.process_kill(), place.catalog), std::move(*seen)});
+}
 
 TEST(VaultDamage, EveryByteOfPacks) { damage_all(make_sample(true)); }
 

@@ -53,7 +53,7 @@ TEST_F(Registry, AddListGetActivateRetire) {
   Buffer no_id = bytes;
   for (std::size_t i = 4; i < 8; ++i) no_id[i] = 0;
   EXPECT_EQ(d.add(no_id).code(), Errc::invalid);
-  const auto added = d.add(bytes, 200);
+  const auto added = d.add(bytes, {.samples = 200});
   ASSERT_TRUE(added) << added.error().message();
   EXPECT_EQ(added->id, *dictionary_id(bytes));
   EXPECT_EQ(added->size_bytes, bytes.size());
@@ -136,7 +136,7 @@ TEST_F(Registry, NothingIsSharedBetweenTenants) {
   EXPECT_EQ(d.get(mine->id, "acme").code(), Errc::not_found);
   EXPECT_EQ(d.activate(mine->id, "acme").code(), Errc::not_found);
   EXPECT_EQ(d.retire(mine->id, true, "acme").code(), Errc::not_found);
-  const auto theirs = d.add(bytes, 0, "acme");
+  const auto theirs = d.add(bytes, {}, "acme");
   ASSERT_TRUE(theirs) << "the same dictionary may be theirs, too";
   ASSERT_OK(d.activate(theirs->id, "acme"));
   EXPECT_FALSE(d.list()->at(0).active);
@@ -236,6 +236,344 @@ TEST_F(Registry, AFileWithoutARecordIsRegisteredAgainByRepair) {
   auto vault = open();
   ASSERT_EQ(vault->dictionaries().list()->size(), 1u);
   EXPECT_EQ(*vault->dictionaries().get(added->id), bytes);
+}
+
+// --- what is written with one -------------------------------------------------------------------
+
+// A conversation of a service whose answers are templates: what differs is short.
+Conversation templated(int number) {
+  const std::string n = std::to_string(number * 7919);
+  Conversation c = conversation(
+      "t" + std::to_string(number),
+      {"Please tell me where the parcel with the number " + n + " is, and when it will arrive.",
+       "Thank you for your patience. The parcel with the number " + n +
+           " has left our distribution centre and will arrive within two working days. Is there "
+           "anything else that I can help you with today?"});
+  return c;
+}
+
+std::uint64_t log_bytes(const FaultBackend& disk) {
+  std::uint64_t bytes = 0;
+  const auto blobs = disk.list("log");
+  EXPECT_OK(blobs);
+  for (const BlobInfo& blob : *blobs) bytes += blob.size_bytes;
+  return bytes;
+}
+
+class DictionaryUse : public Registry {
+ protected:
+  void SetUp() override {
+    Registry::SetUp();
+    auto vault = open();
+    for (int i = 0; i < 40; ++i) put(*vault, i);
+    ASSERT_OK(vault->seal());
+  }
+  void put(Vault& vault, int number) {
+    const Conversation c = templated(number);
+    ASSERT_OK(vault.put(c, {}));
+    all_[{"default", c.id}] = c;
+  }
+  void expect_all(const Vault& vault, const std::string& where) {
+    const auto seen = contents(vault);
+    ASSERT_OK(seen) << where;
+    EXPECT_TRUE(*seen == all_) << where;
+    const auto report = vault.check({.read_data = true});
+    ASSERT_OK(report) << where;
+    for (const Finding& f : report->findings) ADD_FAILURE() << where << ": " << f.message;
+  }
+  static std::uint64_t files_of(const Vault& vault, std::uint32_t id) {
+    const auto list = vault.dictionaries().list();
+    EXPECT_OK(list);
+    for (const DictionaryInfo& d : *list) {
+      if (d.id == id) return d.files;
+    }
+    return 1000;
+  }
+
+  Contents all_;
+};
+
+TEST_F(DictionaryUse, ALogIsSmallerWithIt) {
+  const MemoryPlace without = MemoryPlace::of(disk_.process_kill(), place_.catalog);
+  std::uint64_t plain = 0;
+  {
+    auto vault = without.open({.level = Level::fast});
+    ASSERT_OK(vault);
+    const std::uint64_t before = log_bytes(without.disk);
+    ASSERT_OK((*vault)->put(templated(100), {}));
+    plain = log_bytes(without.disk) - before;
+  }
+  auto vault = open();
+  const auto d = vault->dictionaries().train({});
+  ASSERT_OK(d);
+  EXPECT_EQ(d->conversations, 40u);
+  EXPECT_GT(d->samples, 0u);
+  ASSERT_OK(vault->dictionaries().activate(d->id));
+  ASSERT_OK(vault->seal());
+  EXPECT_EQ(files_of(*vault, d->id), 0u);
+  const std::uint64_t before = log_bytes(disk_);
+  put(*vault, 100);
+  const std::uint64_t used = log_bytes(disk_) - before;
+  EXPECT_LT(used * 4, plain * 3) << used << " bytes instead of " << plain;
+  EXPECT_EQ(files_of(*vault, d->id), 1u);
+  for (int i = 101; i < 110; ++i) put(*vault, i);
+  expect_all(*vault, "written");
+  expect_all(*open(true), "by a reader");
+  vault.reset();
+  vault = open();
+  put(*vault, 110);
+  expect_all(*vault, "reopened");
+}
+
+TEST_F(DictionaryUse, AReaderFollowsAnActivation) {
+  auto vault = open();
+  auto reader = open(true);
+  put(*vault, 200);
+  expect_all(*reader, "before");
+  const auto d = vault->dictionaries().train({});
+  ASSERT_OK(d);
+  ASSERT_OK(vault->dictionaries().activate(d->id));
+  ASSERT_OK(vault->seal());  // a new section, without a history
+  for (int i = 201; i < 205; ++i) {
+    put(*vault, i);
+    expect_all(*reader, "after");
+  }
+  EXPECT_EQ(files_of(*reader, d->id), 1u);
+  ASSERT_OK(vault->dictionaries().retire(d->id, true));
+  expect_all(*reader, "retired");
+  EXPECT_TRUE(reader->dictionaries().list()->empty());
+}
+
+TEST_F(DictionaryUse, EveryOlderOneStaysReadable) {
+  auto vault = open();
+  std::vector<std::uint32_t> ids;
+  const auto trained = vault->dictionaries().train({});
+  ASSERT_OK(trained);
+  ids.push_back(trained->id);
+  const auto smaller = vault->dictionaries().train({}, {.size_bytes = 700});
+  ASSERT_OK(smaller);
+  ids.push_back(smaller->id);
+  ids.push_back(vault->dictionaries().add(dictionary(5))->id);  // of no use here
+  for (int round = 0; round < 8; ++round) {
+    if (round % 4 < 3) {
+      ASSERT_OK(vault->dictionaries().activate(ids[static_cast<std::size_t>(round % 4)]));
+    } else {
+      ASSERT_OK(vault->dictionaries().activate(std::nullopt));
+    }
+    for (int i = 0; i < 3; ++i) put(*vault, 300 + 3 * round + i);
+    if (round == 4) {
+      ASSERT_OK(vault->seal());
+    }
+    expect_all(*vault, "round " + std::to_string(round));
+  }
+  vault.reset();
+  place_.catalog = SharedCatalog();
+  const auto report = Vault::repair(disk_, place_.catalog);
+  ASSERT_OK(report);
+  EXPECT_TRUE(report->findings.empty());
+  expect_all(*open(), "without the catalog");
+  ASSERT_OK(open()->compact(Level::balanced));
+  expect_all(*open(), "compacted");
+}
+
+TEST_F(DictionaryUse, RetiringRewritesOrIsRefused) {
+  auto vault = open();
+  const auto d = vault->dictionaries().train({});
+  ASSERT_OK(d);
+  ASSERT_OK(vault->dictionaries().activate(d->id));
+  for (int i = 400; i < 404; ++i) put(*vault, i);
+  EXPECT_EQ(vault->dictionaries().retire(d->id, false).code(), Errc::conflict);
+  EXPECT_TRUE(vault->dictionaries().list()->at(0).active);
+  expect_all(*vault, "refused");
+  ASSERT_OK(vault->dictionaries().retire(d->id, true));
+  EXPECT_TRUE(vault->dictionaries().list()->empty());
+  EXPECT_TRUE(artifacts().empty());
+  expect_all(*vault, "retired");
+  put(*vault, 404);
+  expect_all(*open(true), "written on");
+}
+
+// A missing dictionary takes the log that needs it, and repair keeps what does not need it.
+TEST_F(DictionaryUse, WithoutItWhatNeedsItIsLostAndNothingElse) {
+  std::uint64_t number = 0;
+  {
+    auto vault = open();
+    const auto d = vault->dictionaries().train({});
+    ASSERT_OK(d);
+    number = d->number;
+    ASSERT_OK(vault->dictionaries().activate(d->id));
+    ASSERT_OK(vault->put(templated(500), {}));
+  }
+  ASSERT_OK(disk_.remove(artifact_name(number)));
+  auto reader = place_.open({.read_only = true});
+  ASSERT_OK(reader);
+  const auto report = (*reader)->check({});
+  ASSERT_OK(report);
+  std::string told;
+  for (const Finding& f : report->findings) told += f.file + ": " + f.message + "\n";
+  EXPECT_NE(told.find(artifact_name(number)), std::string::npos) << told;
+  ASSERT_OK(Vault::repair(disk_, place_.catalog));
+  auto vault = open();
+  const auto seen = contents(*vault);
+  ASSERT_OK(seen);
+  EXPECT_TRUE(*seen == all_);
+}
+
+TEST_F(DictionaryUse, OnlyWhatFourConversationsShareEntersOne) {
+  auto vault = open();
+  Rng rng(1);
+  std::vector<std::string> secrets;
+  for (int i = 0; i < 6; ++i) {
+    std::string secret;
+    for (int k = 0; k < 12; ++k) secret += "secret" + std::to_string(rng() % 100000) + " ";
+    secrets.push_back(secret);
+  }
+  // Secret i is in i + 1 conversations, often in each.
+  for (int i = 0; i < 6; ++i) {
+    for (int k = 0; k <= i; ++k) {
+      const std::string id = "s" + std::to_string(i) + std::to_string(k);
+      const std::string& s = secrets[static_cast<std::size_t>(i)];
+      const Conversation c =
+          conversation(id, {id + " tells " + s, s + s + id, id + id + s + " and " + s, s});
+      ASSERT_OK(vault->put(c, {}));
+      all_[{"default", c.id}] = c;
+    }
+  }
+  const auto d = vault->dictionaries().train({}, {.size_bytes = 16 << 10});
+  ASSERT_OK(d);
+  const auto bytes = vault->dictionaries().get(d->id);
+  ASSERT_OK(bytes);
+  // The vocabulary is that of bytes: codes are text.
+  auto longest = [&](const std::string& secret) {
+    std::size_t most = 0;
+    for (std::size_t at = 0; at < secret.size(); ++at) {
+      std::size_t size = 0;
+      while (at + size < secret.size() &&
+             bytes->find(secret.substr(at, size + 1)) != Buffer::npos) {
+        ++size;
+      }
+      most = std::max(most, size);
+    }
+    return most;
+  };
+  for (std::size_t i = 0; i < 6; ++i) {
+    if (i + 1 < 4) {
+      EXPECT_LT(longest(secrets[i]), 16u) << i + 1 << " conversations";
+    } else {
+      EXPECT_GT(longest(secrets[i]), 16u) << i + 1 << " conversations";
+    }
+  }
+  expect_all(*vault, "trained");
+}
+
+TEST_F(DictionaryUse, ErasingTheLastHolderRetiresIt) {
+  auto vault = open();
+  // What differs are texts shorter than a run: pieces of a dictionary may by chance meet where a
+  // conversation has them side by side, and then it is retired sooner.
+  Rng rng(77);
+  const std::string shared = random_text(rng, 80);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 12; ++i) {
+    const std::string n = std::to_string(i);
+    const Conversation c = conversation("q" + n, {n, "first, " + shared, "then " + shared, shared});
+    ids.push_back(c.id);
+    ASSERT_OK(vault->put(c, {}));
+  }
+  const auto d = vault->dictionaries().train({}, {.size_bytes = 16 << 10});
+  ASSERT_OK(d);
+  ASSERT_OK(vault->dictionaries().activate(d->id));
+  EXPECT_NE(vault->dictionaries().get(d->id)->find(shared.substr(100, 40)), Buffer::npos);
+  for (int i = 600; i < 603; ++i) put(*vault, i);
+  // As long as one is left, it may stay.
+  const std::string last = ids.back();
+  ids.pop_back();
+  ASSERT_OK(vault->forget(ids));
+  ASSERT_OK(vault->gc(false));
+  EXPECT_EQ(vault->dictionaries().list()->size(), 1u);
+  ASSERT_OK(vault->forget(std::vector<std::string>{last}));
+  ASSERT_OK(vault->gc(true));
+  EXPECT_EQ(vault->dictionaries().list()->size(), 1u) << "a dry run changes nothing";
+  ASSERT_OK(vault->gc(false));
+  EXPECT_TRUE(vault->dictionaries().list()->empty());
+  EXPECT_TRUE(artifacts().empty());
+  expect_all(*vault, "erased");
+}
+
+TEST_F(DictionaryUse, TrainingSaysWhatItCannot) {
+  auto vault = open();
+  EXPECT_EQ(vault->dictionaries().train({.tenant = "nobody"}).code(), Errc::invalid);
+  EXPECT_EQ(vault->dictionaries().train({.model = "no such model"}).code(), Errc::invalid);
+  EXPECT_EQ(vault->dictionaries().train({}, {.size_bytes = 100}).code(), Errc::invalid);
+  EXPECT_EQ(vault->dictionaries().train({}, {.size_bytes = 1u << 30}).code(), Errc::invalid);
+  ASSERT_OK(vault->dictionaries().train({}));
+  EXPECT_EQ(vault->dictionaries().train({}).code(), Errc::exists) << "the same samples again";
+}
+
+// --- folders ------------------------------------------------------------------------------------
+
+TEST_F(Registry, AFolderGoesOutAndIn) {
+  TempDir dir;
+  const std::string folder = dir / "dictionaries";
+  std::map<std::uint32_t, Buffer> kept;
+  std::uint32_t active = 0;
+  {
+    auto vault = open();
+    Dictionaries& d = vault->dictionaries();
+    for (int i = 1; i <= 3; ++i) {
+      const Buffer bytes = dictionary(i);
+      const auto added = d.add(bytes, {.created_ms = 1'700'000'000'000 + i, .samples = 200});
+      ASSERT_OK(added);
+      kept[added->id] = bytes;
+      active = added->id;
+    }
+    ASSERT_OK(d.activate(active));
+    const auto written = export_dictionaries(d, folder);
+    ASSERT_OK(written);
+    EXPECT_EQ(written->size(), 3u);
+    const auto again = import_dictionaries(d, folder);
+    ASSERT_OK(again);
+    EXPECT_TRUE(again->added.empty());
+    EXPECT_EQ(again->present.size(), 3u);
+  }
+  EXPECT_EQ(slurp(folder + "/active"), std::to_string(active) + "\n");
+  for (const auto& [id, bytes] : kept) {
+    EXPECT_EQ(slurp(folder + "/" + std::to_string(id) + ".zstd"), bytes);
+  }
+  MemoryPlace other;
+  ASSERT_OK(other.create());
+  auto vault = other.open();
+  ASSERT_OK(vault);
+  Dictionaries& d = (*vault)->dictionaries();
+  const auto done = import_dictionaries(d, folder);
+  ASSERT_OK(done);
+  EXPECT_EQ(done->added.size(), 3u);
+  EXPECT_EQ(done->active, active);
+  const auto list = d.list();
+  ASSERT_OK(list);
+  ASSERT_EQ(list->size(), 3u);
+  for (const DictionaryInfo& info : *list) {
+    EXPECT_EQ(*d.get(info.id), kept.at(info.id));
+    EXPECT_EQ(info.samples, 200u);
+    EXPECT_EQ(info.active, info.id == active);
+    EXPECT_NEAR(static_cast<double>(info.created_ms), 1.7e12, 10);
+  }
+  // What is not what it is named, or no dictionary.
+  ASSERT_OK(d.retire(active, false));
+  const std::string name = folder + "/" + std::to_string(active);
+  spill(name + ".json", "{\"id\": 1}");
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
+  spill(name + ".json", "not JSON");
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
+  std::filesystem::remove(name + ".json");
+  ASSERT_OK(import_dictionaries(d, folder)) << "nobody knows when it was made";
+  spill(folder + "/active", "12");
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::not_found);
+  spill(folder + "/7.zstd", kept.at(active));
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
+  spill(folder + "/7.zstd", "no dictionary");
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
+  EXPECT_EQ(import_dictionaries(d, folder + "/nothing").code(), Errc::not_found);
+  EXPECT_EQ(d.list()->size(), 3u);
 }
 
 }  // namespace

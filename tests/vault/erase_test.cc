@@ -3,6 +3,7 @@
 // pages included, and not in anything that can be decoded from a log or a pack.
 #include "tests/vault/harness.h"
 #include "tokvault/interchange.h"
+#include "vault/artifacts.h"
 
 namespace tokvault {
 namespace {
@@ -58,6 +59,14 @@ class Scanner {
         }
       }
     }
+    auto artifacts = (*backend)->list("artifacts");
+    EXPECT_OK(artifacts);
+    for (const BlobInfo& blob : *artifacts) {
+      auto artifact = load_artifact(**backend, number_of(blob.name));
+      EXPECT_OK(artifact);
+      look((*artifact)->content, blob.name);
+      look_at_codes((*artifact)->content, blob.name);
+    }
     auto catalog = make_sqlite_catalog(path_ + "/catalog.db", {.read_only = true});
     EXPECT_OK(catalog);
     const auto state = (*catalog)->load();
@@ -78,6 +87,41 @@ class Scanner {
         if (bytes.find(c.substr(at, 32)) == std::string::npos) continue;
         found_.push_back(where + ": " + c);
         break;
+      }
+    }
+  }
+
+  // The text of tokens whose codes stand anywhere in some bytes.
+  void look_at_codes(ByteView bytes, const std::string& where) {
+    constexpr std::size_t kCodeBytesMax = 6;
+    constexpr std::size_t kTokens = 40;
+    // The token that begins at each byte, and how long its code is.
+    std::vector<std::pair<std::size_t, Token>> codes(bytes.size());
+    std::vector<Token> tokens;
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+      for (std::size_t size = 1; size <= kCodeBytesMax && at + size <= bytes.size(); ++size) {
+        tokens.clear();
+        if (!TokenMap().decode(bytes.substr(at, size), tokens) || tokens.size() != 1) continue;
+        codes[at] = {size, tokens[0]};
+        break;
+      }
+    }
+    std::set<std::string, std::less<>> windows;
+    for (const std::string& c : canaries_) {
+      for (std::size_t at = 0; at + 32 <= c.size(); ++at) windows.insert(c.substr(at, 32));
+    }
+    for (std::size_t begin = 0; begin < bytes.size(); ++begin) {
+      std::string text;
+      std::size_t at = begin;
+      for (std::size_t i = 0; i < kTokens && at < bytes.size() && codes[at].first > 0; ++i) {
+        text += tokenizer_->token_bytes(codes[at].second);
+        at += codes[at].first;
+      }
+      for (std::size_t i = 0; i + 32 <= text.size(); ++i) {
+        const auto found = windows.find(std::string_view(text).substr(i, 32));
+        if (found == windows.end()) continue;
+        found_.push_back(where + ", codes: " + *found);
+        return;
       }
     }
   }
@@ -324,6 +368,74 @@ TEST_P(VaultErase, NothingOfAReleasedSegmentStays) {
     const auto has = vault_->has_segments(ids);
     ASSERT_OK(has);
     EXPECT_EQ(*has, std::vector<bool>(ids.size()));
+  }
+}
+
+// A dictionary that was trained on what is forgotten or released goes, as an artifact and as what
+// logs need: it outlives each conversation that it was trained on, and not all of them.
+TEST_P(VaultErase, NothingThatADictionaryWasTrainedOnStays) {
+  for (const bool held : {false, true}) {
+    // A held segment of fewer than 96 tokens stands in a record, a longer one in a stream.
+    const std::string short_text = fresh() + fresh();
+    const std::string long_text = shared_text(70) + fresh() + shared_text(71) + fresh();
+    std::vector<std::string> ids;
+    for (int i = 0; i < 6; ++i) {
+      const std::string n = std::to_string(i);
+      ids.push_back("gone" + n);
+      ASSERT_OK(vault_->put(conversation(ids.back(), {"a" + n, short_text, long_text}), {}));
+    }
+    for (int i = 0; i < 40; ++i) {
+      const std::string n = std::to_string(i * 7919);
+      // As many messages: what is not text is shared, too.
+      const std::string report = "Ship " + n + " is at the outer buoy, an hour from the pier, " +
+                                 "and asks for a pilot and two tugs.";
+      ASSERT_OK(vault_->put(conversation("stays" + n, {"c", "d", report}), {.replace = true}));
+    }
+    ASSERT_OK(vault_->seal());
+    const auto d = vault_->dictionaries().train({}, {.size_bytes = 16 << 10});
+    ASSERT_OK(d);
+    ASSERT_OK(vault_->dictionaries().activate(d->id));
+    std::vector<Segment> segments;
+    const auto encoder = tokenizer_->make_encoder();
+    for (const std::string& text : {short_text, long_text}) {
+      std::vector<Token> tokens;
+      encoder->encode(text, tokens);
+      segments.push_back(Segment::of_tokens(tokens));
+    }
+    ASSERT_LT(segments[0].size(), kSegmentSharedSize);
+    ASSERT_GT(segments[1].size(), kSegmentSharedSize);
+    if (held) {
+      ASSERT_OK(vault_->put_segments(segments));
+    }
+    // In a log that needs the dictionary, too.
+    const Conversation logged = conversation("logged", {short_text, "b", long_text});
+    ASSERT_OK(vault_->put(logged, {}));
+    ASSERT_EQ(vault_->dictionaries().list()->at(0).files, 1u);
+    const auto before = find();
+    ASSERT_TRUE(std::any_of(before.begin(), before.end(), [](const std::string& where) {
+      return where.find("artifacts/") != std::string::npos;
+    })) << "the dictionary holds none of it";
+    ASSERT_OK(vault_->forget(ids));
+    ASSERT_OK(vault_->gc(false));
+    ASSERT_EQ(vault_->dictionaries().list()->size(), 1u) << "somebody has it still";
+    ASSERT_OK(vault_->forget(std::vector<std::string>{"logged"}));
+    if (held) {
+      ASSERT_OK(vault_->gc(false));
+      ASSERT_EQ(vault_->dictionaries().list()->size(), 1u) << "it is held";
+      for (const Segment& s : segments) {
+        const SegmentId id[] = {s.id()};
+        ASSERT_OK(vault_->release_segments(id));
+        if (&s == &segments[0]) {
+          ASSERT_OK(vault_->seal());
+        }
+      }
+    }
+    ASSERT_OK(vault_->gc(false));
+    EXPECT_TRUE(vault_->dictionaries().list()->empty());
+    expect_gone();
+    open();
+    expect_gone();
+    EXPECT_OK(vault_->get("stays7919"));
   }
 }
 

@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <functional>
 
+#include "codec/dictionary.h"
 #include "tests/vault/harness.h"
 
 namespace tokvault {
@@ -136,7 +138,51 @@ struct Plan {
   std::vector<Everything> states;  // before the first step, after it, ...
 };
 
-// Appends, replacements, forgetting, gc and compaction, at random, on a few conversations.
+// Two dictionaries, trained on texts like those of the plan.
+const Buffer& dictionary(std::size_t which) {
+  static const auto all = [] {
+    std::array<Buffer, 2> out;
+    for (std::size_t d = 0; d < out.size(); ++d) {
+      Buffer samples;
+      std::vector<std::size_t> sizes;
+      for (std::uint64_t i = 0; i < 60; ++i) {
+        samples += shared_text(i % 20);
+        sizes.push_back(shared_text(i % 20).size());
+      }
+      auto trained = train_dictionary(samples, sizes, 1500 + 700 * d);
+      EXPECT_OK(trained);
+      if (trained) out[d] = std::move(*trained);
+    }
+    return out;
+  }();
+  return all[which];
+}
+
+// Which of them is there is not foreseen: a gc retires one that holds what it erases.
+Status use_dictionary(Vault& v, std::size_t which) {
+  Dictionaries& d = v.dictionaries();
+  auto added = d.add(dictionary(which));
+  if (!added && added.code() != Errc::exists) return std::move(added).error();
+  return d.activate(*dictionary_id(dictionary(which)));
+}
+Status retire_dictionary(Vault& v, std::size_t which) {
+  Status retired = v.dictionaries().retire(*dictionary_id(dictionary(which)), true);
+  return retired.code() == Errc::not_found ? Status() : std::move(retired);
+}
+
+// Every one that is listed is there, whole.
+void expect_dictionaries(const Vault& vault) {
+  const auto list = vault.dictionaries().list();
+  ASSERT_OK(list);
+  for (const DictionaryInfo& info : *list) {
+    const auto bytes = vault.dictionaries().get(info.id);
+    ASSERT_OK(bytes);
+    EXPECT_TRUE(*bytes == dictionary(0) || *bytes == dictionary(1));
+  }
+}
+
+// Appends, replacements, forgetting, gc and compaction, at random, on a few conversations, with one
+// dictionary or another.
 Plan make_plan(Rng& rng, Everything all, int count) {
   Plan plan;
   plan.states.push_back(all);
@@ -145,7 +191,16 @@ Plan make_plan(Rng& rng, Everything all, int count) {
     const std::string id = "c" + std::to_string(below(rng, 12));
     const std::pair<std::string, std::string> key{"default", id};
     const auto it = state.find(key);
-    switch (below(rng, 10)) {
+    switch (below(rng, 12)) {
+      case 10:
+        plan.steps.push_back(
+            [which = below(rng, 2)](Vault& v) { return use_dictionary(v, which); });
+        break;
+      case 11:
+        plan.steps.push_back([which = below(rng, 4)](Vault& v) {
+          return which < 2 ? retire_dictionary(v, which) : v.dictionaries().activate({});
+        });
+        break;
       case 8: {
         // Of text that conversations have, too.
         Segment s;
@@ -254,6 +309,7 @@ TEST_F(VaultKill, NothingAcknowledgedIsLostWhateverIsUnderWay) {
       ASSERT_OK(vault) << path;
       const auto seen = everything(**vault);
       ASSERT_OK(seen);
+      expect_dictionaries(**vault);
       const Everything& before = plan.states[shared_->acknowledged];
       const Everything& after = plan.states[shared_->started];
       EXPECT_TRUE(*seen == before || *seen == after)

@@ -13,3 +13,7 @@ for command in put get has hold release list garbage replace collect; do
   echo "== segment $command"
   tokvault segment $command --help
 done
+for command in train list show activate retire import export; do
+  echo "== dict $command"
+  tokvault dict $command --help
+done

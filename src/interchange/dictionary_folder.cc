@@ -1,0 +1,150 @@
+// Folders of dictionaries, in and out.
+
+#include <fcntl.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "base/file.h"
+#include "codec/dictionary.h"
+#include "tokvault/dictionary.h"
+#include "tokvault/interchange.h"
+
+namespace tokvault {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kInfoBytesMax = 64u << 10;
+
+std::optional<std::uint32_t> parse_id(std::string_view text) {
+  std::uint32_t id = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return id;
+}
+
+Result<DictionaryOrigin> read_info(const std::string& path, std::uint32_t id) {
+  DictionaryOrigin origin;
+  auto text = read_file(path, kInfoBytesMax);
+  if (!text) {
+    if (text.code() == Errc::not_found) return origin;
+    return std::move(text).error();
+  }
+  simdjson::dom::parser parser;
+  simdjson::dom::object info;
+  if (parser.parse(*text).get(info) != simdjson::SUCCESS) {
+    return Error(Errc::invalid, path + ": not a JSON object");
+  }
+  std::uint64_t said = 0;
+  if (info["id"].get(said) != simdjson::SUCCESS || said != id) {
+    return Error(Errc::invalid, path + ": it describes another dictionary");
+  }
+  std::uint64_t samples = 0;
+  if (info["sample_count"].get(samples) == simdjson::SUCCESS) origin.samples = samples;
+  std::string_view created;
+  if (info["created_at"].get(created) == simdjson::SUCCESS) {
+    auto time = parse_time_ms(created);
+    if (!time) return std::move(time).error().with(path);
+    origin.created_ms = *time;
+  }
+  return origin;
+}
+
+Status import_one(Dictionaries& dictionaries, const std::string& path, std::string_view tenant,
+                  std::optional<std::uint32_t> named, DictionaryImport& out) {
+  TOKVAULT_ASSIGN(const Buffer bytes, read_file(path, kDictionaryBytesMax));
+  auto id = dictionary_id(bytes);
+  if (!id) return std::move(id).error().with(path);
+  if (named && *named != *id) {
+    return Error(Errc::invalid, path + ": its id is " + std::to_string(*id));
+  }
+  DictionaryOrigin origin;
+  if (named) {
+    const std::string info = (fs::path(path).parent_path() / (std::to_string(*id) + ".json"));
+    TOKVAULT_ASSIGN(origin, read_info(info, *id));
+  }
+  auto have = dictionaries.get(*id, tenant);
+  if (have && *have == bytes) {
+    out.present.push_back(*id);
+    return {};
+  }
+  auto added = dictionaries.add(bytes, origin, tenant);
+  if (!added) return std::move(added).error().with(path);
+  out.added.push_back(*id);
+  return {};
+}
+
+Status write_file(const std::string& path, ByteView bytes) {
+  TOKVAULT_ASSIGN(File file, File::open(path, O_WRONLY | O_CREAT | O_TRUNC));
+  TOKVAULT_TRY(file.write(bytes));
+  return file.close();
+}
+
+}  // namespace
+
+Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const std::string& path,
+                                             std::string_view tenant) {
+  DictionaryImport out;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    TOKVAULT_TRY(import_one(dictionaries, path, tenant, std::nullopt, out));
+    return out;
+  }
+  std::vector<std::pair<std::uint32_t, std::string>> files;
+  for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+    const fs::path& file = at->path();
+    if (file.extension() != ".zstd") continue;
+    const auto id = parse_id(file.stem().string());
+    if (!id) return Error(Errc::invalid, file.string() + ": its name is no id");
+    files.emplace_back(*id, file.string());
+  }
+  if (error) return errno_error(error.value(), path);
+  std::sort(files.begin(), files.end());
+  for (const auto& [id, file] : files) {
+    TOKVAULT_TRY(import_one(dictionaries, file, tenant, id, out));
+  }
+  const std::string active = (fs::path(path) / "active").string();
+  auto text = read_file(active, kInfoBytesMax);
+  if (!text && text.code() == Errc::not_found) return out;
+  if (!text) return std::move(text).error();
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
+  const auto id = parse_id(*text);
+  if (!id) return Error(Errc::invalid, active + ": it has no id");
+  auto activated = dictionaries.activate(*id, tenant);
+  if (!activated) return std::move(activated).error().with(active);
+  out.active = *id;
+  return out;
+}
+
+Result<std::vector<std::uint32_t>> export_dictionaries(const Dictionaries& dictionaries,
+                                                       const std::string& folder,
+                                                       std::string_view tenant) {
+  TOKVAULT_ASSIGN(const auto list, dictionaries.list(tenant));
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return errno_error(error.value(), folder);
+  std::vector<std::uint32_t> ids;
+  const fs::path base(folder);
+  std::string active;
+  for (const DictionaryInfo& info : list) {
+    TOKVAULT_ASSIGN(const Buffer bytes, dictionaries.get(info.id, tenant));
+    const std::string id = std::to_string(info.id);
+    TOKVAULT_TRY(write_file((base / (id + ".zstd")).string(), bytes));
+    TOKVAULT_TRY(write_file(
+        (base / (id + ".json")).string(),
+        "{\n  \"id\": " + id + ",\n  \"created_at\": \"" + format_time_ms(info.created_ms) +
+            "\",\n  \"sample_count\": " + std::to_string(info.samples) +
+            ",\n  \"size_bytes\": " + std::to_string(info.size_bytes) +
+            ",\n  \"is_active\": " + (info.active ? "true" : "false") + "\n}\n"));
+    if (info.active) active = id;
+    ids.push_back(info.id);
+  }
+  // Last: it names a file that is there.
+  if (!active.empty()) TOKVAULT_TRY(write_file((base / "active").string(), active + "\n"));
+  return ids;
+}
+
+}  // namespace tokvault

@@ -1,0 +1,45 @@
+# Dictionaries: trained, active, in a log, exported, imported elsewhere, retired.
+masked() {
+  sed -e "s/$id/ID/g" -e 's/"created":"[^"]*"/"created":"#"/' -e 's/made [^,]*,/made #,/' \
+    -e 's/  20[^ ]*Z/  #/' -e 's/"number":[0-9]*/"number":#/' -e 's/artifact [0-9]*/artifact #/' \
+    -e 's/[0-9]*\.\(artifact\|log\)/#.\1/g'
+}
+user='{"role":"user","content":"Where is ship NUMBER, and when will she be at the pier?"}'
+reply='{"role":"assistant","content":"Ship NUMBER is at the outer buoy, an hour from the pier."}'
+reports() {
+  for i in $(seq "$1" "$2"); do
+    echo "{\"id\":\"r$i\",\"messages\":[$user,$reply]}" | sed "s/NUMBER/$((i * 7919))/g"
+  done
+}
+id=none
+tokvault init v --tokenizer bytes
+tokvault dict train v
+echo "exit status $?"
+reports 1 40 | tokvault import v - | grep -o '40 stored'
+tokvault compact v > /dev/null
+id=$(tokvault dict train v --size 1K --json | sed 's/.*"id":\([0-9]*\).*/\1/')
+tokvault dict list v | masked
+tokvault dict activate v $id | masked
+reports 41 42 | tokvault import v - | grep -o '2 stored'
+# Frames that the import wrote, by dictionary.
+tokvault explain v --families 0 | grep '^log' | sed 's/ *[0-9.]* K*B//g; s/+[0-9]*/+#/; s/  */ /g'
+tokvault dict show v $id --json | masked
+tokvault dict show v $id | masked
+tokvault get v r41 | grep -o 'ship [0-9]*'
+tokvault dict export v folder | masked
+ls folder | masked
+masked < folder/active
+tokvault stats v --json | grep -o '"dictionary_bytes":[1-9]' | tr -d '0-9'
+tokvault dict retire v $id 2>&1 | masked
+tokvault dict retire v $id --rewrite | masked
+tokvault dict list v --json
+tokvault check v --read-data | grep -o sound
+tokvault dict import v folder --json | masked
+tokvault dict import v folder | masked
+tokvault dict activate v none
+tokvault dict activate v $id --json --tenant acme 2>&1 | masked
+tokvault dict show v 77
+tokvault dict show v x
+tokvault dict import v $CASES/dict.sh 2>&1 | sed 's/.*cases/CASES/'
+tokvault dict
+echo "exit status $?"
