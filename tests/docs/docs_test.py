@@ -49,7 +49,7 @@ def run_commands(command, folder):
         fail("README.md shows too few commands: the test looks in the wrong place")
     # What the commands of the checkpoint store are given: two prompts, a state, a trace.
     tokens = [str(n) for n in range(600)]
-    for name, count in (("prompt.txt", 512), ("longer.txt", 600)):
+    for name, count in (("prompt.ids", 512), ("longer.ids", 600)):
         (pathlib.Path(folder) / name).write_text(" ".join(tokens[:count]))
     (pathlib.Path(folder) / "state.bin").write_bytes(bytes(512 * 64))
     (pathlib.Path(folder) / "trace.jsonl").write_text(
