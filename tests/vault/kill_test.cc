@@ -221,8 +221,9 @@ Plan make_plan(Rng& rng, Everything all, int count) {
         if (all.held.empty()) break;
         const auto it_held =
             std::next(all.held.begin(), static_cast<std::ptrdiff_t>(below(rng, all.held.size())));
-        const auto [tenant, segment, holder] = it_held->first;
-        plan.steps.push_back([segment = segment, holder = holder](Vault& v) -> Status {
+        const auto released = it_held->first;
+        plan.steps.push_back([released](Vault& v) -> Status {
+          const auto& [tenant, segment, holder] = released;
           auto done = v.release_segments({&segment, 1}, {.tenant = {}, .holder = holder});
           if (!done) return std::move(done).error();
           return {};
