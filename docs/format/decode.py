@@ -431,6 +431,133 @@ def model_block(learned, data, size, token_codes):
     return model_text(Learned(log, learned), Bits(data), size, token_codes)
 
 
+# --- token_lz.md -------------------------------------------------------------------------------
+
+LZ_RATES = [1] + [2] * 2 + [3] * 4 + [4] * 8 + [5] * 16 + [6]
+
+
+class Rans:
+    """A rANS code of symbols of four bits."""
+
+    def __init__(self, data):
+        self.state = int.from_bytes(data[:8], "little")
+        self.words = In(data[8:])
+        check(len(data) % 4 == 0 if len(data) >= 8 else data and data[-1] != 0, "token LZ: state")
+
+    def take(self, begin, size):
+        self.state = (size * (self.state >> 15) + self.state % 32768 - begin) & M64
+        if self.state < 1 << 31 and self.words.left():
+            self.state = self.state << 32 | self.words.le(4)
+
+    def symbol(self, lanes):
+        symbol = bisect.bisect_right(lanes, self.state % 32768) - 1
+        self.take(lanes[symbol], (lanes + [32768])[symbol + 1] - lanes[symbol])
+        return symbol
+
+    def even(self, bits):
+        out = 0
+        while bits:
+            now = min(bits, 15)
+            value = self.state % 32768 // (32768 >> now)
+            self.take(value * (32768 >> now), 32768 >> now)
+            out, bits = out << now | value, bits - now
+        return out
+
+
+class TokenLz:
+    """Distributions by name, made when they are first asked for: lanes, and how often seen."""
+
+    def __init__(self, data, contexts):
+        self.code, self.mask = Rans(data), (1 << contexts) - 1
+        self.distributions = {}
+
+    def learn(self, distribution, symbol):
+        lanes, seen = distribution
+        for i in range(1, 16):
+            lanes[i] += (32752 + i if i > symbol else i) - lanes[i] >> LZ_RATES[seen]
+        distribution[1] = min(seen + 1, 31)
+
+    def named(self, *name):
+        return self.distributions.setdefault(name, [[2048 * i for i in range(16)], 0])
+
+    def symbol(self, *name):
+        distribution = self.named(*name)
+        symbol = self.code.symbol(distribution[0])
+        self.learn(distribution, symbol)
+        return symbol
+
+    def blended(self, general, special):
+        g, s = self.named("general", general), self.named("special", special & self.mask)
+        w = 16384 * s[1] // (s[1] + 3)
+        symbol = self.code.symbol([a * (16384 - w) + b * w >> 14 for a, b in zip(g[0], s[0])])
+        self.learn(g, symbol)
+        self.learn(s, symbol)
+        return symbol
+
+    def byte(self, hashed, place, general=None):
+        general = place if general is None else general
+        special = hashed + place * 0x9E3779B1
+        high = self.blended(general, special)
+        return high << 4 | self.blended(general + 1 + high, special + 1 + high)
+
+    def literal(self, last, after_copy, token_codes):
+        """A unit, as its bytes and its kind, after the unit `last`."""
+        value = (last[1] << 24) + int.from_bytes(last[0], "little")
+        x = (value + 1) * 0x9E3779B97F4A7C15 & M64
+        h = ((x ^ x >> 32) * 0xD6E8FEB86659FD93 & M64) >> 32
+        if last[1] == 4:
+            return bytes(self.byte(h, place) for place in (3264, 3281, 3298)), 5
+        b = self.byte(h, 0, 17 if after_copy else 0)
+        if not token_codes or b < 0x80 or b == 0xFF:
+            return bytes([b]), 1
+        if b == 0xFE:
+            return bytes([b, self.byte(h, 3230), self.byte(h, 3247)]), 4
+        second = self.byte(h, 34 + (b - 0x80) * 17)
+        if b < 0xC0:
+            return bytes([b, second]), 2
+        return bytes([b, second, self.byte(h, 2176 + (b - 0xC0) * 17)]), 3
+
+
+def token_lz(data, size, token_codes):
+    """The text of a code."""
+    f = In(data)
+    count = f.varint()
+    check(count <= size <= 1 << 24, "token LZ: sizes")
+    lz = TokenLz(f.rest(), max(8, min(count.bit_length() - 2, 18)))
+    units, kinds, literals, distances = [], [0, 0], 0, [1, 2, 3, 4]
+    while len(units) < count:
+        kind = lz.symbol("kind", kinds[0], kinds[1], min(literals, 3))
+        check(kind < 6, "token LZ: kind")
+        if kind == 0:
+            units.append(lz.literal(units[-1] if units else (b"", 0), kinds[0] != 0, token_codes))
+            literals += 1
+        else:
+            literals = 0
+            length = lz.symbol("length", kind) + 1
+            if length == 16:
+                k = lz.symbol("long", kind)
+                length = 15 + (1 << k) + lz.code.even(k)
+            if kind == 1:
+                c = min(length, 4)
+                high = lz.symbol("slot", c)
+                s = high * 16 + lz.symbol("slot", c, high)
+                check(s < 48, "token LZ: slot")
+                k = s // 2 - 1
+                distance = s + 1 if s < 4 else ((2 + s % 2) << k) + lz.code.even(k) + 1
+                distances.pop()
+            else:
+                distance = distances.pop(kind - 2)
+            distances.insert(0, distance)
+            check(distance <= len(units) and length <= count - len(units), "token LZ: copy")
+            for _ in range(length):
+                units.append(units[-distance])
+        kinds = [kind, kinds[0]]
+    check(lz.code.state == 1 and lz.code.words.left() == 0, "token LZ: end")
+    text = b"".join(unit for unit, _ in units)
+    check(len(text) == size, "token LZ: size")
+    return text
+
+
 # --- substrings.md -----------------------------------------------------------------------------
 
 
@@ -961,11 +1088,13 @@ class Pack(Source):
                  "block_count": f.varint(), "text_bytes": f.varint(), "codec": 0, "ended": 0}
             if self.version > 1:
                 s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
-                if s["codec"] > 1:
+                if s["codec"] > 2:
                     raise unsupported("a codec of a newer program")
                 if s["artifacts"]:
                     raise unsupported("a stream that needs an artifact")
                 check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] == 0), "footer")
+                check(s["codec"] != 2 or s["block_count"] == s["blocks"][1] == s["table"][1] == 0,
+                      "footer")
             return s
 
         self.streams = [stream(), stream()]
@@ -1121,6 +1250,8 @@ class Pack(Source):
                 if s["codec"] == 1:
                     text, s["model"] = model_dictionary(frame, s["dictionary"][2],
                                                         stream == TOKEN_STREAM)
+                elif s["codec"] == 2:
+                    text = token_lz(frame, s["dictionary"][2], stream == TOKEN_STREAM)
                 else:
                     text = unzstd(frame, s["dictionary"][2]) if frame else b""
             else:

@@ -216,7 +216,7 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     const auto codec = in.le<std::uint8_t>();
     const auto ended = in.le<std::uint8_t>();
     s.artifacts = read_numbers(in);
-    if (codec > static_cast<std::uint8_t>(PackCodec::token_model)) {
+    if (codec > static_cast<std::uint8_t>(PackCodec::token_lz)) {
       return Error(Errc::unsupported, "a codec of a newer program; use the one that wrote it");
     }
     s.codec = static_cast<PackCodec>(codec);
@@ -230,7 +230,8 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
       return corrupt_pack("a stream does not add up");
     }
     if ((s.ended && !is_dictionary && s.block_count == 0) ||
-        (s.codec == PackCodec::token_model && !s.ended)) {
+        (s.codec != PackCodec::zstd && !s.ended) ||
+        (s.codec == PackCodec::token_lz && !is_dictionary)) {
       return corrupt_pack("a stream does not add up");
     }
   }

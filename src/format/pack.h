@@ -64,6 +64,7 @@ struct Extent {
 enum class PackCodec : std::uint8_t {
   zstd = 0,  // dictionary: a frame; blocks: frames with the dictionary's text as their prefix
   token_model = 1,  // dictionary and blocks as token_model.h codes them; ended
+  token_lz = 2,     // one dictionary and no blocks, as token_lz.h codes it; ended
 };
 
 // The byte that ends a segment, where a stream has no table of them.

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/zstd.h"
+#include "codec/token_lz.h"
 #include "codec/token_model.h"
 #include "dedup/dictionary_choice.h"
 #include "tokvault/backend.h"
@@ -17,6 +18,12 @@ namespace {
 
 // Larger segments do not go into a dictionary that cannot hold all of them.
 constexpr std::uint64_t kSampledCodeBytesMax = 128u << 10;
+
+// What the token LZ may cost a reader, in symbols of some 30 ns: at `balanced` half of the 5 ms
+// that a first get may take, at `dense` half a second, which no text of one dictionary reaches
+// (docs/decisions/0016-token-lz.md).
+constexpr std::uint64_t kBalancedLzWork = 80'000;
+constexpr std::uint64_t kDenseLzWork = 16'000'000;
 
 std::string node_key(std::uint32_t parent, std::uint32_t form,
                      const std::vector<SegmentRef>& refs) {
@@ -60,14 +67,14 @@ Extent append_part(Buffer& file, ByteView bytes, std::uint64_t raw_size) {
 PackBuilder::Levels PackBuilder::levels_of(Level level, PackPurpose purpose) {
   switch (level) {
     case Level::fast:
-      return {3, 3, 3};
+      return {3, 3, 3, 0};
     case Level::balanced:
       break;
     case Level::dense:
-      return {22, 19, 22};
+      return {22, 19, 22, kDenseLzWork};
   }
-  if (purpose == PackPurpose::seal) return {15, 9, 12};
-  return {19, 12, 19};
+  if (purpose == PackPurpose::seal) return {15, 9, 12, 0};
+  return {19, 12, 19, kBalancedLzWork};
 }
 
 PackBuilder::PackBuilder(std::shared_ptr<const Tokenizer> tokenizer, SegmentUnion* merged,
@@ -312,17 +319,20 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     }
   }
   out.text_bytes = all.text.size();
+  const std::size_t before = file.size();
+  const bool is_one_text = all.can_end && all.text.size() <= kFingerprintlessTextBytes;
   if (all.can_end && level == Level::dense && !all.table.code_sizes.empty() &&
       all.ended_size() <= kModelTextBytesMax) {
-    return encode_with_model(stream, all, levels, file);
+    TOKVAULT_TRY(encode_with_model(stream, all, levels, file));
+    return is_one_text ? take_token_lz(stream, all, levels, before, file) : Status();
   }
-  if (all.can_end && all.text.size() <= kFingerprintlessTextBytes) {
+  if (is_one_text) {
     out.ended = true;
     if (all.table.code_sizes.empty()) return {};
     const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
     TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary));
     out.dictionary = append_part(file, frame, ended.size());
-    return {};
+    return take_token_lz(stream, all, levels, before, file);
   }
   if (all.text.size() <= kDictionaryTextBytes) {
     all.table.in_dictionary.assign(all.table.code_sizes.size(), true);
@@ -335,6 +345,26 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
   return encode_with_dictionary(stream, all, levels, file);
 }
 
+// One text has about 2.7 symbols for each byte of code, which is not more than a tenth smaller: if
+// there are more bytes than half of the symbols allowed, it is not tried.
+Status PackBuilder::take_token_lz(Stream stream, const StreamText& all, const Levels& levels,
+                                  std::size_t before, Buffer& file) {
+  PackStream& out = footer_.streams[stream];
+  const std::uint64_t size = file.size() - before;
+  if (size > levels.lz_work / 2) return {};
+  const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
+  TOKVAULT_ASSIGN(const TokenLzCode code, token_lz_encode(unit_of(stream), ended));
+  if (code.work > levels.lz_work || code.bytes.size() >= size) return {};
+  file.resize(before);
+  PackStream whole;
+  whole.text_bytes = out.text_bytes;
+  whole.codec = PackCodec::token_lz;
+  whole.ended = true;
+  whole.dictionary = append_part(file, code.bytes, ended.size());
+  out = std::move(whole);
+  return {};
+}
+
 // The dictionary is as much of the beginning as a reader has to wait half a second for, the rest
 // blocks of about 8 k tokens: 10 ms (docs/decisions/0009-token-model.md).
 Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
@@ -342,10 +372,9 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   constexpr std::uint64_t kDictionaryWork = 5'000'000;
   constexpr std::uint64_t kModelBlockTextBytes = 12u << 10;
   PackStream& out = footer_.streams[stream];
-  const auto unit = stream == kTokenStream ? ModelUnit::token_code : ModelUnit::byte;
   const auto& sizes = all.table.code_sizes;
-  auto trainer =
-      ModelTrainer::make(unit, std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes));
+  auto trainer = ModelTrainer::make(
+      unit_of(stream), std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes));
   std::size_t next = 0;
   std::uint64_t at = 0;
   std::uint64_t dictionary_size = 0;

@@ -62,11 +62,12 @@ class PackBuilder {
   const PackFooter& footer() const { return footer_; }
 
  private:
-  // zstd's levels.
+  // zstd's levels, and how much work reading a text of the token LZ may be.
   struct Levels {
     int dictionary;
     int blocks;
     int tables;
+    std::uint64_t lz_work;
   };
   static Levels levels_of(Level level, PackPurpose purpose);
 
@@ -105,6 +106,10 @@ class PackBuilder {
   Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
                            Buffer& file);
   Status encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
+  // Puts the whole stream as one text of the token LZ in the place of what `file` has of it, which
+  // begins at `before`, if that is smaller and not too much work to read.
+  Status take_token_lz(Stream stream, const StreamText& all, const Levels& levels,
+                       std::size_t before, Buffer& file);
   Status verify(const Buffer& file) const;
   Status verify_segments(const PackFile& pack, Stream stream, std::uint32_t begin,
                          std::uint32_t end) const;

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "codec/token_lz.h"
 
 namespace tokvault {
 namespace {
@@ -171,10 +172,11 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
     TOKVAULT_TRY(read_extent(ps.dictionary, coded));
     Status status;
     if (ps.codec == PackCodec::token_model) {
-      const auto unit = stream == kTokenStream ? ModelUnit::token_code : ModelUnit::byte;
-      auto model = TokenModel::decode(unit, coded, ps.dictionary.raw_size, out->text);
+      auto model = TokenModel::decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text);
       if (model) out->model = std::move(*model);
       if (!model) status = std::move(model).error();
+    } else if (ps.codec == PackCodec::token_lz) {
+      status = token_lz_decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text);
     } else {
       status = zstd_decompress(coded, ps.dictionary.raw_size, out->text);
     }

@@ -19,6 +19,11 @@
 
 namespace tokvault {
 
+// What the texts of a stream are made of.
+inline ModelUnit unit_of(Stream stream) {
+  return stream == kTokenStream ? ModelUnit::token_code : ModelUnit::byte;
+}
+
 class PackFile final : public Source {
  public:
   // Reads header, trailer and footer. Lifetime: backend and cache outlive it.

@@ -70,6 +70,20 @@ def token_model():
            "a block of a token model")
 
 
+def token_lz():
+    import decode
+    folder = HERE / "token_lz"
+    for name in ("tokens", "bytes"):
+        code, text = ((folder / f"{name}.{end}").read_bytes() for end in ("bin", "text"))
+        expect(decode.token_lz(code, len(text), name == "tokens") == text, f"token LZ, {name}")
+        for cut in range(0, len(code), 5):
+            try:
+                expect(decode.token_lz(code[:cut], len(text), name == "tokens") != text,
+                       f"token LZ, {name}, cut at {cut}")
+            except decode.Failure:
+                pass
+
+
 def substrings():
     import decode
     folder = HERE / "substrings"
@@ -96,6 +110,7 @@ def main():
     vectors()
     deltas()
     token_model()
+    token_lz()
     substrings()
     written = sorted(HERE.glob("v[0-9]*/*.jsonl"))
     expect(len(written) >= 10, "golden vaults are missing")

@@ -34,6 +34,10 @@ def seeds():
             yield "artifact", f"{vault}_{int(a.stem)}", a.read_bytes()
         for i, body in enumerate(decode.Log(data, int(path.stem), artifacts).bodies):
             yield "batch", f"{vault}_{i}", body
+    for i, name in enumerate(("tokens", "bytes")):
+        code, text = ((HERE / "token_lz" / f"{name}.{end}").read_bytes() for end in ("bin", "text"))
+        yield "token_lz", f"{name}_text", bytes([i]) + text
+        yield "token_lz", f"{name}_code", bytes([2 + i]) + varint(len(text)) + code
     for path in sorted(HERE.glob("v[0-9]*/*/packs/*.pack")):
         name = f"{name_of(path)}_{int(path.stem)}"
         data = path.read_bytes()

@@ -255,6 +255,15 @@ void make_dense(const std::string& folder) {
   g.finish();
 }
 
+// A pack at `balanced` whose text is a code of the token LZ.
+void make_token_lz(const std::string& folder) {
+  Golden g(folder, "token_lz", {.tokenizer = "o200k_base"});
+  for (const std::string& line : every_shape()) g.put(line);
+  g.put(chat("tide", 1760000020, long_text("the tide"), long_text("the moon")));
+  must(g.vault().compact(Level::balanced));
+  g.finish();
+}
+
 // A registered dictionary: its file, and its records in a pack and in the log.
 void make_dictionary(const std::string& folder) {
   const std::filesystem::path samples = folder + "/samples";
@@ -391,7 +400,7 @@ int main(int argc, char** argv) {
       {"guard", tokvault::make_guard},       {"packs", tokvault::make_packs},
       {"dense", tokvault::make_dense},       {"dictionary", tokvault::make_dictionary},
       {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
-      {"trained", tokvault::make_trained},
+      {"trained", tokvault::make_trained},   {"token_lz", tokvault::make_token_lz},
   };
   if (argc < 2) {
     std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");

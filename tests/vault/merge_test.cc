@@ -216,5 +216,35 @@ TEST_F(Merge, DensePacksHaveBlocks) {
   EXPECT_EQ(c->messages, before.at("c0-239"));
 }
 
+// What is little work to read is coded by the token LZ, and read by every level's reader.
+TEST_F(Merge, SmallTextsTakeTheTokenLz) {
+  fill(2, 12, 300);
+  const auto known = contents(*vault_);
+  const auto codec = [&] {
+    auto explained = vault_->explain();
+    EXPECT_TRUE(explained);
+    std::string name;
+    for (const StoredStream& s : explained->streams) {
+      if (s.stream == "tokens") name = s.codec;
+    }
+    return name;
+  };
+  std::uint64_t before = 0;
+  for (const auto& [level, wanted] :
+       {std::pair(Level::fast, "zstd"), std::pair(Level::balanced, "token_lz"),
+        std::pair(Level::fast, "zstd")}) {
+    ASSERT_TRUE(vault_->compact(level));
+    EXPECT_EQ(codec(), wanted);
+    EXPECT_EQ(contents(*vault_), known);
+    expect_sound(*vault_);
+    auto stats = vault_->stats();
+    ASSERT_TRUE(stats);
+    if (level == Level::balanced) {
+      EXPECT_LT(stats->total_bytes, before * 95 / 100);
+    }
+    before = stats->total_bytes;
+  }
+}
+
 }  // namespace
 }  // namespace tokvault

@@ -1,0 +1,51 @@
+// The token LZ: damaged codes never crash and give a text of the size that was asked for or
+// nothing; any text of whole codes comes back. An input is a byte that says what the rest is, and a
+// text, or a size and a code.
+#include <cstdint>
+#include <cstdlib>
+
+#include "base/bytes.h"
+#include "codec/token_lz.h"
+
+namespace {
+
+using namespace tokvault;
+
+// Damaged sizes must not make the fuzzer slow.
+constexpr std::uint64_t kTextBytesMax = 1 << 16;
+
+void expect(bool condition) {
+  if (!condition) std::abort();
+}
+
+void write(ModelUnit unit, ByteView text) {
+  auto coded = token_lz_encode(unit, text);
+  if (!coded) return;
+  Buffer back;
+  expect(token_lz_decode(unit, coded->bytes, text.size(), back).has_value() && back == text);
+}
+
+void read(ModelUnit unit, ByteReader in) {
+  const std::uint64_t size = in.varint();
+  const ByteView coded = in.rest();
+  if (!in.ok() || size > kTextBytesMax) return;
+  Buffer text;
+  const bool is_good = token_lz_decode(unit, coded, size, text).has_value();
+  expect(text.size() == (is_good ? size : 0));
+  if (is_good) write(unit, text);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  ByteReader in(ByteView(reinterpret_cast<const char*>(data), size));
+  const auto kind = in.le<std::uint8_t>();
+  if (!in.ok()) return 0;
+  const ModelUnit unit = (kind & 1) != 0 ? ModelUnit::byte : ModelUnit::token_code;
+  if ((kind & 2) != 0) {
+    read(unit, in);
+  } else {
+    write(unit, in.rest());
+  }
+  return 0;
+}
