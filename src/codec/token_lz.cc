@@ -96,7 +96,7 @@ constexpr std::uint32_t kBit = 256;  // prices are in 1/256 bit
 // Adds up what symbols would cost; nothing learns.
 class NibblePricer {
  public:
-  static constexpr bool kDecodes = false;
+  [[maybe_unused]] static constexpr bool kDecodes = false;
   static constexpr bool kLearns = false;
   NibblePricer() {
     for (std::uint32_t i = 1; i <= kNibbleTotal; ++i) {
