@@ -37,6 +37,7 @@ struct ImportCommand : Command {
   std::uint64_t log_bytes_max = 16u << 20;
   std::uint64_t batch_bytes = 4u << 20;
   unsigned threads = 0;
+  bool no_merge = false;
 };
 
 enum class Format : std::uint8_t { json, text, tokens };

@@ -396,7 +396,8 @@ double rate(const Totals& totals, double seconds) {
   return seconds > 0 ? static_cast<double>(totals.bytes) / 1e6 / seconds : 0;
 }
 
-void print_json(const ImportCommand& command, bool created, const Totals& totals, double seconds) {
+void print_json(const ImportCommand& command, bool created, const Totals& totals, double seconds,
+                double merge_seconds) {
   JsonObject out;
   out.field("vault", command.vault)
       .field("created", created)
@@ -409,7 +410,8 @@ void print_json(const ImportCommand& command, bool created, const Totals& totals
       .field("bad", totals.bad)
       .field("bytes", totals.bytes)
       .field("seconds", seconds)
-      .field("mb_per_second", rate(totals, seconds));
+      .field("mb_per_second", rate(totals, seconds))
+      .field("merge_seconds", merge_seconds);
   if (totals.bad > 0) out.field("bad_lines", totals.reasons);
   print_line(out.text());
 }
@@ -479,6 +481,7 @@ ExitStatus run_import(const ImportCommand& command) {
   options.threads = command.threads;
   // Of what was stored before, an import reads little more than fingerprints.
   options.cache_bytes = 64u << 20;
+  if (command.no_merge) options.merge_bytes_min = UINT64_MAX;
   auto opened = open_writer(command, options);
   const bool created = opened.code() == Errc::not_found;
   if (created) {
@@ -490,10 +493,20 @@ ExitStatus run_import(const ImportCommand& command) {
   Importer importer(command, *vault);
   for (const std::string& file : command.files) TOKVAULT_TRY(importer.import_file(file));
   TOKVAULT_TRY(vault->flush());
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  auto seconds_since = [](std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  const double seconds = seconds_since(started);
+  // Everything is stored. A vault that is only ever imported into would otherwise break off every
+  // merge that it begins.
+  const auto imported = std::chrono::steady_clock::now();
+  if (!command.no_merge) {
+    ProgressLine progress("merging packs");
+    TOKVAULT_TRY(vault->finish_merging(progress.callback()));
+  }
+  const double merge_seconds = seconds_since(imported);
   if (command.json) {
-    print_json(command, created, importer.totals(), seconds);
+    print_json(command, created, importer.totals(), seconds, merge_seconds);
   } else {
     print_human(command, importer.totals(), seconds);
   }

@@ -300,6 +300,7 @@ class CommandLine {
     add_size(sub, "--log-size", import->log_bytes_max, "Seal a log into a pack at this size");
     add_size(sub, "--batch", import->batch_bytes, "Commit after so much input");
     add_number(sub, "--threads", import->threads, "0: as many as cores");
+    sub->add_flag("--no-merge", import->no_merge, "Leave packs as sealing makes them");
 
     auto tag = std::make_shared<TagCommand>();
     sub = add("tag", "Add and remove tags: tokvault tag VAULT ID... +TAG -TAG", tag, run_tag);

@@ -124,6 +124,9 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer,
       .field("pack_bytes", s.pack_bytes)
       .field("pack_text_bytes", s.pack_text_bytes)
       .field("pack_table_bytes", s.pack_table_bytes)
+      .field("unmerged_packs", s.unmerged_packs)
+      .field("unmerged_bytes", s.unmerged_bytes)
+      .field("merge_due_bytes", s.merge_due_bytes)
       .field("catalog_bytes", s.catalog_bytes)
       .field("artifact_bytes", s.artifact_bytes)
       .field("dictionary_bytes", s.dictionary_bytes)
@@ -162,6 +165,13 @@ void print_stats(const VaultStats& s, const std::string& tokenizer,
   counts.add({"  packs", format_bytes(s.pack_bytes),
               format_count(s.packs) + "; text " + format_bytes(s.pack_text_bytes) + ", tables " +
                   format_bytes(s.pack_table_bytes)});
+  if (s.packs > 1 && s.unmerged_packs > 0) {
+    counts.add(
+        {"    not merged", format_bytes(s.unmerged_bytes),
+         format_count(s.unmerged_packs) +
+             (s.merge_due_bytes > 0 ? "; a merge of " + format_bytes(s.merge_due_bytes) + " is due"
+                                    : "")});
+  }
   counts.add({"  artifacts", format_bytes(s.artifact_bytes), ""});
   if (!tenant) counts.add({"  catalog", format_bytes(s.catalog_bytes), ""});
   counts.add({"saved by", "", ""});

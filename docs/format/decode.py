@@ -1102,8 +1102,8 @@ class Pack(Source):
         self.usage_extent, self.usage_count = extent(), f.varint()
         self.record_extent, self.record_count = extent(), f.varint()
         if self.version > 1:
-            self.level, self.compacted = f.le(1), f.le(1)
-            check(1 <= self.level <= 3 and self.compacted < 2, "footer")
+            self.level, self.made_by = f.le(1), f.le(1)
+            check(1 <= self.level <= 3 and self.made_by < 3, "footer")
         f.end("footer")
 
     def part(self, extent):

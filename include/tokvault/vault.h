@@ -39,6 +39,11 @@ struct VaultOptions {
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
   std::uint64_t cache_bytes = 192u << 20;            // decoded tables, dictionaries and blocks
   unsigned threads = 0;                              // for sealing and import; 0: as many as cores
+  // Packs of a tenant that sealing made are merged in the background, with those that are like
+  // them, once they take this much on disk and weigh a quarter of what was merged before. It writes
+  // each byte some five times in all, takes memory for 128 MB of text and room for the packs that
+  // it takes. UINT64_MAX: never; then packs stay up to twice as large until they are compacted.
+  std::uint64_t merge_bytes_min = 256u << 10;
   // Calls over many conversations leave out what damage has taken, instead of failing with
   // `corrupt`; damage() says what that is.
   bool keep_going = false;
@@ -126,6 +131,12 @@ struct VaultStats {
   std::uint64_t total_bytes = 0;
   std::uint64_t logs = 0;
   std::uint64_t packs = 0;
+  // Merging in the background (VaultOptions::merge_bytes_min).
+  std::uint64_t unmerged_packs = 0;       // that have not been merged with others
+  std::uint64_t unmerged_bytes = 0;       // on disk
+  std::uint64_t merge_due_bytes = 0;      // of packs that a writer with these options merges next
+  std::uint64_t merge_running_bytes = 0;  // of packs that this writer merges now
+  std::uint64_t merges = 0;               // that this writer has finished since it was opened
   SavingBytes saved;
 };
 
@@ -338,8 +349,9 @@ class Vault {
       std::span<const Conversation> conversations, const PutOptions& options,
       const ImportProgress* progress = nullptr) = 0;
   // Takes a conversation for writing and returns before it is durable; flush() waits for all taken
-  // before it and reports the first error. It also reports if a log could not be made a pack in the
-  // background since the last call: no write is lost by that, but logs add up.
+  // before it and reports the first error. It also reports if a log could not be made a pack, or
+  // packs could not be merged, in the background since the last call: no write is lost by that, but
+  // logs add up. It does not wait for either.
   virtual Status put_async(Conversation conversation, const PutOptions& options) = 0;
   virtual Status flush() = 0;
 
@@ -451,6 +463,11 @@ class Vault {
   }
   // Rewrites the log as packs now.
   virtual Status seal() = 0;
+  // Waits until what is sealed and merged in the background is done, and begins with what is due
+  // (VaultOptions::merge_bytes_min); others may write meanwhile. Without it, closing the vault
+  // breaks off a merge, and a later one takes it up from its beginning. `progress`: bytes of packs
+  // that have been merged; `cancelled` if it stops the waiting, while the merge goes on.
+  virtual Status finish_merging(const Progress& progress = {}) = 0;
 
   // Of all tenants together, or of one: then the bytes are those of its packs and of its part of
   // the logs. `not_found` if there is no such tenant.

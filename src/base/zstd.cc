@@ -7,6 +7,8 @@
 #include <bit>
 #include <string>
 
+#include "base/background.h"
+
 namespace tokvault {
 namespace {
 
@@ -102,6 +104,25 @@ Result<Buffer> compress_with(ZSTD_CCtx* c, ByteView text) {
   const std::size_t n = ZSTD_compress2(c, out.data(), out.size(), text.data(), text.size());
   if (ZSTD_isError(n)) return encoder_status(n).error().clone();
   out.resize(n);
+  return out;
+}
+
+// In pieces, which are a tenth of a second each at the highest levels.
+Result<Buffer> compress_stoppable(ZSTD_CCtx* c, ByteView text, const std::stop_token& stop) {
+  constexpr std::size_t kPiece = 256u << 10;
+  TOKVAULT_TRY(encoder_status(ZSTD_CCtx_setPledgedSrcSize(c, text.size())));
+  Buffer out(ZSTD_compressBound(text.size()), '\0');
+  ZSTD_outBuffer to{out.data(), out.size(), 0};
+  ZSTD_inBuffer in{text.data(), 0, 0};
+  for (std::size_t left = 1; left != 0;) {
+    TOKVAULT_TRY(check_stop(stop));
+    in.size = std::min(text.size(), in.size + kPiece);
+    const bool is_last = in.size == text.size();
+    left = ZSTD_compressStream2(c, &to, &in, is_last ? ZSTD_e_end : ZSTD_e_continue);
+    TOKVAULT_TRY(encoder_status(left));
+    if (!is_last) left = 1;
+  }
+  out.resize(to.pos);
   return out;
 }
 
@@ -210,11 +231,12 @@ Result<Buffer> zstd_entropy(ByteView text) {
   return compress_with(c, text);
 }
 
-Result<Buffer> zstd_compress(ByteView text, int level) {
+Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop) {
   Cctx c(ZSTD_createCCtx());
   if (!c) return no_memory();
   TOKVAULT_TRY(configure(c.get(), level));
   TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, window_log(text.size())));
+  if (stop.stop_possible()) return compress_stoppable(c.get(), text, stop);
   return compress_with(c.get(), text);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 
 #include "tokvault/result.h"
 #include "tokvault/types.h"
@@ -15,8 +16,8 @@ namespace tokvault {
 // The largest window that a frame may ask a reader to hold: 2^27 bytes.
 inline constexpr int kWindowLogMax = 27;
 
-// Compresses `text` as one frame at zstd's `level`.
-Result<Buffer> zstd_compress(ByteView text, int level);
+// Compresses `text` as one frame at zstd's `level`; `cancelled` soon after a stop is requested.
+Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop = {});
 // The same without looking for repeats: the bytes are only entropy coded. Several times as fast,
 // and no worse where nothing repeats.
 Result<Buffer> zstd_entropy(ByteView text);

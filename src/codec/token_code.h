@@ -60,6 +60,8 @@ class TokenMap {
   static Result<TokenMap> parse(ByteView bytes, CodeBytes code);
 
   std::size_t size() const { return tokens_.size(); }
+  // The list, by classes of frequency, the most frequent first.
+  TokenView tokens() const { return tokens_; }
 
   void encode(TokenView tokens, Buffer& out) const;
   // Appends the tokens that `bytes` is the code of; `corrupt` if it ends inside a code or holds a

@@ -39,12 +39,8 @@ Direction normalise(const Sums& sums) {
 
 // The square root of each count, so that what is everywhere does not outweigh all else, times a
 // corner of the cube that belongs to its class.
-template <class Units>
-Direction project(const Units& units) {
-  std::array<std::uint32_t, kClasses> counts{};
-  for (const auto u : units) {
-    ++counts[(static_cast<std::uint32_t>(u) * 0x9e3779b1u) >> (32 - std::bit_width(kClasses - 1))];
-  }
+template <class Count>
+Direction project_counts(const std::array<Count, kClasses>& counts) {
   std::array<float, kDims> sums{};
   for (std::size_t c = 0; c < kClasses; ++c) {
     if (counts[c] == 0) continue;
@@ -55,6 +51,17 @@ Direction project(const Units& units) {
     }
   }
   return normalise(sums);
+}
+
+std::size_t class_of(std::uint32_t unit) {
+  return (unit * 0x9e3779b1u) >> (32 - std::bit_width(kClasses - 1));
+}
+
+template <class Units>
+Direction project(const Units& units) {
+  std::array<std::uint32_t, kClasses> counts{};
+  for (const auto u : units) ++counts[class_of(static_cast<std::uint32_t>(u))];
+  return project_counts(counts);
 }
 
 float dot(const Direction& a, const Center& b) {
@@ -186,6 +193,14 @@ Direction direction_of_tokens(TokenView tokens) { return project(tokens); }
 
 Direction direction_of_bytes(ByteView bytes) {
   return project(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()));
+}
+
+Direction direction_of_ranked(TokenView tokens) {
+  std::array<float, kClasses> counts{};
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    counts[class_of(tokens[i])] += 1 / static_cast<float>(i + 1);
+  }
+  return project_counts(counts);
 }
 
 void DirectionSum::add(const Direction& direction, std::uint64_t size) {

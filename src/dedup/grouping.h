@@ -27,6 +27,9 @@ using Direction = std::array<std::int8_t, kDirectionSize>;
 // What a segment is about.
 Direction direction_of_tokens(TokenView tokens);
 Direction direction_of_bytes(ByteView bytes);
+// What a text is about of which only the frequent tokens are known, the most frequent first: as if
+// they followed Zipf's law.
+Direction direction_of_ranked(TokenView tokens);
 
 // The direction of what has several parts.
 class DirectionSum {

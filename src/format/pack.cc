@@ -146,7 +146,7 @@ Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
   append_extent(out, f.records);
   append_varint(out, f.record_count);
   out.push_back(static_cast<char>(f.level));
-  out.push_back(f.compacted ? 1 : 0);
+  out.push_back(static_cast<char>(f.made_by));
 
   TOKVAULT_ASSIGN(Buffer packed, encode_bytes(out, kFooterLevel));
   // The trailer: offset, size, size decoded, checksum of the footer and of the trailer before it,
@@ -242,10 +242,10 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
   f.record_count = in.varint();
   if (version >= 2) {
     const auto level = in.le<std::uint8_t>();
-    const auto compacted = in.le<std::uint8_t>();
-    if (level < 1 || level > 3 || compacted > 1) in.fail();
+    const auto made_by = in.le<std::uint8_t>();
+    if (level < 1 || level > 3 || made_by > 2) in.fail();
     f.level = static_cast<Level>(level);
-    f.compacted = compacted == 1;
+    f.made_by = static_cast<PackMaker>(made_by);
   }
   if (!in.ok() || !in.at_end()) return corrupt_pack("footer");
   TOKVAULT_ASSIGN(f.vault, decode_vault(vault));

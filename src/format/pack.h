@@ -100,6 +100,13 @@ std::vector<UsageEntry> usage_of(const Tables& tables);
 Result<Buffer> encode_usage(const std::vector<UsageEntry>& entries, int level);
 Result<std::vector<UsageEntry>> decode_usage(ByteView bytes, std::uint64_t count);
 
+// What a pack was made by. Part of the on-disk format, never renumber.
+enum class PackMaker : std::uint8_t {
+  sealing = 0,     // one log's part of a tenant; also whatever made a pack of version 1
+  compaction = 1,  // gc() and compact(), with all effort that the level knows
+  merging = 2,     // in the background, with the effort of sealing
+};
+
 struct PackFooter {
   VaultRecord vault;
   TenantRecord tenant;
@@ -123,7 +130,7 @@ struct PackFooter {
   Extent records;
   std::uint64_t record_count = 0;
   Level level = Level::balanced;  // version 1 does not say it
-  bool compacted = false;         // by a compaction, not by sealing
+  PackMaker made_by = PackMaker::sealing;
 };
 // The footer and the trailer that ends the file; `offset` is where they begin.
 Result<Buffer> encode_pack_footer(const PackFooter& footer, std::uint64_t offset);

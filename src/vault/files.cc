@@ -47,7 +47,7 @@ FileInfo info_of(const PackFile& pack) {
   info.time_first_ms = footer.time_first_ms;
   info.time_last_ms = footer.time_last_ms;
   if (pack.version() > 1) info.level = footer.level;
-  info.is_compacted = footer.compacted;
+  info.is_compacted = footer.made_by == PackMaker::compaction;
   return info;
 }
 

@@ -64,13 +64,23 @@ void KnownSegments::put(const KnownSegment& known) {
   if (known.has_text) add_text(position);
 }
 
-void KnownSegments::keep_file(std::uint64_t file) {
+template <class F>
+void KnownSegments::keep_if(F is_kept) {
   std::vector<KnownSegment> kept;
   for (const KnownSegment& e : entries_) {
-    if (e.file == file) kept.push_back(e);
+    if (is_kept(e)) kept.push_back(e);
   }
+  if (kept.size() == entries_.size()) return;
   clear();
   for (const KnownSegment& e : kept) put(e);
+}
+
+void KnownSegments::keep_file(std::uint64_t file) {
+  keep_if([&](const KnownSegment& s) { return s.file == file; });
+}
+
+void KnownSegments::forget_files(const std::set<std::uint64_t>& files) {
+  keep_if([&](const KnownSegment& s) { return !files.contains(s.file); });
 }
 
 void KnownSegments::clear() {

@@ -9,6 +9,7 @@
 #define TOKVAULT_VAULT_KNOWN_SEGMENTS_H_
 
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "format/tables.h"
@@ -88,10 +89,15 @@ class KnownSegments {
   void put(const KnownSegment& known);
   // Forgets everything that lies in another file.
   void keep_file(std::uint64_t file);
+  // Forgets everything that lies in one of these.
+  void forget_files(const std::set<std::uint64_t>& files);
   void clear();
   std::size_t size() const { return entries_.size(); }
 
  private:
+  template <class F>
+  void keep_if(F is_kept);
+
   std::vector<KnownSegment> entries_;
   SlotTable by_content_;
   SlotTable by_text_;

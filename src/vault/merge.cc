@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "base/background.h"
 #include "dedup/grouping.h"
 #include "vault/merge.h"
 #include "vault/vault_impl.h"
@@ -31,13 +33,15 @@ Merge::Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options)
     : tokenizer_(std::move(tokenizer)), options_(std::move(options)) {}
 
 Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) {
-  TOKVAULT_TRY(
-      segments_.add(source, [&](Stream stream, std::uint32_t id, TokenView tokens, ByteView code) {
-        (void)id;  // ids are given in order
-        code_sizes_[stream].push_back(static_cast<std::uint32_t>(code.size()));
-        directions_[stream].push_back(stream == kTokenStream ? direction_of_tokens(tokens)
-                                                             : direction_of_bytes(code));
-      }));
+  auto visit = [&](Stream stream, std::uint32_t id, TokenView tokens, ByteView code) -> Status {
+    (void)id;  // ids are given in order
+    TOKVAULT_TRY(check_stop(options_.stop));
+    code_sizes_[stream].push_back(static_cast<std::uint32_t>(code.size()));
+    directions_[stream].push_back(stream == kTokenStream ? direction_of_tokens(tokens)
+                                                         : direction_of_bytes(code));
+    return {};
+  };
+  TOKVAULT_TRY(segments_.add(source, visit));
   TOKVAULT_ASSIGN(auto tables, source->tables());
   for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
     if (!dead.empty() && dead[i]) continue;
@@ -57,6 +61,7 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
   for (const Stream s : {kTokenStream, kByteStream}) seen[s].resize(segments_.size(s));
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < rows_.size(); ++i) {
+    TOKVAULT_TRY(check_stop(options_.stop));
     const Source& source = *sources_[rows_[i].source];
     TOKVAULT_ASSIGN(auto tables, source.tables());
     const Tables& t = *tables;
@@ -102,7 +107,9 @@ Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_
                                                   std::uint64_t number) {
   auto builder = std::make_unique<PackBuilder>(tokenizer_, &segments_, number);
   builder->set_tenant(options_.tenant);
+  builder->set_stop(options_.stop);
   for (const std::uint32_t i : group) {
+    TOKVAULT_TRY(check_stop(options_.stop));
     const Source& source = *sources_[rows_[i].source];
     TOKVAULT_ASSIGN(auto tables, source.tables());
     TOKVAULT_TRY(builder->add_row(source, *tables, rows_[i].row));
@@ -114,13 +121,15 @@ Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_
 // home for good.
 Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_t>> groups,
                                             const PackIdentity& identity,
-                                            std::uint64_t& next_number, const Step& step) {
+                                            std::atomic<std::uint64_t>& next_number,
+                                            const Step& step) {
   std::vector<Part> parts;
+  std::uint64_t number = 0;                    // of the next part, once it has one
   std::reverse(groups.begin(), groups.end());  // a stack
   while (!groups.empty()) {
     std::vector<std::uint32_t> group = std::move(groups.back());
     groups.pop_back();
-    const std::uint64_t number = next_number;
+    if (number == 0) number = next_number++;
     const bool is_trial = options_.pack_bytes_max > 0 && group.size() > 1;
     if (is_trial) {
       TOKVAULT_TRY(step(0));
@@ -137,16 +146,15 @@ Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_
         continue;
       }
     }
-    ++next_number;
-    parts.push_back({number, std::move(group)});
+    parts.push_back({std::exchange(number, 0), std::move(group)});
   }
   return parts;
 }
 
 Result<std::vector<CatalogFile>> Merge::run(
     Backend& backend, PackIdentity identity, std::vector<Record> records,
-    const std::array<std::set<ShortDigest>, kStreams>* needed, std::uint64_t& next_number,
-    const Step& step) {
+    const std::array<std::set<ShortDigest>, kStreams>* needed,
+    std::atomic<std::uint64_t>& next_number, const Step& step) {
   TOKVAULT_ASSIGN(auto grouped, groups());
   if (grouped.empty()) grouped.emplace_back();  // records and what others need
   TOKVAULT_ASSIGN(const auto parts, fit(std::move(grouped), identity, next_number, step));

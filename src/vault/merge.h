@@ -3,9 +3,11 @@
 #define TOKVAULT_VAULT_MERGE_H_
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <set>
+#include <stop_token>
 #include <vector>
 
 #include "dedup/grouping.h"
@@ -22,6 +24,7 @@ struct MergeOptions {
   PackPurpose purpose = PackPurpose::compact;
   std::uint64_t pack_bytes_max = 0;  // 0: no cap
   std::uint64_t input_bytes = 0;     // of all sources, on disk
+  std::stop_token stop{};            // everything ends with `cancelled` soon after a request
 };
 
 // Threads: one at a time. Lifetime: holds its sources.
@@ -37,11 +40,11 @@ class Merge {
   // Puts the packs and returns them, for the catalog; after an error none is left. `identity` has
   // everything but number and members. `records` go into the first pack. Of segments without a
   // conversation those are kept that are `needed`; null: all that others could refer to.
-  // `next_number` is the first number for packs, and the next one after them.
+  // Numbers for packs are taken from `next_number`.
   Result<std::vector<CatalogFile>> run(Backend& backend, PackIdentity identity,
                                        std::vector<Record> records,
                                        const std::array<std::set<ShortDigest>, kStreams>* needed,
-                                       std::uint64_t& next_number, const Step& step);
+                                       std::atomic<std::uint64_t>& next_number, const Step& step);
 
  private:
   struct RowRef {
@@ -57,8 +60,8 @@ class Merge {
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
                                              std::uint64_t number);
   Result<std::vector<Part>> fit(std::vector<std::vector<std::uint32_t>> groups,
-                                const PackIdentity& identity, std::uint64_t& next_number,
-                                const Step& step);
+                                const PackIdentity& identity,
+                                std::atomic<std::uint64_t>& next_number, const Step& step);
   Status add_orphans(PackBuilder& builder,
                      const std::array<std::set<ShortDigest>, kStreams>* needed);
 

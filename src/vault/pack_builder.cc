@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 
+#include "base/background.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/zstd.h"
@@ -73,7 +74,7 @@ PackBuilder::Levels PackBuilder::levels_of(Level level, PackPurpose purpose) {
     case Level::dense:
       return {22, 19, 22, kDenseLzWork};
   }
-  if (purpose == PackPurpose::seal) return {15, 9, 12, 0};
+  if (purpose != PackPurpose::compact) return {15, 9, 12, 0};
   return {19, 12, 19, kBalancedLzWork};
 }
 
@@ -241,6 +242,7 @@ Status PackBuilder::count_tokens() {
   constexpr std::uint32_t kUnknown = ~0u;
   std::vector<std::uint32_t> sizes;  // of tokens as text
   for (const Origin& o : origins_[kTokenStream]) {
+    TOKVAULT_TRY(check_stop(stop_));
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(kTokenStream, o.number, scratch));
     tokens.clear();
     TOKVAULT_TRY(o.source->decode_tokens(code, tokens));
@@ -296,6 +298,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     choice.emplace(footer_.tokens_stored);
   }
   for (Origin& o : origins_[stream]) {
+    TOKVAULT_TRY(check_stop(stop_));
     TOKVAULT_ASSIGN(const ByteView code, o.source->code(stream, o.number, scratch));
     const std::size_t begin = all.text.size();
     if (stream == kTokenStream) {
@@ -330,7 +333,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     out.ended = true;
     if (all.table.code_sizes.empty()) return {};
     const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
-    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary));
+    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary, stop_));
     out.dictionary = append_part(file, frame, ended.size());
     return take_token_lz(stream, all, levels, before, file);
   }
@@ -379,6 +382,7 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   std::uint64_t at = 0;
   std::uint64_t dictionary_size = 0;
   while (next < sizes.size() && trainer->work() < kDictionaryWork) {
+    TOKVAULT_TRY(check_stop(stop_));
     const Buffer segment = all.ended(next, next + 1, at);
     TOKVAULT_TRY(trainer->add(segment));
     dictionary_size += segment.size();
@@ -394,6 +398,7 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   PackBlocks table;
   Buffer blocks;
   while (next < sizes.size()) {
+    TOKVAULT_TRY(check_stop(stop_));
     const std::size_t begin = next;
     const std::uint64_t begin_at = at;
     while (next < sizes.size() && at - begin_at < kModelBlockTextBytes) at += sizes[next++];
@@ -430,8 +435,8 @@ Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, const
     seen += table.code_sizes[i];
   }
   // The dictionary's frame is half of the work; blocks need its text only.
-  auto dictionary_frame =
-      std::async(std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary); });
+  auto dictionary_frame = std::async(
+      std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary, stop_); });
   TOKVAULT_ASSIGN(auto encoder, BlockEncoder::make(dictionary, levels.blocks));
   // Two threads make half of the blocks each, parted where a block ends anyhow.
   struct Half {
@@ -447,6 +452,7 @@ Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, const
     std::uint32_t block_segments = 0;
     auto end_block = [&]() -> Status {
       if (block_segments == 0) return {};
+      TOKVAULT_TRY(check_stop(stop_));
       TOKVAULT_ASSIGN(const Buffer frame, with.encode(block));
       append_le(half.blocks, checksum32(frame));
       half.blocks += frame;
@@ -541,7 +547,9 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   footer_.set_supersedes = identity_.set_supersedes;
   footer_.counts = counts_of(tables_);
   footer_.level = level;
-  footer_.compacted = purpose == PackPurpose::compact;
+  footer_.made_by = purpose == PackPurpose::seal      ? PackMaker::sealing
+                    : purpose == PackPurpose::compact ? PackMaker::compaction
+                                                      : PackMaker::merging;
   bool first = true;
   for (const Row& r : tables_.rows) {
     footer_.sequence_first =
@@ -614,6 +622,7 @@ Status PackBuilder::verify_segments(const PackFile& pack, Stream stream, std::ui
   Scratch scratch;
   std::vector<Token> tokens;
   for (std::uint32_t i = begin; i < end; ++i) {
+    TOKVAULT_TRY(check_stop(stop_));
     TOKVAULT_ASSIGN(const ByteView code, pack.code(stream, i, scratch));
     std::uint64_t checksum = 0;
     if (stream == kTokenStream) {

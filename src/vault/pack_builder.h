@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -27,8 +28,9 @@ struct PackIdentity {
 
 class PackFile;
 
-// What a pack is made for: sealing has to keep pace with writing, compaction has not.
-enum class PackPurpose : std::uint8_t { seal, compact };
+// What a pack is made for: sealing, and merging in the background, have to keep pace with writing,
+// compaction has not.
+enum class PackPurpose : std::uint8_t { seal, compact, merge };
 
 // Threads: one at a time; finish() takes two more for a while. Lifetime: the sources outlive it; a
 // log does not change meanwhile.
@@ -53,6 +55,8 @@ class PackBuilder {
     return last;
   }
   bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
+  // finish() ends with `cancelled` soon after a stop is requested.
+  void set_stop(std::stop_token stop) { stop_ = std::move(stop); }
   void set_tenant(TenantRecord tenant) { tenant_ = std::move(tenant); }
   const TenantRecord& tenant() const { return tenant_; }
 
@@ -119,6 +123,7 @@ class PackBuilder {
   std::array<std::vector<std::uint32_t>, kStreams> merged_here_;  // number here + 1, by id
 
   PackIdentity identity_;
+  std::stop_token stop_;
   TenantRecord tenant_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Tables tables_;

@@ -386,6 +386,11 @@ Result<std::vector<Record>> PackFile::records() const {
   return records;
 }
 
+Result<Direction> PackFile::direction() const {
+  TOKVAULT_ASSIGN(const auto loaded_pack, loaded());
+  return direction_of_ranked(loaded_pack->map.tokens());
+}
+
 Result<std::shared_ptr<const PackFile::Usage>> PackFile::usage() const {
   const Cache::Key key{number_, Cache::Kind::usage};
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const Usage>(found);

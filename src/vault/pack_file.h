@@ -11,6 +11,7 @@
 
 #include "base/zstd.h"
 #include "codec/token_model.h"
+#include "dedup/grouping.h"
 #include "format/pack.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
@@ -32,6 +33,10 @@ class PackFile final : public Source {
 
   const PackFooter& footer() const { return footer_; }
   std::uint16_t version() const { return header_.version; }  // of the format
+  // Whether what is alike was brought together in it: not as sealing makes packs, nor gc of those.
+  bool is_merged() const {
+    return footer_.made_by == PackMaker::merging || footer_.set_supersedes.size() > 1;
+  }
   std::uint64_t size_bytes() const { return size_; }
 
   std::uint64_t file() const override { return number_; }
@@ -55,6 +60,8 @@ class PackFile final : public Source {
   // Made by decoding the stream if the pack has none, and kept in the cache.
   Result<std::shared_ptr<const std::vector<Fingerprint>>> fingerprints(Stream stream) const;
   Result<std::vector<Record>> records() const;
+  // What the pack is about, by the tokens that are frequent in it.
+  Result<Direction> direction() const;
   // Sums by model, application and day, with the names; empty if the pack has none.
   struct Usage {
     std::vector<UsageEntry> entries;

@@ -36,6 +36,9 @@ Status check_source(const State& state, const TenantState& tenant,
                     const std::shared_ptr<const Source>& source, const SourceCheck& options,
                     CheckReport& report);
 
+// The last record of each key, in order.
+std::vector<Record> last_of_each(const std::vector<Record>& records);
+
 // Files that interrupted rewrites leave behind, as seen from a state.
 class Leftovers {
  public:

@@ -26,7 +26,7 @@ Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, Artifac
   join_sealing();
   TOKVAULT_TRY(settle());
   Artifact artifact;
-  artifact.number = next_file_;
+  artifact.number = next_file_++;
   artifact.tenant = tenant;
   artifact.vault_id = state_.vault().id;
   if (record.created_ms == 0) record.created_ms = now_ms();
@@ -34,7 +34,7 @@ Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, Artifac
   artifact.record = record;
   artifact.content = content;
   TOKVAULT_ASSIGN(const Buffer file, encode_artifact(artifact, kArtifactLevel));
-  TOKVAULT_TRY(swap({}, {}, {}, artifact.number + 1));
+  TOKVAULT_TRY(swap({}, {}, {}));
   auto put = backend_->put(artifact_name(artifact.number), file);
   if (!put) {
     unsettled_ = true;  // it may be there all the same
@@ -139,7 +139,7 @@ Status VaultImpl::commit_removal(std::uint32_t tenant, std::uint64_t number) {
   join_sealing();
   cache_.erase_file(number);
   // It is gone now. What fails from here on is done by the next settle(), or the next writer.
-  Status cleared = swap({}, {}, {}, next_file_);
+  Status cleared = swap({}, {}, {});
   if (cleared) cleared = backend_->remove(artifact_name(number));
   if (!cleared) unsettled_ = true;
   return {};

@@ -6,6 +6,7 @@
 // it leaves files that it names no more; the next writer removes both (remove_leftovers).
 
 #include <algorithm>
+#include <optional>
 
 #include "base/checksum.h"
 #include "vault/artifacts.h"
@@ -58,7 +59,8 @@ bool is_worded(const Record& r) {
 }
 bool is_worded_removal(const Record& r) { return is_worded(r) && !r.value; }
 
-// The last record of each key, in order.
+}  // namespace
+
 std::vector<Record> last_of_each(const std::vector<Record>& records) {
   std::map<Buffer, const Record*> last;
   for (const Record& r : records) {
@@ -69,8 +71,6 @@ std::vector<Record> last_of_each(const std::vector<Record>& records) {
   for (const auto& [key, r] : last) out.push_back(*r);
   return out;
 }
-
-}  // namespace
 
 Result<VaultImpl::Needed> VaultImpl::needed_externals(
     const TenantState& tenant, std::span<const std::uint64_t> without) const {
@@ -220,11 +220,11 @@ Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant
 }
 
 Result<std::vector<CatalogFile>> VaultImpl::publish(
-    std::vector<std::unique_ptr<PackBuilder>> builders,
+    const VaultRecord& vault, std::vector<std::unique_ptr<PackBuilder>> builders,
     const std::vector<std::uint64_t>& supersedes, Level level, PackPurpose purpose) {
   std::erase_if(builders, [](const auto& b) { return b->empty(); });
   PackIdentity identity;
-  identity.vault = state_.vault();
+  identity.vault = vault;
   identity.set_id = random_bytes(16);
   identity.set_supersedes = supersedes;
   for (std::size_t i = 0; i < builders.size(); ++i) identity.set_members.push_back(next_file_++);
@@ -240,11 +240,11 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
 
 // Until all of it is done nobody knows what the catalog says: see settle().
 Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
-                       const std::vector<Record>& records, std::uint64_t next_file) {
+                       const std::vector<Record>& records) {
   unsettled_ = true;
   CatalogChange change;
   change.generation = state_.generation();
-  change.next_file = next_file;
+  change.next_file = next_file_;
   change.add_files = std::move(add);
   change.remove_files = remove;
   // Of a log that is sealed after a later one, what does not hold any more stays out.
@@ -263,7 +263,6 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
   }
   TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
   (void)generation;
-  next_file_ = next_file;
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
   {
     std::unique_lock lock(state_mutex_);
@@ -300,15 +299,16 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
     builders.push_back(std::move(builder));
     first = false;
   }
+  const VaultRecord vault = state_.vault();
   lock.unlock();
-  TOKVAULT_ASSIGN(auto files, publish(std::move(builders), {log->number()}, level,
+  TOKVAULT_ASSIGN(auto files, publish(vault, std::move(builders), {log->number()}, level,
                                       drop_dead ? PackPurpose::compact : PackPurpose::seal));
   return Sealed{log->number(), std::move(files), std::move(records)};
 }
 
 Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
   TOKVAULT_ASSIGN(Sealed sealed, encode_log(log, drop_dead, level));
-  return swap(std::move(sealed.files), {sealed.log}, sealed.records, next_file_);
+  return swap(std::move(sealed.files), {sealed.log}, sealed.records);
 }
 
 void VaultImpl::start_sealing() {
@@ -336,7 +336,8 @@ void VaultImpl::join_sealing() {
   sealer_.join();
   // The swap belongs to the writer: nobody else changes the state under its hands.
   for (Sealed& s : std::exchange(sealed_, {})) {
-    Status status = swap(std::move(s.files), {s.log}, s.records, next_file_);
+    Status status = swap(std::move(s.files), {s.log}, s.records);
+    merge_wanted_ = true;
     if (status) continue;
     note_seal_error(std::move(status).error());
     break;
@@ -350,12 +351,19 @@ void VaultImpl::note_seal_error(Error error) {
 
 Status VaultImpl::settle() {
   if (!unsettled_) return {};
+  if (merge_) {
+    // What it has put would look like leftovers.
+    merge_->request_stop();
+    (void)merge_->finish();
+    merge_.reset();
+    merging_bytes_ = 0;
+  }
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
   {
     std::unique_lock lock(state_mutex_);
     TOKVAULT_TRY(state_.load(catalog, nullptr));
   }
-  next_file_ = std::max(next_file_, catalog.next_file);
+  next_file_ = std::max(next_file_.load(), catalog.next_file);
   TOKVAULT_TRY(remove_leftovers());
   unsettled_ = false;
   return {};
@@ -377,6 +385,7 @@ Status VaultImpl::seal() {
   start_sealing();
   join_sealing();
   if (Error error = take_error(); error.code() != Errc::ok) return error;
+  tend_merging();
   return {};
 }
 
@@ -397,6 +406,8 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
+  std::optional<MergePause> pause;
+  if (!dry_run) pause.emplace(*this);
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
@@ -477,9 +488,9 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
     TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
     std::vector<std::unique_ptr<PackBuilder>> builders;
     builders.push_back(std::move(builder));
-    TOKVAULT_ASSIGN(auto files,
-                    publish(std::move(builders), {pack->file()}, level, PackPurpose::compact));
-    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}, next_file_));
+    TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), {pack->file()}, level,
+                                        PackPurpose::compact));
+    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}));
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
@@ -526,6 +537,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
+  const MergePause pause(*this);
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
   GcReport report;
@@ -623,7 +635,8 @@ bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
   if (!needed) return false;
   for (const auto& pack : packs) {
     const PackFooter& f = pack->footer();
-    if (f.set_id != packs.front()->footer().set_id || f.level != options.level || !f.compacted ||
+    if (f.set_id != packs.front()->footer().set_id || f.level != options.level ||
+        f.made_by != PackMaker::compaction ||
         (options.pack_bytes_max > 0 && pack->size_bytes() > options.pack_bytes_max)) {
       return false;
     }
@@ -664,11 +677,9 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     TOKVAULT_TRY(merge.add(pack, std::move(dead)));
   }
   const auto supersedes = identity.set_supersedes;
-  std::uint64_t next_file = next_file_;
   TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records), &needed,
-                                        next_file, step));
-  next_file_ = next_file;
-  return swap(std::move(files), supersedes, {}, next_file_);
+                                        next_file_, step));
+  return swap(std::move(files), supersedes, {});
 }
 
 Status VaultImpl::remove_leftovers() {
@@ -677,7 +688,7 @@ Status VaultImpl::remove_leftovers() {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
       if (folder == std::string_view("artifacts") && !is_artifact_name(blob.name)) continue;
-      next_file_ = std::max(next_file_, number_of(blob.name) + 1);
+      next_file_ = std::max(next_file_.load(), number_of(blob.name) + 1);
       if (!leftovers.is_live(blob.name) && leftovers.contains(blob.name)) {
         TOKVAULT_TRY(backend_->remove(blob.name));
       }

@@ -23,7 +23,7 @@ Status SegmentUnion::add(std::shared_ptr<const Source> source, const Visit& visi
         segments_[stream].push_back(
             {source.get(), number, static_cast<std::uint32_t>(size), digest, 0});
         slot = static_cast<std::uint32_t>(segments_[stream].size());
-        if (visit) visit(stream, slot - 1, tokens, code);
+        if (visit) TOKVAULT_TRY(visit(stream, slot - 1, tokens, code));
       }
       ids[stream].push_back(slot - 1);
     }

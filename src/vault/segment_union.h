@@ -27,8 +27,8 @@ class SegmentUnion {
     // The pack of the rewrite that holds it, 0 while there is none. Others refer to it there.
     std::uint64_t home = 0;
   };
-  // Called for each content once. `tokens` is empty for a segment of bytes.
-  using Visit = std::function<void(Stream, std::uint32_t id, TokenView tokens, ByteView code)>;
+  // Called for each content once; an error ends it. `tokens` is empty for a segment of bytes.
+  using Visit = std::function<Status(Stream, std::uint32_t id, TokenView tokens, ByteView code)>;
 
   // Takes in all segments of a source.
   Status add(std::shared_ptr<const Source> source, const Visit& visit);

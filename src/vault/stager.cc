@@ -83,6 +83,25 @@ void FingerprintIndex::add(std::uint64_t pack, std::uint32_t fingerprint, std::u
   place({fingerprint, static_cast<std::uint32_t>(packs_.size()), segment});
 }
 
+void FingerprintIndex::remove(const std::set<std::uint64_t>& packs) {
+  std::vector<std::uint64_t> kept;
+  std::vector<std::uint32_t> now(packs_.size() + 1);  // pack_plus_1; 0: forgotten
+  for (std::size_t i = 0; i < packs_.size(); ++i) {
+    if (packs.contains(packs_[i])) continue;
+    kept.push_back(packs_[i]);
+    now[i + 1] = static_cast<std::uint32_t>(kept.size());
+  }
+  packs_ = std::move(kept);
+  std::vector<Slot> old(slots_.size());
+  std::swap(old, slots_);
+  count_ = 0;
+  for (const Slot& s : old) {
+    if (now[s.pack_plus_1] == 0) continue;
+    place({s.fingerprint, now[s.pack_plus_1], s.segment});
+    ++count_;
+  }
+}
+
 void FingerprintIndex::clear() {
   packs_ = {};
   slots_ = {};
@@ -162,6 +181,16 @@ void Stager::forget_other_files() {
     index.segments.keep_file(log_number_);
     for (auto& prints : index.fingerprints) prints.clear();
     index.packs_read.clear();
+  }
+}
+
+void Stager::forget_packs(std::span<const std::uint64_t> packs) {
+  const std::set<std::uint64_t> gone(packs.begin(), packs.end());
+  std::unique_lock lock(mutex_);
+  for (auto& [tenant, index] : indexes_) {
+    index.segments.forget_files(gone);
+    for (auto& prints : index.fingerprints) prints.remove(gone);
+    for (const std::uint64_t pack : packs) index.packs_read.erase(pack);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,8 @@ class FingerprintIndex {
     }
   }
   std::size_t size() const { return count_; }
+  // Forgets what lies in these.
+  void remove(const std::set<std::uint64_t>& packs);
   void clear();
 
  private:
@@ -127,6 +130,8 @@ class Stager {
   Status begin_log(const LogFile& log);
   // Forgets what lies in other files than that log, since a rewrite is about to erase some of it.
   void forget_other_files();
+  // Forgets what lies in packs that are no more; it is found again where it is now.
+  void forget_packs(std::span<const std::uint64_t> packs);
 
   // `conversation` must live until it is staged.
   void prepare(std::uint32_t tenant, const Conversation& conversation, Tokenizer::Encoder& encoder,

@@ -159,7 +159,9 @@ VaultImpl::~VaultImpl() {
   if (options_.read_only || !lock_) return;
   (void)flush();  // the caller who wants to know has called it
   std::lock_guard lock(write_mutex_);
+  if (merge_) merge_->request_stop();
   join_sealing();
+  take_merged();  // if it was done
   if (!log_ || failed_.code() != Errc::ok) return;
   // Says how much of the log is known to be written, so that damage at its end is seen as such.
   for (CatalogFile f : state_.files()) {
@@ -267,7 +269,7 @@ Status VaultImpl::prepare_log() {
 Status VaultImpl::rotate() {
   join_sealing();
   TOKVAULT_TRY(settle());
-  const std::uint64_t number = next_file_;
+  const std::uint64_t number = next_file_++;
   const Buffer header =
       encode_log_header({.version = 1, .number = number, .vault = state_.vault()});
   const std::string name = log_name(number);
@@ -277,7 +279,7 @@ Status VaultImpl::rotate() {
   file.kind = CatalogFile::Kind::log;
   file.number = number;
   file.size_bytes = header.size();
-  TOKVAULT_TRY(swap({file}, {}, {}, number + 1));
+  TOKVAULT_TRY(swap({file}, {}, {}));
   log_ = state_.logs().at(number);
   writer_ = make_writer();
   auto begun = stager_->begin_log(*log_);
@@ -295,6 +297,7 @@ std::unique_ptr<LogWriter> VaultImpl::make_writer() const {
 
 void VaultImpl::rotate_if_due() {
   if (sealing_done_.exchange(false)) join_sealing();
+  tend_merging();
   if (log_->size_bytes() < options_.log_bytes_max && log_->text_bytes() < kLogTextBytesMax &&
       log_->row_count() < kLogRowsMax) {
     return;
@@ -718,6 +721,9 @@ Status VaultImpl::flush() {
   std::lock_guard lock(seal_mutex_);
   if (Error error = std::exchange(seal_error_, Error()); error.code() != Errc::ok) {
     return std::move(error).with("what was written is safe, but a log could not be made a pack");
+  }
+  if (Error error = std::exchange(merge_error_, Error()); error.code() != Errc::ok) {
+    return std::move(error).with("what was written is safe, but packs could not be merged");
   }
   return {};
 }
@@ -1212,6 +1218,8 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
       if (only != nullptr && only != &tenant) continue;
       count_holds(tenant, s);
       ++s.tenants;
+      TOKVAULT_ASSIGN(const auto due, merge_due(number));
+      for (const auto& pack : due) s.merge_due_bytes += pack->size_bytes();
       for (const auto& source : state_.sources(number)) {
         TOKVAULT_ASSIGN(auto tables, source->tables());
         TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
@@ -1231,6 +1239,10 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
         if (source->is_pack()) {
           const PackFooter& f = static_cast<const PackFile&>(*source).footer();
           ++s.packs;
+          if (!static_cast<const PackFile&>(*source).is_merged()) {
+            ++s.unmerged_packs;
+            s.unmerged_bytes += static_cast<const PackFile&>(*source).size_bytes();
+          }
           s.pack_bytes += static_cast<const PackFile&>(*source).size_bytes();
           s.tokens_stored += f.tokens_stored;
           segment_text += f.segment_text_bytes;
@@ -1249,6 +1261,8 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
         }
       }
     }
+    s.merge_running_bytes = merging_bytes_;
+    s.merges = merges_done_;
     s.pack_table_bytes = s.pack_bytes - s.pack_text_bytes;
     if (only == nullptr) {
       s.log_bytes = 0;

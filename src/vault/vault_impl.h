@@ -1,7 +1,7 @@
 // The engine behind Vault. Which file has what: vault.cc opens, writes and reads; segments.cc keeps
 // segments by themselves; rewrite.cc seals, collects and compacts; registry.cc keeps artifacts;
-// near.cc finds near-duplicates; explain.cc says what was found where; files.cc lists files;
-// check.cc checks; repair.cc rebuilds the catalog.
+// background_merge.cc merges packs beside the writer; near.cc finds near-duplicates; explain.cc
+// says what was found where; files.cc lists files; check.cc checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
@@ -25,6 +25,7 @@
 #include <thread>
 
 #include "tokvault/vault.h"
+#include "vault/background_merge.h"
 #include "vault/cache.h"
 #include "vault/dictionaries.h"
 #include "vault/log_writer.h"
@@ -92,6 +93,7 @@ class VaultImpl final : public Vault {
   Result<GcReport> gc(bool dry_run, const Progress& progress) override;
   Result<GcReport> compact(const CompactOptions& options, const Progress& progress) override;
   Status seal() override;
+  Status finish_merging(const Progress& progress) override;
   Result<std::vector<SegmentPut>> put_segments(std::span<const Segment> segments,
                                                const HoldOptions& options) override;
   Result<std::vector<Result<Segment>>> get_segments(std::span<const SegmentId> ids,
@@ -196,7 +198,8 @@ class VaultImpl final : public Vault {
                                               bool drop_dead, const Needed* needed,
                                               const std::vector<Record>& records) const;
   // Encodes, verifies and puts the packs of one set; builders without content make none.
-  Result<std::vector<CatalogFile>> publish(std::vector<std::unique_ptr<PackBuilder>> builders,
+  Result<std::vector<CatalogFile>> publish(const VaultRecord& vault,
+                                           std::vector<std::unique_ptr<PackBuilder>> builders,
                                            const std::vector<std::uint64_t>& supersedes,
                                            Level level, PackPurpose purpose);
   // A log whose packs are in storage, but not in the catalog.
@@ -208,7 +211,7 @@ class VaultImpl final : public Vault {
   Result<Sealed> encode_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
-              const std::vector<Record>& records, std::uint64_t next_file);
+              const std::vector<Record>& records);
   Status forget_deletions(bool any_erased);
   std::vector<std::vector<std::shared_ptr<PackFile>>> merge_steps(std::uint32_t tenant,
                                                                   const CompactOptions& options,
@@ -230,6 +233,28 @@ class VaultImpl final : public Vault {
   Status remove_leftovers();
   // Which of a pack's records still say what holds.
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
+
+  // --- merging in the background: background_merge.cc, under write_mutex_ ---
+  // The packs of a tenant that are to be merged next, with their state locked.
+  Result<std::vector<std::shared_ptr<PackFile>>> merge_due(std::uint32_t tenant) const;
+  // Takes in a merge that is done, and begins one that is due.
+  void tend_merging();
+  Status start_merging();
+  void take_merged();   // waits, and swaps
+  void stop_merging();  // takes in one that is done, and breaks off any other
+  // As long as it lives nothing is merged: packs are about to be rewritten.
+  struct MergePause {
+    explicit MergePause(VaultImpl& v) : vault(v), before(v.merge_paused_) {
+      vault.stop_merging();
+      vault.merge_paused_ = true;
+    }
+    ~MergePause() { vault.merge_paused_ = before; }
+    MergePause(const MergePause&) = delete;
+    MergePause& operator=(const MergePause&) = delete;
+    VaultImpl& vault;
+    const bool before;
+  };
+  void note_merge_error(Error error);
 
   // --- artifacts: registry.cc, under write_mutex_ ---
   friend class DictionariesImpl;
@@ -337,8 +362,8 @@ class VaultImpl final : public Vault {
   std::unique_ptr<Tokenizer::Encoder> stage_encoder_;
   std::vector<std::unique_ptr<Tokenizer::Encoder>> encoders_;  // of put_batch's threads, warm
   std::uint64_t next_sequence_ = 1;
-  std::uint64_t next_file_ = 1;
-  std::uint64_t retiring_ = 0;  // an artifact that nothing new may use
+  std::atomic<std::uint64_t> next_file_{1};  // sealing and merging take numbers, too
+  std::uint64_t retiring_ = 0;               // an artifact that nothing new may use
 
   std::mutex queue_mutex_;
   std::condition_variable queue_done_;
@@ -357,6 +382,13 @@ class VaultImpl final : public Vault {
   bool unsettled_ = false;      // guarded by write_mutex_
   std::vector<Sealed> sealed_;  // guarded by seal_mutex_
   Error seal_error_;            // guarded by seal_mutex_
+
+  std::shared_ptr<BackgroundMerge> merge_;  // guarded by write_mutex_
+  bool merge_wanted_ = false;               // guarded by write_mutex_: look whether one is due
+  bool merge_paused_ = false;               // guarded by write_mutex_
+  Error merge_error_;                       // guarded by seal_mutex_
+  std::atomic<std::uint64_t> merges_done_{0};
+  std::atomic<std::uint64_t> merging_bytes_{0};  // on disk, of what is being merged
 };
 
 // Runs f() under the lock; if a file was gone, which a rewrite by another process makes possible,

@@ -209,7 +209,7 @@ def variants_of_version_2():
     packs = [
         ("v2_level_0", "corrupt", "level 0", footer_byte(2, 0)),
         ("v2_level_4", "corrupt", "level 4", footer_byte(2, 4)),
-        ("v2_compacted", "corrupt", "neither sealed nor compacted", footer_byte(1, 2)),
+        ("v2_compacted", "corrupt", "made by what nobody knows", footer_byte(1, 3)),
         ("v2_codec", "unsupported", "an unknown codec", stream(lambda s: {"codec": 255})),
         ("v2_artifact", "unsupported", "a stream that needs an artifact",
          stream(lambda s: {"artifacts": [2]})),

@@ -140,8 +140,10 @@ std::vector<Step> script() {
          return v.flush();
        },
        true},
+      {"seal again", [](Vault& v) { return v.seal(); }},
       {"release segments", [](Vault& v) { return status_of(v.release_segments(some_ids())); }},
       {"forget c", [](Vault& v) { return status_of(v.forget(kC)); }},
+      {"merge what is due", [](Vault& v) { return v.finish_merging(); }},
       {"gc", [](Vault& v) { return status_of(v.gc(false)); }},
       {"put c again", [](Vault& v) { return put(v, conversation("c", {shared_text(3)})); }},
       {"compact", [](Vault& v) { return status_of(v.compact(Level::fast)); }},
@@ -199,8 +201,9 @@ std::vector<Step> script() {
   };
 }
 
-VaultOptions options_of(std::uint64_t log_bytes_max) {
+VaultOptions options_of(std::uint64_t log_bytes_max, std::uint64_t merge_bytes_min = UINT64_MAX) {
   VaultOptions options;
+  options.merge_bytes_min = merge_bytes_min;
   options.level = Level::fast;
   options.threads = 1;
   options.log_bytes_max = log_bytes_max;
@@ -333,6 +336,7 @@ struct Crash {
   Fault::Effect effect = Fault::Effect::none;
   std::uint64_t log_bytes_max = 1 << 20;
   bool unsynced = false;
+  std::uint64_t merge_bytes_min = UINT64_MAX;
 };
 
 // All fates of the writes that wait, while they are few.
@@ -360,7 +364,7 @@ std::string crash(const Crash& how, bool& struck) {
   std::unique_ptr<Backend> backend = std::make_unique<FaultBackend>(place.disk);
   if (how.unsynced) backend = std::make_unique<Unsynced>(place.disk);
   auto vault = Vault::open(std::move(backend), std::make_unique<SharedCatalog>(place.catalog),
-                           options_of(how.log_bytes_max));
+                           options_of(how.log_bytes_max, how.merge_bytes_min));
   if (!vault) return why(vault);
   place.disk.fail({.call = how.call, .effect = how.effect, .stay = true});
   std::size_t done = 0;
@@ -412,6 +416,24 @@ TEST(VaultCrash, WhileLogsAreSealedInTheBackground) {
   for (std::uint64_t call = 1; struck; ++call) {
     EXPECT_EQ(crash({.call = call, .log_bytes_max = 500}, struck), "");
     if (HasFailure()) return;
+  }
+}
+
+// And packs merged beside what the script does. Which call is the writer's and which the merge's
+// differs from run to run; what must be found afterwards does not.
+TEST(VaultCrash, WhilePacksAreMergedInTheBackground) {
+  for (const std::uint64_t log_bytes_max : {1u << 20, 500u}) {
+    bool struck = true;
+    for (std::uint64_t call = 1; struck; ++call) {
+      const auto effect = kEffects[call % std::size(kEffects)];
+      EXPECT_EQ(crash({.call = call,
+                       .effect = effect,
+                       .log_bytes_max = log_bytes_max,
+                       .merge_bytes_min = 0},
+                      struck),
+                "");
+      if (HasFailure()) return;
+    }
   }
 }
 

@@ -1,6 +1,9 @@
 // Deleted means gone. Random strings are put wherever a conversation has room for them; after
 // forget and gc no file of the vault may hold one of them: not in its raw bytes, the catalog's free
 // pages included, and not in anything that can be decoded from a log or a pack.
+#include <chrono>
+#include <thread>
+
 #include "tests/vault/harness.h"
 #include "tokvault/interchange.h"
 #include "vault/artifacts.h"
@@ -175,9 +178,9 @@ class VaultErase : public ::testing::TestWithParam<const char*> {
     ASSERT_OK(create_vault(path_, {.tokenizer = GetParam()}));
     open();
   }
-  void open() {
+  void open(std::uint64_t merge_bytes_min = UINT64_MAX) {
     vault_.reset();
-    auto vault = open_vault(path_);
+    auto vault = open_vault(path_, {.merge_bytes_min = merge_bytes_min});
     ASSERT_OK(vault);
     vault_ = std::move(*vault);
   }
@@ -324,6 +327,42 @@ TEST_P(VaultErase, NothingComesBack) {
     open();
     EXPECT_EQ(vault_->get(id, "acme").code(), Errc::not_found);
     expect_gone();
+  }
+}
+
+// What is forgotten while packs that hold it are merged: before the merge is done, at its end, or
+// after it. Where it stands when gc begins differs from run to run.
+TEST_P(VaultErase, NothingStaysOfAMergeInTheBackground) {
+  open(0);
+  for (int round = 0; round < 4; ++round) {
+    std::vector<std::string> ids;
+    for (int i = 0; i < 6; ++i) {
+      const std::string id = fresh();
+      ids.push_back(id);
+      ASSERT_OK(vault_->put(marked(id), {}));
+      ASSERT_OK(vault_->tag(std::vector<std::string>{id}, std::vector<std::string>{fresh()}, {}));
+      const std::string live = "live" + std::to_string(round * 6 + i);
+      ASSERT_OK(vault_->put(conversation(live, {shared_text(30 + i), live}), {}));
+      if (i % 2 == 1) {
+        ASSERT_OK(vault_->seal());
+      }
+    }
+    if (round == 1) {
+      ASSERT_OK(vault_->finish_merging());
+    }
+    if (round == 2) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ASSERT_OK(vault_->forget(ids));
+    ASSERT_OK(vault_->gc(false));
+    expect_gone();
+    if (round == 3) open(0);
+    ASSERT_OK(vault_->finish_merging());
+    expect_gone();
+  }
+  for (int i = 0; i < 24; ++i) {
+    const std::string live = "live" + std::to_string(i);
+    const auto got = vault_->get(live);
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == conversation(live, {shared_text(30 + i % 6), live}));
   }
 }
 

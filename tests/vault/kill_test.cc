@@ -56,6 +56,7 @@ class VaultKill : public ::testing::Test {
     VaultOptions o;
     o.level = Level::fast;
     o.log_bytes_max = 8'000;
+    o.merge_bytes_min = 0;  // packs are merged beside it
     o.threads = 2;
     return o;
   }

@@ -103,7 +103,9 @@ struct Place {
 // The model runs of one place and seed.
 class ModelRun {
  public:
-  ModelRun(Place place, std::uint64_t seed) : place_(std::move(place)), rng_(seed) {
+  ModelRun(Place place, std::uint64_t seed, std::uint64_t merge_bytes_min = UINT64_MAX)
+      : place_(std::move(place)), rng_(seed) {
+    options_.merge_bytes_min = merge_bytes_min;
     options_.log_bytes_max = 6'000;
     options_.level = Level::fast;
     options_.threads = 2;
@@ -139,6 +141,9 @@ class ModelRun {
     EXPECT_EQ(stats->forgotten, 0u);
     EXPECT_GT(externals_seen_, 0u) << "no conversation referred to a segment of another pack";
     EXPECT_GT(packs_seen_, 3u);
+    if (options_.merge_bytes_min == 0) {
+      EXPECT_GT(merges_seen_, 3u);
+    }
   }
 
  private:
@@ -353,6 +358,7 @@ class ModelRun {
     const auto stats = vault_->stats();
     ASSERT_OK(stats);
     packs_seen_ = std::max(packs_seen_, stats->packs);
+    merges_seen_ += stats->merges;
     switch (below(rng_, 8)) {
       case 0:
         last_ = "seal";
@@ -376,6 +382,10 @@ class ModelRun {
         EXPECT_EQ(after->forgotten, 0u);
         break;
       }
+      case 4:
+        last_ = "finish_merging";
+        ASSERT_OK(vault_->finish_merging());
+        break;
       default:
         last_ = "open";
         open();
@@ -391,6 +401,7 @@ class ModelRun {
   std::unique_ptr<Vault> vault_, reader_;
   std::uint64_t externals_seen_ = 0;
   std::uint64_t packs_seen_ = 0;
+  std::uint64_t merges_seen_ = 0;
   std::string last_;
 };
 
@@ -403,6 +414,21 @@ TEST(VaultModel, InMemory) {
     ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
                   [&] { return count_externals(memory.disk); }},
                  seed * 1000 + round);
+    run.run(40);
+    if (HasFailure()) return;
+  }
+}
+
+// Packs are merged beside everything else, as soon as there are two.
+TEST(VaultModel, WithMergesInTheBackground) {
+  const std::uint64_t seed = test_seed();
+  for (std::uint64_t round = 0; round < 4; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    MemoryPlace memory;
+    ASSERT_OK(memory.create());
+    ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
+                  [&] { return count_externals(memory.disk); }},
+                 seed * 1000 + 500 + round, 0);
     run.run(40);
     if (HasFailure()) return;
   }

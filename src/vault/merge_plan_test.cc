@@ -1,0 +1,96 @@
+#include "vault/merge_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace tokvault {
+namespace {
+
+constexpr std::uint64_t kMax = 1000;
+
+MergeCandidate fresh(std::uint64_t weight) { return {weight, weight, true, false}; }
+MergeCandidate merged(std::uint64_t weight) { return {weight, weight, false, false}; }
+MergeCandidate divisible(std::uint64_t weight) { return {weight, weight, true, true}; }
+
+std::vector<std::size_t> choose(const std::vector<MergeCandidate>& candidates,
+                                std::uint64_t bytes_min = 0) {
+  auto nothing = [](std::size_t) { return Result<Direction>(Direction()); };
+  auto chosen = choose_merge(candidates, bytes_min, nothing, kMax);
+  EXPECT_TRUE(chosen);
+  return chosen ? *chosen : std::vector<std::size_t>();
+}
+
+using Chosen = std::vector<std::size_t>;
+
+TEST(MergePlan, IsDueWhenWhatIsFreshIsAQuarterOfTheRest) {
+  EXPECT_EQ(choose({}), Chosen());
+  EXPECT_EQ(choose({fresh(10)}), Chosen());
+  EXPECT_EQ(choose({merged(10), merged(10)}), Chosen());
+  EXPECT_EQ(choose({divisible(10)}), Chosen({0}));
+  EXPECT_EQ(choose({divisible(10)}, 11), Chosen());
+  EXPECT_EQ(choose({fresh(10), fresh(10)}), Chosen({0, 1}));
+  EXPECT_EQ(choose({fresh(10), fresh(10)}, 21), Chosen());
+  EXPECT_EQ(choose({fresh(10), fresh(10)}, 20), Chosen({0, 1}));
+  EXPECT_EQ(choose({merged(100), fresh(24)}), Chosen());
+  EXPECT_EQ(choose({merged(100), fresh(25)}), Chosen({0, 1}));
+  // A fifth of the largest step is enough.
+  EXPECT_EQ(choose({merged(500), merged(500), fresh(199)}), Chosen());
+  EXPECT_EQ(choose({merged(500), merged(400), merged(400), fresh(199)}), Chosen());
+  EXPECT_EQ(choose({merged(500), merged(400), merged(400), fresh(200)}), Chosen({0, 3}));
+}
+
+TEST(MergePlan, StaysWithinItsBound) {
+  // What fills half of a step stays as it is; the rest of the fresh ones waits.
+  EXPECT_EQ(choose({fresh(501), fresh(300)}), Chosen());
+  EXPECT_EQ(choose({fresh(400), fresh(400), fresh(400)}), Chosen({0, 1}));
+  EXPECT_EQ(choose({merged(200), fresh(400), fresh(400), fresh(400)}), Chosen({0, 1, 2}));
+}
+
+TEST(MergePlan, TakesWhatIsMostLikeTheFreshOnes) {
+  std::vector<MergeCandidate> candidates;
+  for (int i = 0; i < 12; ++i) candidates.push_back(merged(200));
+  candidates.push_back(fresh(200));
+  auto direction = [](std::size_t i) {
+    Direction d{};
+    d[i == 12 ? 5 : i] = 127;
+    return Result<Direction>(d);
+  };
+  auto chosen = choose_merge(candidates, 0, direction, kMax);
+  ASSERT_TRUE(chosen);
+  EXPECT_EQ(chosen->size(), 5u);
+  EXPECT_NE(std::find(chosen->begin(), chosen->end(), 5u), chosen->end());
+  EXPECT_EQ(chosen->back(), 12u);
+  auto broken = [](std::size_t) { return Result<Direction>(Error(Errc::corrupt, "damaged")); };
+  EXPECT_EQ(choose_merge(candidates, 0, broken, kMax).code(), Errc::corrupt);
+}
+
+// However long it goes on, what is rewritten is a few times what came, and little stays fresh.
+TEST(MergePlan, WorkIsLinear) {
+  std::vector<MergeCandidate> packs;
+  std::uint64_t came = 0, work = 0;
+  for (int i = 0; i < 2000; ++i) {
+    packs.push_back(fresh(1 + static_cast<std::uint64_t>(i * 7 % 5)));
+    came += packs.back().weight;
+    const Chosen chosen = choose(packs);
+    std::uint64_t sum = 0;
+    for (auto it = chosen.rbegin(); it != chosen.rend(); ++it) {
+      sum += packs[*it].weight;
+      packs.erase(packs.begin() + static_cast<std::ptrdiff_t>(*it));
+    }
+    work += sum;
+    EXPECT_LE(sum, kMax);
+    for (; sum > 0; sum -= std::min<std::uint64_t>(sum, 50)) {
+      packs.push_back(merged(std::min<std::uint64_t>(sum, 50)));
+    }
+    std::uint64_t waiting = 0;
+    for (const MergeCandidate& c : packs) waiting += c.is_fresh ? c.weight : 0;
+    EXPECT_LE(waiting, std::max<std::uint64_t>(came / 5, 5));
+    EXPECT_LE(waiting, kMax / 5);
+  }
+  EXPECT_LE(work, 5 * came + kMax);
+  EXPECT_GE(work, came / 2);
+}
+
+}  // namespace
+}  // namespace tokvault

@@ -1,0 +1,355 @@
+// Merging in the background: what is forgotten, replaced or tagged while it runs holds afterwards,
+// readers go on, and it can be broken off at any time. The model, the crash test and the kill test
+// run with it, too.
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "tests/vault/harness.h"
+
+namespace tokvault {
+namespace {
+
+// Forwards to a backend, and holds up whoever puts a pack, after so many that are let through.
+class Gate final : public Backend {
+ public:
+  struct Latch {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool is_closed = false;
+    int through = 0;
+    bool is_waiting = false;
+    bool fail = false;  // what was held up
+
+    void close_after(int packs) {
+      std::lock_guard lock(mutex);
+      is_closed = true;
+      through = packs;
+    }
+    void open() {
+      std::lock_guard lock(mutex);
+      is_closed = false;
+      changed.notify_all();
+    }
+    bool await_merge() {
+      std::unique_lock lock(mutex);
+      return changed.wait_for(lock, std::chrono::seconds(30), [&] { return is_waiting; });
+    }
+  };
+  Gate(const FaultBackend& to, std::shared_ptr<Latch> latch) : to_(to), latch_(std::move(latch)) {}
+
+  Status put(std::string_view name, ByteView bytes) override {
+    if (name.starts_with("packs/")) {
+      std::unique_lock lock(latch_->mutex);
+      if (latch_->is_closed && latch_->through-- <= 0) {
+        latch_->is_waiting = true;
+        latch_->changed.notify_all();
+        latch_->changed.wait(lock, [&] { return !latch_->is_closed; });
+        latch_->is_waiting = false;
+        if (latch_->fail) return Error(Errc::io, "the disk is broken", EIO);
+      }
+    }
+    return to_.put(name, bytes);
+  }
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    return to_.get(name, offset, size, out);
+  }
+  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
+  Status truncate(std::string_view name, std::uint64_t size) override {
+    return to_.truncate(name, size);
+  }
+  Status sync(std::string_view name) override { return to_.sync(name); }
+  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    return to_.list(folder);
+  }
+  Status remove(std::string_view name) override { return to_.remove(name); }
+  Result<std::uint64_t> sweep() override { return to_.sweep(); }
+  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
+  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
+  Capabilities capabilities() const override { return to_.capabilities(); }
+
+ private:
+  FaultBackend to_;
+  const std::shared_ptr<Latch> latch_;
+};
+
+class VaultMerging : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(place_.create());
+    open(0);
+  }
+  void open(std::uint64_t merge_bytes_min) {
+    vault_.reset();
+    VaultOptions options;
+    options.level = Level::fast;
+    options.threads = 1;
+    options.merge_bytes_min = merge_bytes_min;
+    auto vault = Vault::open(std::make_unique<Gate>(place_.disk, latch_),
+                             std::make_unique<SharedCatalog>(place_.catalog), options);
+    ASSERT_OK(vault);
+    vault_ = std::move(*vault);
+  }
+  // Conversations of one pack, which share text with those of others.
+  void put(int from, int to) {
+    for (int i = from; i < to; ++i) {
+      Conversation c = conversation("c" + std::to_string(i),
+                                    {shared_text(static_cast<std::uint64_t>(i) % 5),
+                                     "alone " + std::to_string(i), shared_text(100 + i)});
+      ASSERT_OK(vault_->put(c, {}));
+      model_.put("default", c);
+    }
+  }
+  // Two packs, and a merge of them that waits with its first pack.
+  void begin_merge() {
+    put(0, 10);
+    ASSERT_OK(vault_->seal());
+    put(10, 20);
+    latch_->close_after(1);  // sealing puts one itself
+    ASSERT_OK(vault_->seal());
+    ASSERT_TRUE(latch_->await_merge());
+  }
+  std::uint64_t pack_count() const {
+    const auto blobs = place_.disk.list("packs");
+    return blobs ? blobs->size() : 0;
+  }
+  void compare(const std::string& where) {
+    model_.compare(*vault_, where);
+    if (HasFailure()) return;
+    auto reader = place_.open({.read_only = true});
+    ASSERT_OK(reader);
+    model_.compare(**reader, where + ", reader");
+    const auto report = (*reader)->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+  }
+  void expect_repairable() {
+    MemoryPlace without{place_.disk.process_kill(), SharedCatalog()};
+    FaultBackend disk = without.disk;
+    ASSERT_OK(Vault::repair(disk, without.catalog));
+    auto vault = without.open({.read_only = true});
+    ASSERT_OK(vault);
+    model_.compare(**vault, "repaired");
+  }
+  VaultStats stats() const {
+    auto stats = vault_->stats();
+    EXPECT_OK(stats);
+    return stats ? *stats : VaultStats();
+  }
+
+  MemoryPlace place_;
+  const std::shared_ptr<Gate::Latch> latch_ = std::make_shared<Gate::Latch>();
+  std::unique_ptr<Vault> vault_;
+  Model model_;
+};
+
+TEST_F(VaultMerging, PacksAreMergedWhenTheyComeToAQuarterOfWhatWasMerged) {
+  put(0, 20);
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 0u);  // one pack alone
+  EXPECT_EQ(stats().unmerged_packs, 1u);
+  put(20, 40);
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 1u);
+  EXPECT_EQ(stats().packs, 1u);
+  EXPECT_EQ(stats().unmerged_packs, 0u);
+  EXPECT_EQ(stats().merge_due_bytes, 0u);
+  EXPECT_EQ(stats().merge_running_bytes, 0u);
+  put(40, 42);  // a twentieth
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 1u);
+  EXPECT_EQ(stats().packs, 2u);
+  EXPECT_EQ(stats().unmerged_packs, 1u);
+  put(42, 60);
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 2u);
+  EXPECT_EQ(stats().packs, 1u);
+  compare("merged");
+  expect_repairable();
+  // Compaction at the same level takes the packs up again, with higher effort.
+  ASSERT_OK(vault_->compact(Level::fast));
+  compare("compacted");
+}
+
+TEST_F(VaultMerging, ItCanBeSwitchedOffAndWaitsForEnough) {
+  for (const std::uint64_t merge_bytes_min : {UINT64_MAX, std::uint64_t{1} << 20}) {
+    open(merge_bytes_min);
+    for (int i = 0; i < 3; ++i) {
+      put(i * 5, i * 5 + 5);
+      ASSERT_OK(vault_->seal());
+    }
+    ASSERT_OK(vault_->finish_merging());
+    EXPECT_EQ(stats().merges, 0u);
+    EXPECT_EQ(stats().merge_due_bytes, 0u);
+    EXPECT_EQ(stats().unmerged_packs, stats().packs);
+  }
+  // A writer that only opens the vault begins nothing; one that waits for it does.
+  open(0);
+  EXPECT_GT(stats().merge_due_bytes, 0u);
+  put(50, 51);
+  EXPECT_EQ(stats().merge_running_bytes, 0u);
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().packs, 1u);
+  compare("merged");
+}
+
+TEST_F(VaultMerging, WhatIsWrittenMeanwhileHolds) {
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  EXPECT_GT(stats().merge_running_bytes, 0u);
+  compare("while it waits");
+  const std::vector<std::string> red{"red"}, none, c2{"c2"}, c3{"c3"}, c12{"c12"};
+  ASSERT_OK(vault_->forget(c2));
+  model_.forget("default", "c2");
+  const Conversation other = conversation("c13", {"another", shared_text(2)});
+  ASSERT_OK(vault_->put(other, {.replace = true}));
+  model_.put("default", other);
+  const std::vector<Message> more{Message::of_text("user", "one more")};
+  ASSERT_OK(vault_->append("c14", more));
+  auto& messages = model_.of("default").at("c14").conversation.messages;
+  messages.insert(messages.end(), more.begin(), more.end());
+  ASSERT_OK(vault_->tag(c3, red, none));
+  model_.of("default").at("c3").tags.insert("red");
+  ASSERT_OK(vault_->tag(c12, red, none));
+  ASSERT_OK(vault_->tag(c12, none, red));
+  put(20, 30);  // refers to text of the packs that are merged
+  compare("before the merge is done");
+  latch_->open();
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 1u);
+  compare("after it");
+  expect_repairable();
+  // In the pack there is what was forgotten, until it is collected.
+  EXPECT_GE(stats().forgotten, 3u);
+  ASSERT_OK(vault_->gc(false));
+  EXPECT_EQ(stats().forgotten, 0u);
+  compare("collected");
+  expect_repairable();
+}
+
+// What gc rewrites is not merged under its hands.
+TEST_F(VaultMerging, RewritesBreakItOff) {
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  const std::vector<std::string> c2{"c2"};
+  ASSERT_OK(vault_->forget(c2));
+  model_.forget("default", "c2");
+  std::thread opener([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    latch_->open();
+  });
+  ASSERT_OK(vault_->gc(false));
+  opener.join();
+  EXPECT_EQ(stats().forgotten, 0u);
+  EXPECT_EQ(stats().merge_running_bytes, 0u);
+  EXPECT_EQ(pack_count(), stats().packs) << "a pack was left behind";
+  compare("collected");
+  expect_repairable();
+}
+
+TEST_F(VaultMerging, ClosingBreaksItOff) {
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  std::thread opener([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    latch_->open();
+  });
+  vault_.reset();
+  opener.join();
+  // It may have been done by then; either way nothing is left over.
+  const std::uint64_t packs = pack_count();
+  open(0);
+  EXPECT_EQ(stats().packs, packs);
+  compare("opened again");
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().packs, 1u);
+  compare("merged then");
+}
+
+TEST_F(VaultMerging, ItsErrorIsReportedOnce) {
+  latch_->fail = true;
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  latch_->open();
+  const auto failed = vault_->finish_merging();
+  EXPECT_EQ(failed.code(), Errc::io);
+  EXPECT_OK(vault_->flush());
+  compare("after the error");
+  // The next packs give it another chance.
+  latch_->fail = false;
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().packs, 1u);
+  compare("merged then");
+}
+
+TEST_F(VaultMerging, FlushReportsItsErrorAndDoesNotWait) {
+  latch_->fail = true;
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  EXPECT_OK(vault_->flush());  // while it waits
+  latch_->open();
+  Status flushed;
+  for (int i = 0; i < 1000 && flushed; ++i) {
+    put(100 + i, 101 + i);  // takes in what is done
+    flushed = vault_->flush();
+  }
+  EXPECT_EQ(flushed.code(), Errc::io);
+  EXPECT_OK(vault_->flush());
+}
+
+TEST_F(VaultMerging, WaitingCanBeStopped) {
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  const auto stopped = vault_->finish_merging([](std::uint64_t, std::uint64_t) { return false; });
+  EXPECT_EQ(stopped.code(), Errc::cancelled);
+  EXPECT_GT(stats().merge_running_bytes, 0u);
+  latch_->open();
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().merges, 1u);
+  EXPECT_EQ(vault_->finish_merging().code(), Errc::ok);
+  auto reader = place_.open({.read_only = true});
+  ASSERT_OK(reader);
+  EXPECT_EQ((*reader)->finish_merging().code(), Errc::denied);
+}
+
+// Readers of this process and of another, while one merge follows the other.
+TEST_F(VaultMerging, ReadersGoOn) {
+  put(0, 10);
+  ASSERT_OK(vault_->seal());
+  auto reader = place_.open({.read_only = true});
+  ASSERT_OK(reader);
+  std::atomic<bool> is_over{false};
+  std::atomic<std::uint64_t> reads{0};
+  auto read = [&](const Vault& vault) {
+    while (!is_over) {
+      for (int i = 0; i < 10; ++i) {
+        const auto c = vault.get("c" + std::to_string(i));
+        EXPECT_OK(c) << i;
+        if (c) {
+          EXPECT_EQ(c->messages.size(), 3u);
+        }
+        ++reads;
+      }
+    }
+  };
+  std::thread same([&] { read(*vault_); });
+  std::thread other([&] { read(**reader); });
+  for (int i = 1; i < 12; ++i) {
+    put(i * 10, i * 10 + 10);
+    ASSERT_OK(vault_->seal());
+    if (i % 3 == 0) {
+      ASSERT_OK(vault_->finish_merging());
+    }
+  }
+  ASSERT_OK(vault_->finish_merging());
+  is_over = true;
+  same.join();
+  other.join();
+  EXPECT_GT(stats().merges, 2u);
+  EXPECT_GT(reads, 0u);
+  compare("at the end");
+}
+
+}  // namespace
+}  // namespace tokvault
