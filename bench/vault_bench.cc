@@ -266,20 +266,44 @@ double usage_ms(const std::string& path, bool by_day, bool warm) {
   return watch.micros() / 1000;
 }
 
+// Of a statement by itself; `warm`: after it was run once.
+double sql_ms(const std::string& path, const std::string& text, bool warm = true) {
+  const auto vault = need(open_vault(path, {.read_only = true}), "open");
+  const auto sql = need(open_sql(*vault), "sql");
+  double ms = 0;
+  for (int i = 0; i < (warm ? 2 : 1); ++i) {
+    const Stopwatch watch;
+    const auto statement = need(sql->prepare(text), text);
+    while (need(statement->next(), text)) continue;
+    ms = watch.micros() / 1000;
+  }
+  return ms;
+}
+
 void open(const Arguments& arguments) {
   const std::string path = arguments.text("vault");
+  const std::string sums = "select model, count(*), sum(tokens) from ";
   std::vector<double> opens;
   for (int i = 0; i < 11; ++i) {
     const Stopwatch watch;
     const auto vault = need(open_vault(path, {.read_only = true}), "open");
     opens.push_back(watch.micros() / 1000);
   }
-  print_json({{"open_ms", quantile(opens, 0.5)},
-              {"by_model_first_ms", usage_ms(path, false, false)},
-              {"by_model_ms", usage_ms(path, false, true)},
-              {"by_model_and_day_first_ms", usage_ms(path, true, false)},
-              {"by_model_and_day_ms", usage_ms(path, true, true)},
-              {"peak_rss_mb", peak_rss_mb()}});
+  print_json(
+      {{"open_ms", quantile(opens, 0.5)},
+       {"by_model_first_ms", usage_ms(path, false, false)},
+       {"by_model_ms", usage_ms(path, false, true)},
+       {"by_model_and_day_first_ms", usage_ms(path, true, false)},
+       {"by_model_and_day_ms", usage_ms(path, true, true)},
+       {"sql_id_ms", sql_ms(path, "select * from conversations where id = 'request-500000'")},
+       {"sql_usage_by_model_ms", sql_ms(path, sums + "usage group by model")},
+       {"sql_count_ms", sql_ms(path, "select count(*) from conversations")},
+       {"sql_one_model_ms", sql_ms(path, sums + "conversations where model = 'model-7'")},
+       {"sql_one_day_ms", sql_ms(path, sums + "conversations where time >= '2026-01-21' "
+                                              "and time < '2026-01-22'")},
+       {"sql_by_model_first_ms", sql_ms(path, sums + "conversations group by model", false)},
+       {"sql_by_model_ms", sql_ms(path, sums + "conversations group by model")},
+       {"peak_rss_mb", peak_rss_mb()}});
 }
 
 // --- import in the steady state ----------------------------------------------------------------
