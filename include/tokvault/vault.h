@@ -370,8 +370,8 @@ class Vault {
   virtual Result<Summary> summary(std::string_view id, std::string_view tenant = {}) const = 0;
 
   // A page of at most `limit` conversations in the order in which they first came.
-  // `corrupt` if a damaged log may have held more of the tenant, for this and the next two, unless
-  // VaultOptions::keep_going.
+  // `corrupt` if a damaged log or pack may have held more of the tenant, for this and the next two,
+  // unless VaultOptions::keep_going.
   virtual Result<Page> list(const Filter& filter, std::uint64_t limit,
                             std::string_view cursor = {}) const = 0;
   // Calls `visit` with every matching conversation in the order of list(), decoding each block once
@@ -475,8 +475,8 @@ class Vault {
   virtual Result<VaultStats> stats(std::optional<std::string_view> tenant = {}) const = 0;
   // The live logs, packs and artifacts, in this order. Reads nothing that opening has not read.
   virtual Result<std::vector<FileInfo>> files() const = 0;
-  // What is known to be damaged without looking any further than opening does: parts of logs. What
-  // they may have held is answered with `corrupt`, everything else as ever, until repair().
+  // What is known to be damaged: parts of logs, packs that opening could not read, and packs that a
+  // call has passed over. What they may have held is `corrupt`, all else as ever, until repair().
   virtual std::vector<Finding> damage() const = 0;
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;

@@ -179,6 +179,7 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
     if (tenant == nullptr) {
       return Error(Errc::not_found, "no tenant " + std::string(tenant_name(tenant_given)));
     }
+    TOKVAULT_TRY(expect_complete(tenant));
     sources = state_.sources(tenant->record.number);
     for (const auto& source : sources) total += tokens_stored(*source) * sizeof(Token);
     return {};
@@ -190,7 +191,9 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
     if (progress && !progress(done, total)) return Error(Errc::cancelled, "stopped as asked");
     auto walked = reading([&]() -> Status {
       const TenantState* tenant = state_.tenant(source->tenant());
-      TOKVAULT_ASSIGN(const auto tables, source->tables());
+      auto read = source->tables();
+      if (!read && passes_over(*source, read.error())) return {};
+      TOKVAULT_ASSIGN(const auto tables, std::move(read));
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
       FileWalk walk(*source, *tables, tokens_stored(*source));
       TokenOrigins origins;

@@ -58,6 +58,18 @@ Result<std::vector<FileInfo>> VaultImpl::files() const {
     std::vector<FileInfo> files;
     for (const auto& [number, log] : state_.logs()) files.push_back(info_of(*log));
     for (const auto& [number, pack] : state_.packs()) files.push_back(info_of(*pack));
+    for (const auto& [number, pack] : state_.lost_packs()) {
+      FileInfo info;
+      info.name = pack_name(number);
+      info.kind = FileInfo::Kind::pack;
+      if (const TenantState* tenant = state_.tenant(pack.file.tenant)) {
+        info.tenant = tenant->record.name;
+      }
+      const auto size = backend_->size(info.name);
+      info.bytes = size ? *size : 0;
+      info.damage = pack.what;
+      files.push_back(std::move(info));
+    }
     TOKVAULT_ASSIGN(const auto blobs, backend_->list("artifacts"));
     for (const BlobInfo& blob : blobs) {
       FileInfo info;

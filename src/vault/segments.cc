@@ -358,7 +358,12 @@ Result<std::optional<HoldRecord>> VaultImpl::find_hold(const TenantState& tenant
 Result<bool> VaultImpl::is_there(const TenantState& tenant, const SegmentId& id) const {
   if (!state_.find_records(hold_key(tenant.record.number, id, "")).empty()) return true;
   TOKVAULT_ASSIGN(const std::uint64_t in, conversations_with(tenant, id, true));
-  if (in == 0) return false;
+  if (in == 0) {
+    const TenantDamage& damage = state_.damage(&tenant);
+    if (damage.lost_until == 0) return false;
+    return Error(Errc::corrupt, "segment " + id.to_string() + ": " + damage.where +
+                                    " and may have held it (`tokvault repair`)");
+  }
   // Short ones are found in some files and not in others: they are not there by themselves.
   Scratch scratch;
   TOKVAULT_ASSIGN(const Segment segment, read_segment(state_, tenant, id, scratch));
@@ -428,6 +433,7 @@ Result<SegmentInfo> VaultImpl::segment_info(const SegmentId& id,
       if (parse_hold_key(r.key, key)) info.holders.emplace_back(key.holder);
     }
     if (hold->size < kSharedCodeBytes) return info;
+    TOKVAULT_TRY(expect_complete(tenant));
     TOKVAULT_ASSIGN(info.conversations, conversations_with(*tenant, id, false));
     return info;
   });
@@ -492,6 +498,7 @@ Result<SegmentPage> VaultImpl::held_page(const TenantState& tenant, const Segmen
 // The cursor is the number of a file and how many of its garbage were listed.
 Result<SegmentPage> VaultImpl::garbage_page(const TenantState& tenant, std::uint64_t limit,
                                             std::string_view cursor) const {
+  TOKVAULT_TRY(expect_complete(&tenant));
   SegmentPage page;
   std::uint64_t file_from = 0;
   std::uint64_t skip = 0;

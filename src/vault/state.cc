@@ -12,8 +12,17 @@ Status State::load(const CatalogState& catalog,
   TOKVAULT_ASSIGN(vault_, decode_vault(catalog.vault_record));
   std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
   std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
+  std::map<std::uint64_t, LostPack> lost_packs;
   auto failed = [&](const CatalogFile& file, Error error) -> Status {
     if (errors == nullptr) return error;
+    if (file.kind == CatalogFile::Kind::pack) {
+      std::string_view what = error.message();
+      if (what.starts_with(pack_name(file.number) + ": ")) {
+        what.remove_prefix(pack_name(file.number).size() + 2);
+      }
+      if (error.code() == Errc::not_found) what = "it is missing";
+      lost_packs[file.number] = {file, error.code(), std::string(what)};
+    }
     errors->push_back({file, std::move(error)});
     return {};
   };
@@ -53,6 +62,7 @@ Status State::load(const CatalogState& catalog,
   }
   packs_ = std::move(packs);
   logs_ = std::move(logs);
+  lost_packs_ = std::move(lost_packs);
   successors_.clear();
   for (const auto& [number, pack] : packs_) {
     for (const std::uint64_t replaced : pack->footer().set_supersedes) {
@@ -93,6 +103,12 @@ void State::apply_losses() {
     }
     if (d.where.empty()) d.where = log.name() + " is damaged";
   };
+  // What a pack replaced or deleted is in the catalog; what it held is not.
+  for (const auto& [number, pack] : lost_packs_) {
+    TenantDamage& d = damage_[pack.file.tenant];
+    d.lost_until = std::max(d.lost_until, pack.file.sequence_last + 1);
+    if (d.where.empty()) d.where = pack_name(number) + " cannot be read";
+  }
   for (const auto& [log_number, log] : logs_) {
     for (const LostCommits& lost : log->lost()) {
       for (const auto& [number, tenant] : tenants_) {
@@ -300,18 +316,32 @@ bool State::is_dead(const TenantState& tenant, const IdHash& id, std::uint64_t s
 
 Result<std::optional<Found>> State::find(const TenantState& tenant, std::string_view id) const {
   const IdHash hash = hash_id(tenant.record.key, id);
+  const auto deletion = tenant.deletions.find(hash);
   std::optional<Found> best;
-  for (const auto& source : sources(tenant.record.number)) {
-    if (source->range().rows == 0) continue;
+  auto look_in = [&](const std::shared_ptr<const Source>& source) -> Status {
     TOKVAULT_ASSIGN(const auto rows, source->rows_of(hash));
-    if (rows.empty()) continue;
+    if (rows.empty()) return {};
     TOKVAULT_ASSIGN(auto tables, source->tables());
     for (std::uint32_t row : rows) {
       const std::uint64_t sequence = tables->rows[row].sequence;
       if (tables->ids[row] != id || is_dead(tenant, hash, sequence)) continue;
       if (!best || best->get().sequence < sequence) best = Found{source, tables, row};  // [V2]
     }
+    return {};
+  };
+  Error unread;
+  for (const auto& source : sources(tenant.record.number)) {
+    const Source::Range range = source->range();
+    if (range.rows == 0) continue;
+    if (Status status = look_in(source); !status) {
+      if (status.code() != Errc::corrupt) return std::move(status).error();
+      // Whatever it holds of this id is dead.
+      if (deletion != tenant.deletions.end() && deletion->second > range.sequence_last) continue;
+      if (unread.code() == Errc::ok) unread = std::move(status).error();
+    }
   }
+  // A visible row elsewhere is the conversation: with a newer version came its deletion [I5].
+  if (!best && unread.code() != Errc::ok) return unread;
   return best;
 }
 
@@ -364,6 +394,12 @@ Result<State::Located> State::locate(std::uint32_t tenant, const External& exter
     if (*number) return Located{*it, **number};
   }
   if (first_error.code() != Errc::ok) return first_error;
+  for (const auto& [number, pack] : lost_packs_) {
+    if (pack.file.tenant == tenant) {
+      return Error(Errc::corrupt, "a segment of another file is in none; " + pack_name(number) +
+                                      " cannot be read: " + pack.what);
+    }
+  }
   return Error(Errc::corrupt,
                "a segment of another file is in none: " +
                    to_hex(ByteView(reinterpret_cast<const char*>(external.digest.data()),

@@ -7,9 +7,10 @@
 // [V2] Of two visible rows of one id the one with the higher sequence number is the conversation.
 //      Writers put a deletion before every new version, so that [V1] alone decides.
 // [V3] A record of a key replaces an earlier one by sequence number, not by place.
-// [V4] What a damaged log has lost is as if it were there and unknown: nothing is served that a
-// lost
-//      deletion may have taken, and nothing that may be among what is lost is said not to be there.
+// [V4] What a damaged log or pack has lost is as if it were there and unknown: nothing is served
+// that
+//      a lost deletion may have taken, and nothing that may be among what is lost is said not to be
+//      there. Packs lose no deletions: the catalog has them as well.
 #ifndef TOKVAULT_VAULT_STATE_H_
 #define TOKVAULT_VAULT_STATE_H_
 
@@ -48,13 +49,20 @@ struct TenantState {
   std::map<ArtifactKind, std::uint64_t> active;       // number of the one that new frames use
 };
 
-// What damaged logs have lost of a tenant's commits [V4].
+// What damaged logs and packs have lost of a tenant's commits [V4].
 struct TenantDamage {
   std::uint64_t lost_until = 0;            // versions before this number may be missing; 0: none is
   std::uint64_t unproven_until = 0;        // and may have been deleted, which nobody knows
   std::uint64_t untagged_until = 0;        // and may have other tags
   std::map<IdHash, std::uint64_t> tagged;  // what is known to have other tags, until when
   std::string where;                       // for messages
+};
+
+// A pack that cannot be opened, and why.
+struct LostPack {
+  CatalogFile file;
+  Errc code = Errc::corrupt;  // or not_found
+  std::string what;
 };
 
 // A conversation in a source.
@@ -71,7 +79,8 @@ class State {
   State(const Backend& backend, Cache& cache) : backend_(backend), cache_(cache) {}
 
   // Takes over what the catalog says, keeping the files that are open. A log or pack that is not
-  // there or damaged is an error; with `errors`, it is left out and its error is put there.
+  // there or damaged is an error; with `errors`, it is left out and its error is put there, and
+  // what a pack may have held counts as lost [V4].
   Status load(const CatalogState& catalog, std::vector<std::pair<CatalogFile, Error>>* errors);
   // Reads what has been added to the logs. Returns whether anything was.
   Result<bool> follow();
@@ -82,6 +91,7 @@ class State {
   const std::vector<CatalogFile>& files() const { return files_; }
   const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs() const { return packs_; }
   const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs() const { return logs_; }
+  const std::map<std::uint64_t, LostPack>& lost_packs() const { return lost_packs_; }
   void add_log(std::shared_ptr<LogFile> log);
   // Takes in a batch that this process has written.
   Status apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
@@ -113,7 +123,8 @@ class State {
 
   // Packs and log parts of a tenant, ordered by their first sequence number.
   const std::vector<std::shared_ptr<const Source>>& sources(std::uint32_t tenant) const;
-  // The conversation, whatever file it lies in.
+  // The conversation, whatever file it lies in. A pack that is `corrupt` is passed over if it does
+  // not matter [V4]: if the conversation is in another one, or was deleted after all that is in it.
   Result<std::optional<Found>> find(const TenantState& tenant, std::string_view id) const;
   static bool is_dead(const TenantState& tenant, const IdHash& id, std::uint64_t sequence);
   // Which rows of a source are not visible; empty if all are.
@@ -147,6 +158,8 @@ class State {
   std::map<Buffer, RecordState, std::less<>> records_;
   std::map<std::uint32_t, TenantState> tenants_;
   std::map<std::uint32_t, std::vector<std::shared_ptr<const Source>>> sources_;
+  // Packs that the catalog names and that could not be opened.
+  std::map<std::uint64_t, LostPack> lost_packs_;
   // Packs by the files that they replaced: where to look for what a stale hint names.
   std::map<std::uint64_t, std::vector<std::uint64_t>> successors_;
   // Records of each log that have been applied.

@@ -200,10 +200,15 @@ Status VaultImpl::start() {
   for (int attempt = 0;; ++attempt) {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
     next_file_ = catalog.next_file;
-    Status status = state_.load(catalog, nullptr);
+    Status status = take(catalog);
     if (status) break;
-    // A reader may have read the catalog just before a rewrite removed a file.
+    // A writer knows that nobody has removed it, and that there is a vault.
+    if (!options_.read_only && status.code() == Errc::not_found) {
+      return Error(Errc::corrupt, std::string(status.error().message()) +
+                                      ", which the catalog names (`tokvault repair`)");
+    }
     if (!options_.read_only) return status;
+    // A reader may have read the catalog just before a rewrite removed a file.
     if (status.code() == Errc::not_found && attempt < 2) continue;
     unreadable_ = true;
     break;
@@ -826,7 +831,26 @@ Result<std::uint64_t> VaultImpl::forget(const Filter& filter) {
 Status VaultImpl::reload() const {
   TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
   std::unique_lock lock(state_mutex_);
-  TOKVAULT_TRY(state_.load(catalog, nullptr));
+  TOKVAULT_TRY(take(catalog));
+  unreadable_ = false;
+  return {};
+}
+
+Status VaultImpl::take(const CatalogState& catalog) const {
+  Status status = state_.load(catalog, nullptr);
+  if (status || !options_.read_only) return status;
+  if (status.code() == Errc::not_found && missing_in_ != catalog.generation) {
+    missing_in_ = catalog.generation;  // the catalog may have moved on
+    return status;
+  }
+  std::vector<std::pair<CatalogFile, Error>> errors;
+  unreadable_ = true;  // until it is known what this leaves out
+  TOKVAULT_TRY(state_.load(catalog, &errors));
+  for (auto& [file, error] : errors) {
+    // What a log deleted is known to nobody else.
+    const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
+    if (file.kind == CatalogFile::Kind::log || !is_lost) return std::move(error);
+  }
   unreadable_ = false;
   return {};
 }
@@ -919,7 +943,29 @@ std::vector<Finding> VaultImpl::damage() const {
     report_lost(*log, report);
     for (Finding& f : report.findings) findings.push_back(std::move(f));
   }
+  for (const auto& [number, pack] : state_.lost_packs()) {
+    findings.push_back({pack_name(number), pack.code,
+                        pack.what + ": " + std::to_string(pack.file.conversations) +
+                            " conversations, commits " + std::to_string(pack.file.sequence_first) +
+                            " to " + std::to_string(pack.file.sequence_last)});
+  }
+  std::lock_guard passed_over(passed_over_mutex_);
+  for (const auto& [number, pack] : state_.packs()) {
+    const auto it = passed_over_.find(pack->name());
+    if (it == passed_over_.end()) continue;
+    findings.push_back({pack->name(), Errc::corrupt,
+                        it->second + ": " + std::to_string(pack->range().rows) + " conversations"});
+  }
   return findings;
+}
+
+bool VaultImpl::passes_over(const Source& source, const Error& error) const {
+  if (!options_.keep_going || error.code() != Errc::corrupt) return false;
+  std::string_view what = error.message();
+  if (what.starts_with(source.name() + ": ")) what.remove_prefix(source.name().size() + 2);
+  std::lock_guard lock(passed_over_mutex_);
+  passed_over_[source.name()] = what;
+  return true;
 }
 
 Result<Conversation> VaultImpl::get_one(std::string_view id, std::string_view tenant_given,
@@ -1017,7 +1063,9 @@ Result<std::vector<Found>> VaultImpl::collect_page(const TenantState& tenant, co
       continue;
     }
     if (page.size() == limit && range.sequence_first > page.front().get().first_sequence) break;
-    TOKVAULT_ASSIGN(auto tables, source->tables());
+    auto read = source->tables();
+    if (!read && passes_over(*source, read.error())) continue;
+    TOKVAULT_ASSIGN(auto tables, std::move(read));
     TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
     for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
       const std::uint64_t first = tables->rows[i].first_sequence;
@@ -1127,17 +1175,12 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
       row.messages += messages;
       row.tokens += tokens;
     };
-    for (const auto& source : state_.sources(tenant->record.number)) {
-      const Source::Range range = source->range();
-      if (range.rows == 0 || range.time_last_ms < filter.time_from_ms ||
-          range.time_first_ms >= filter.time_until_ms) {
-        continue;
-      }
-      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
+    auto add_source = [&](const Source& source, const Source::Range& range) -> Status {
+      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, source));
       // A pack's own sums serve where the filter takes or leaves whole days and nothing is dead.
-      if (source->is_pack() && dead.empty() && filter.tags.empty() && whole_days(filter, range) &&
+      if (source.is_pack() && dead.empty() && filter.tags.empty() && whole_days(filter, range) &&
           range.sequence_first >= unproven_until) {
-        TOKVAULT_ASSIGN(const auto usage, static_cast<const PackFile&>(*source).usage());
+        TOKVAULT_ASSIGN(const auto usage, static_cast<const PackFile&>(source).usage());
         for (const UsageEntry& e : usage->entries) {
           const std::string_view model = usage->models[e.model];
           const std::string_view application = usage->applications[e.application];
@@ -1150,9 +1193,9 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
           }
           add(model, application, e.day, e.conversations, e.messages, e.tokens);
         }
-        if (!usage->entries.empty()) continue;
+        if (!usage->entries.empty()) return {};
       }
-      TOKVAULT_ASSIGN(auto tables, source->tables());
+      TOKVAULT_ASSIGN(auto tables, source.tables());
       for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
         if ((!dead.empty() && dead[i]) || !matches(*tenant, filter, *tables, i)) continue;
         const Row& row = tables->rows[i];
@@ -1160,6 +1203,17 @@ Result<std::vector<UsageRow>> VaultImpl::usage(const UsageQuery& query) const {
         add(tables->models[row.model], tables->applications[row.application],
             day_of_ms(row.time_ms), 1, tables->messages(row), row.tokens);
       }
+      return {};
+    };
+    for (const auto& source : state_.sources(tenant->record.number)) {
+      const Source::Range range = source->range();
+      if (range.rows == 0 || range.time_last_ms < filter.time_from_ms ||
+          range.time_first_ms >= filter.time_until_ms) {
+        continue;
+      }
+      // It fails before it adds anything.
+      auto added = add_source(*source, range);
+      if (!added && !passes_over(*source, added.error())) return std::move(added).error();
     }
     std::vector<UsageRow> rows;
     for (auto& [key, row] : sums) rows.push_back(std::move(row));
@@ -1221,7 +1275,9 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
       TOKVAULT_ASSIGN(const auto due, merge_due(number));
       for (const auto& pack : due) s.merge_due_bytes += pack->size_bytes();
       for (const auto& source : state_.sources(number)) {
-        TOKVAULT_ASSIGN(auto tables, source->tables());
+        auto read = source->tables();
+        if (!read && passes_over(*source, read.error())) continue;
+        TOKVAULT_ASSIGN(auto tables, std::move(read));
         TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
         for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
           const Row& row = tables->rows[i];

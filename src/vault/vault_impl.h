@@ -303,6 +303,9 @@ class VaultImpl final : public Vault {
   // --- reading ---
   Status refresh() const;  // a reader takes in what others have committed
   Status reload() const;
+  // Takes over what a catalog says. A reader does without packs that are damaged, or that are gone
+  // though the catalog, read again, still names them.
+  Status take(const CatalogState& catalog) const;
   Result<CatalogState> load_catalog() const;
   template <class F>
   auto reading(F f) const -> decltype(f());
@@ -318,6 +321,8 @@ class VaultImpl final : public Vault {
   // `corrupt` if conversations of a tenant may be missing, and nobody said to keep going.
   Status expect_complete(const TenantState* tenant) const;
   Status expect_no_damage() const;
+  // With keep_going: a source that is damaged is passed over, and damage() says so.
+  bool passes_over(const Source& source, const Error& error) const;
   Summary summary_of(const TenantState& tenant, const Found& found) const;
   // Rows after `after` (a first_sequence), in order, at most `limit`.
   Result<std::vector<Found>> collect_page(const TenantState& tenant, const Filter& filter,
@@ -347,6 +352,10 @@ class VaultImpl final : public Vault {
   mutable State state_;
   // A reader could not read all files: it can check(), and answers every read with the error.
   mutable bool unreadable_ = false;
+  // The generation of a catalog that named a pack which was not there.
+  mutable std::optional<std::uint64_t> missing_in_;
+  mutable std::mutex passed_over_mutex_;
+  mutable std::map<std::string, std::string> passed_over_;  // packs, and why; guarded by it
   std::shared_ptr<const Tokenizer> tokenizer_;
   // A reader without the vault's vocabulary: it reads no texts, and has another one meanwhile.
   Error tokenizer_error_;

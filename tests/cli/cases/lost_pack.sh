@@ -1,0 +1,30 @@
+# A pack is gone: readers answer what the others prove, nobody writes, and repair gives it up.
+tokvault init v --tokenizer bytes
+for n in 1 2 3; do
+  message="{\"role\":\"user\",\"content\":\"$(seq ${n}000 ${n}999 | tr '\n' ' ')\"}"
+  printf '%s\n' "{\"id\":\"c$n\",\"created\":1,\"messages\":[$message]}" > $n.jsonl
+  tokvault import v $n.jsonl --log-size 1K > imported
+done
+tokvault sql v "select kind, conversations from files where kind = 'pack'"
+rm "$(ls v/packs/*.pack | sed -n 2p)"
+for id in c1 c2 c3 c4; do
+  tokvault get v $id --format text | cut -c 1-40
+  tokvault get v $id > got
+  echo "$?"
+done
+tokvault list v
+echo "$?"
+tokvault list v --keep-going
+echo "$?"
+tokvault stats v --by day --keep-going --json
+echo "$?"
+tokvault sql v "select id from conversations" --keep-going
+echo "$?"
+tokvault sql v "select kind, conversations, damage from files where kind = 'pack'"
+tokvault import v 2.jsonl
+echo "$?"
+tokvault repair v > repaired
+echo "$?"
+tokvault list v
+tokvault import v 2.jsonl | head -n 1
+tokvault get v c2 --format text | cut -c 1-40
