@@ -178,8 +178,9 @@ Result<std::vector<Token>> tokens_of(const Options& o) {
       id = id * 10 + static_cast<std::uint64_t>(text[at] - '0');
     }
     if (digits == 0 || id > 0xffffffffu) {
-      return Error(Errc::invalid,
-                   "kv: --tokens has something that is no token id at byte " + std::to_string(at));
+      return Error(Errc::invalid, "kv: --tokens has something that is no token id at byte " +
+                                      std::to_string(at) +
+                                      " (`tokvault tokenize` makes ids of text)");
     }
     tokens.push_back(static_cast<Token>(id));
   }

@@ -120,11 +120,11 @@ ExitStatus run_substrings_list(const SubstringsCommand& command) {
                    .text());
     return 0;
   }
-  Table table({{"id", Table::Align::right},
-               {"tokens", Table::Align::right},
-               {"segments", Table::Align::right},
-               {"conversations", Table::Align::right},
-               {"text"}});
+  Table table({{"ID", Table::Align::right},
+               {"TOKENS", Table::Align::right},
+               {"SEGMENTS", Table::Align::right},
+               {"CONVERSATIONS", Table::Align::right},
+               {"TEXT"}});
   constexpr std::size_t kShownBytes = 40;
   for (const SubstringInfo& i : active->list()) {
     TOKVAULT_ASSIGN(const TokenView tokens, active->tokens(i.id));

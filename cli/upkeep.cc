@@ -64,7 +64,7 @@ void print_gc(const GcReport& report, bool dry_run, bool json) {
   }
   const std::string verb = dry_run ? " would be " : " ";
   print_line(format_counted(report.files, "file") + verb + "rewritten or removed, " +
-             format_count(report.conversations) + " forgotten versions" + verb + "erased");
+             format_counted(report.conversations, "forgotten version") + verb + "erased");
   if (!dry_run) {
     print_line(format_bytes(report.bytes_before) + " before, " + format_bytes(report.bytes_after) +
                " now");

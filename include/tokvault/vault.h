@@ -201,8 +201,8 @@ struct CheckReport {
 struct GcReport {
   std::uint64_t files = 0;          // rewritten or removed (or that would be)
   std::uint64_t conversations = 0;  // versions erased
-  std::uint64_t bytes_before = 0;
-  std::uint64_t bytes_after = 0;
+  std::uint64_t bytes_before = 0;   // of all packs, and of logs that hold something
+  std::uint64_t bytes_after = 0;    // the same; 0 after a dry run
 };
 
 struct CompactOptions {

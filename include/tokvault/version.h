@@ -10,7 +10,7 @@ namespace tokvault {
 inline constexpr std::string_view kVersion = "0.1.0";
 // It reads every version up to these and writes these (docs/format/README.md).
 inline constexpr std::uint16_t kLogVersion = 1;
-inline constexpr std::uint16_t kPackVersion = 1;
+inline constexpr std::uint16_t kPackVersion = 2;
 
 }  // namespace tokvault
 

@@ -21,10 +21,10 @@
 #include "format/tables.h"
 #include "tokvault/result.h"
 #include "tokvault/types.h"
+#include "tokvault/version.h"
 
 namespace tokvault {
 
-inline constexpr std::uint16_t kPackVersion = 2;
 inline constexpr std::uint32_t kPackMagic = 0xd1a7f3e5u;
 inline constexpr std::size_t kPackHeaderBytes = 64;
 inline constexpr std::size_t kPackTrailerBytes = 32;

@@ -397,11 +397,20 @@ Status VaultImpl::expect_no_damage() const {
 }
 
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
-  return collect(dry_run, options_.level, progress, nullptr);
+  return collect(dry_run, std::nullopt, progress, nullptr);
 }
 
-Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& progress,
-                                    const Chooser& also) {
+std::uint64_t VaultImpl::data_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [number, log] : state_.logs()) {
+    if (!log->parts().empty() || !log->records().empty()) bytes += log->size_bytes();
+  }
+  for (const auto& [number, pack] : state_.packs()) bytes += pack->size_bytes();
+  return bytes;
+}
+
+Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
+                                    const Progress& progress, const Chooser& also) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
@@ -445,7 +454,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
     }
   }
   report.files = logs.size() + packs.size();
-  report.bytes_before = total;
+  report.bytes_before = data_bytes();
   if (dry_run) return report;
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
@@ -470,7 +479,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
     while (!logs.empty() && logs.front()->next_sequence() <= sequence) {
       TOKVAULT_TRY(go_on());
       const std::uint64_t before = logs.front()->size_bytes();
-      TOKVAULT_TRY(seal_log(logs.front(), true, level));
+      TOKVAULT_TRY(seal_log(logs.front(), true, level.value_or(options_.level)));
       logs.erase(logs.begin());
       done += before;
     }
@@ -488,18 +497,16 @@ Result<GcReport> VaultImpl::collect(bool dry_run, Level level, const Progress& p
     TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
     std::vector<std::unique_ptr<PackBuilder>> builders;
     builders.push_back(std::move(builder));
-    TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), {pack->file()}, level,
-                                        PackPurpose::compact));
+    TOKVAULT_ASSIGN(auto files,
+                    publish(state_.vault(), std::move(builders), {pack->file()},
+                            level.value_or(std::max(options_.level, pack->footer().level)),
+                            PackPurpose::compact));
     TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}));
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
   TOKVAULT_TRY(substrings_.remove_unused());
-  for (const auto& [number, pack] : state_.packs()) {
-    const bool is_new = std::none_of(packs.begin(), packs.end(),
-                                     [&](const auto& p) { return p->file() >= number; });
-    if (is_new) report.bytes_after += pack->size_bytes();
-  }
+  report.bytes_after = data_bytes();
   TOKVAULT_TRY(forget_deletions(any_dirty));
   if (progress) (void)progress(total, total);
   return report;
@@ -554,10 +561,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
       TOKVAULT_ASSIGN(any_dirty, is_dirty(tenant, *source, needed));
     }
   }
-  for (const auto& [number, log] : state_.logs()) {
-    if (!log->parts().empty() || !log->records().empty()) report.bytes_before += log->size_bytes();
-  }
-  for (const auto& [number, pack] : state_.packs()) report.bytes_before += pack->size_bytes();
+  report.bytes_before = data_bytes();
   std::uint64_t done = 0;
   const std::uint64_t total = report.bytes_before;
   auto step = [&](std::uint64_t bytes) -> Status {
@@ -590,7 +594,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
     }
   }
   TOKVAULT_TRY(substrings_.remove_unused());
-  for (const auto& [number, pack] : state_.packs()) report.bytes_after += pack->size_bytes();
+  report.bytes_after = data_bytes();
   if (all) TOKVAULT_TRY(forget_deletions(any_dirty));
   if (progress) (void)progress(total, total);
   return report;

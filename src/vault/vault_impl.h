@@ -20,6 +20,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <shared_mutex>
 #include <thread>
@@ -222,8 +223,10 @@ class VaultImpl final : public Vault {
                const CompactOptions& options, const Merge::Step& step);
   // Which files a rewrite takes beside those that it must.
   using Chooser = std::function<Result<bool>(const Source&)>;
-  Result<GcReport> collect(bool dry_run, Level level, const Progress& progress,
+  // Without a level: that of the vault, or that of a pack if it is denser.
+  Result<GcReport> collect(bool dry_run, std::optional<Level> level, const Progress& progress,
                            const Chooser& also);
+  std::uint64_t data_bytes() const;  // of packs, and of logs that hold something
   void start_sealing();
   void join_sealing();  // and swaps
   void note_seal_error(Error error);

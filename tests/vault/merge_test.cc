@@ -198,6 +198,37 @@ TEST_F(Merge, NewerPacksAreLeftAlone) {
   expect_sound(*vault_);
 }
 
+TEST_F(Merge, CollectingKeepsTheLevelAndReportsWhatTheFilesTake) {
+  const auto bytes = [&] {
+    const auto stats = vault_->stats();
+    EXPECT_TRUE(stats);
+    return stats ? stats->pack_bytes + stats->log_bytes : 0;
+  };
+  fill(2, 30, 2000);
+  fill(1, 30, 2000, "other");
+  ASSERT_TRUE(vault_->compact(Level::dense));
+  ASSERT_TRUE(vault_->forget(std::vector<std::string>{"c0-0"}));
+  const std::uint64_t before = bytes();
+  auto report = vault_->gc(false);
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_EQ(report->conversations, 1u);
+  EXPECT_NEAR(static_cast<double>(report->bytes_before), static_cast<double>(before), 100);
+  EXPECT_NEAR(static_cast<double>(report->bytes_after), static_cast<double>(bytes()), 100);
+  EXPECT_LT(report->bytes_after, report->bytes_before);
+  const std::uint64_t collected = report->bytes_after;
+  report = vault_->gc(false);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->files, 0u);
+  EXPECT_EQ(report->bytes_before, report->bytes_after);
+  // What gc rewrote is as dense as it was; at the level of the vault it would be larger by a tenth.
+  report = vault_->compact(Level::dense);
+  ASSERT_TRUE(report);
+  EXPECT_LT(static_cast<double>(collected), 1.02 * static_cast<double>(report->bytes_after) + 1000);
+  report = vault_->compact(Level::balanced);
+  ASSERT_TRUE(report);
+  EXPECT_GT(static_cast<double>(report->bytes_after), 1.04 * static_cast<double>(collected));
+}
+
 // More text than one dictionary is taught by: blocks beside it.
 TEST_F(Merge, DensePacksHaveBlocks) {
   fill(1, 240, 12'000);
