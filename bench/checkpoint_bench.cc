@@ -5,6 +5,7 @@
 //   checkpoint_bench io DIR=D [MIB=N] [BLOCK_KIB=N]   put and restore against plain writes and
 //                                             O_DIRECT reads; bytes written
 //   checkpoint_bench seed DIR=D [MIB=N]       one file an entry, scan to evict: the same bytes
+//   checkpoint_bench churn DIR=D [MIB=N]      a budget under pressure: bytes written, disk used
 //   checkpoint_bench codec DIR=D [MIB=N]      codecs on generated states: sizes, and CPU time
 //
 // One line of JSON each. Ratios are of medians of interleaved rounds in one run.
@@ -311,6 +312,63 @@ void seed(const Arguments& args) {
   std::filesystem::remove_all(directory + ".kvc");
 }
 
+// Blocks of odd sizes in a budget that holds a fifth of what comes: documents of uneven popularity
+// among prompts that come once, so that eviction takes blocks out of the middle of every segment.
+void churn(const Arguments& args) {
+  const std::string directory = args.text("DIR");
+  const std::uint64_t budget_mib = args.count("MIB", 256);
+  std::filesystem::remove_all(directory);
+  CheckpointOptions options;
+  options.budget_bytes = budget_mib << 20;
+  options.block_tokens = 256;
+  auto store = need(CheckpointStore::open(directory, options), "open");
+  constexpr std::size_t kBlocks = 8;
+  constexpr std::size_t kBytesMax = 60000;
+  Buffer state(kBytesMax, 's');
+  std::mt19937_64 random(3);
+  for (char& c : state) c = static_cast<char>(random());
+  const std::uint64_t prompts =
+      budget_mib * 5 * 2;  // of 1/4 MiB each on average, half of them anew
+  std::uint64_t most = 0;
+  for (std::uint64_t i = 0; i < prompts * 4; ++i) {
+    const double u = static_cast<double>(random() >> 11) * 0x1p-53;
+    const std::uint64_t number =
+        random() % 2 == 0 ? 1'000'000 + i
+                          : static_cast<std::uint64_t>(static_cast<double>(prompts) * u * u);
+    const auto prompt = prompt_of(number, kBlocks * 256);
+    std::vector<CheckpointBlock> blocks(kBlocks);
+    for (std::size_t k = 0; k < kBlocks; ++k) {
+      blocks[k].payload = ByteView(state).substr(0, 1 + (number * 7919 + k * 104729) % kBytesMax);
+    }
+    need(store->touch(kModel, prompt), "touch");
+    need(store->put(kModel, prompt, {.blocks = blocks}), "put");
+    if (i % 64 != 0) continue;
+    std::uint64_t used = 4096;
+    for (const auto& file : std::filesystem::directory_iterator(directory)) {
+      struct stat st{};
+      if (::stat(file.path().c_str(), &st) == 0) {
+        used += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      }
+    }
+    most = std::max(most, used);
+  }
+  need(store->flush(), "flush");
+  const auto stats = store->stats();
+  std::printf(
+      "{\"bench\":\"checkpoint_churn\",\"budget_mib\":%llu,\"admitted_mib\":%llu,"
+      "\"evicted\":%llu,\"hole_punching\":%s,\"written_per_admitted\":%.3f,"
+      "\"most_disk_of_budget\":%.3f,\"live_of_budget\":%.3f}\n",
+      static_cast<unsigned long long>(budget_mib),
+      static_cast<unsigned long long>(stats.bytes_admitted >> 20),
+      static_cast<unsigned long long>(stats.evicted), stats.hole_punching ? "true" : "false",
+      static_cast<double>(stats.bytes_written + stats.index_bytes_written) /
+          static_cast<double>(std::max<std::uint64_t>(1, stats.bytes_admitted)),
+      static_cast<double>(most) / static_cast<double>(options.budget_bytes),
+      static_cast<double>(stats.live_bytes) / static_cast<double>(options.budget_bytes));
+  store.reset();
+  std::filesystem::remove_all(directory);
+}
+
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -462,10 +520,12 @@ int main(int argc, char** argv) {
     tokvault::bench::io(args);
   } else if (args.command() == "seed") {
     tokvault::bench::seed(args);
+  } else if (args.command() == "churn") {
+    tokvault::bench::churn(args);
   } else if (args.command() == "codec") {
     tokvault::bench::codec(args);
   } else {
-    tokvault::bench::die("checkpoint_bench", "index, io, seed or codec, and DIR=D");
+    tokvault::bench::die("checkpoint_bench", "index, io, seed, churn or codec, and DIR=D");
   }
   return 0;
 }

@@ -47,7 +47,12 @@ class _Match(ctypes.Structure):
 
 
 class _Block(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t),
+                ("text", ctypes.c_void_p), ("text_size", ctypes.c_size_t)]
+
+
+_Visit = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p,
+                          ctypes.c_size_t)
 
 
 class _Read(ctypes.Structure):
@@ -82,6 +87,7 @@ def _load():
         "put": prompt + [size, ctypes.POINTER(_Block), size, ctypes.POINTER(ctypes.c_uint32)],
         "remove": prompt + [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)],
         "remove_namespace": [store, namespace, ctypes.POINTER(ctypes.c_uint64)],
+        "visit_texts": [store, namespace, _Visit, ctypes.c_void_p],
         "flush": [store],
         "get_stats": [store, ctypes.POINTER(_Stats)],
     }.items():
@@ -158,12 +164,16 @@ class CheckpointStore:
         self._call("get", *self._prompt(tokens), read, 1, None)
         return read[0].payload_bytes if read[0].status == OK else None
 
-    def put(self, tokens, states, first_block=0):
-        """Stores the blocks from first_block on; returns how many were new."""
+    def put(self, tokens, states, first_block=0, texts=()):
+        """Stores the blocks from first_block on; returns how many were new. `texts` are the
+        rendered bytes of each block's tokens."""
         blocks = (_Block * len(states))()
         kept = []
         for i, state in enumerate(states):
             blocks[i].data, blocks[i].size, keep = _address(state, writable=False)
+            kept.append(keep)
+        for i, text in enumerate(texts):
+            blocks[i].text, blocks[i].text_size, keep = _address(text, writable=False)
             kept.append(keep)
         written = ctypes.c_uint32()
         self._call("put", *self._prompt(tokens), first_block, blocks, len(states),
@@ -181,6 +191,17 @@ class CheckpointStore:
         self._call("remove_namespace", self._store, ctypes.byref(self._namespace),
                    ctypes.byref(removed))
         return removed.value
+
+    def texts(self):
+        """(tokens before it, text) of every block that was put with a text."""
+        found = []
+
+        def visit(_, position, text, size):
+            found.append((position, ctypes.string_at(text, size)))
+            return 0
+
+        self._call("visit_texts", self._store, ctypes.byref(self._namespace), _Visit(visit), None)
+        return found
 
     def stats(self):
         stats = _Stats()
@@ -228,7 +249,7 @@ class _Keyed:
     def _set(self, key, value):
         tokens = self._tokens(key)
         try:
-            self.store.put(tokens, [value])
+            self.store.put(tokens, [value], texts=[str(key).encode()])
         except CheckpointError as error:
             if error.code != EXHAUSTED:
                 raise
@@ -237,6 +258,12 @@ class _Keyed:
 
     def _exists(self, key):
         return self.store.match(self._tokens(key)) > 0
+
+    def _leading(self, keys):
+        for count, key in enumerate(keys):
+            if not self._exists(key):
+                return count
+        return len(keys)
 
 
 class HiCacheStorage(_Keyed):
@@ -260,10 +287,7 @@ class HiCacheStorage(_Keyed):
 
     def batch_exists(self, keys, extra_info=None):
         """How many leading keys are there."""
-        for count, key in enumerate(keys):
-            if not self._exists(key):
-                return count
-        return len(keys)
+        return self._leading(keys)
 
     def delete(self, key):
         self.store.remove(self._tokens(key))
@@ -279,7 +303,8 @@ class HiCacheStorage(_Keyed):
 
 
 class RemoteConnector(_Keyed):
-    """Chunks by key, as LMCache asks of a remote connector. Calls run on the loop's threads."""
+    """Chunks by key, as LMCache asks of a remote connector. Calls run on the loop's threads. Keys
+    are strings, or objects whose str() names them; list() gives the strings."""
 
     async def exists(self, key):
         return self._exists(key)
@@ -293,14 +318,46 @@ class RemoteConnector(_Keyed):
     async def put(self, key, value):
         await asyncio.to_thread(self._set, key, value)
 
+    async def list(self):
+        """Every key that is there, in no order."""
+        texts = await asyncio.to_thread(self.store.texts)
+        return [text.decode() for _, text in texts]
+
+    def remove_sync(self, key):
+        """Whether there was something to remove."""
+        return self.store.remove(self._tokens(key)) > 0
+
+    def support_ping(self):
+        return True
+
+    async def ping(self):
+        return 0
+
+    def support_batched_get(self):
+        return True
+
     async def batched_get(self, keys):
         return await asyncio.gather(*(self.get(key) for key in keys))
+
+    def support_batched_put(self):
+        return True
 
     async def batched_put(self, keys, values):
         await asyncio.gather(*(self.put(k, v) for k, v in zip(keys, values)))
 
-    async def ping(self):
-        return 0
+    def support_batched_contains(self):
+        return True
+
+    def batched_contains(self, keys):
+        """How many leading keys are there."""
+        return self._leading(keys)
+
+    def support_batched_async_contains(self):
+        return True
+
+    async def batched_async_contains(self, lookup_id, keys, pin=False):
+        """How many leading keys are there; nothing is pinned: a chunk that goes is a miss."""
+        return self._leading(keys)
 
     async def close(self):
         await asyncio.to_thread(self.store.close)

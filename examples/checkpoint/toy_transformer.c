@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
   /* The first run: prefill, then save every block and the logits. */
   float logits[VOCAB], expected[VOCAB], first[VOCAB];
   for (int i = 0; i < PROMPT; ++i) forward(model, cache, tokens[i], i, first);
-  tokvault_kv_block blocks[(PROMPT + BLOCK - 1) / BLOCK];
+  tokvault_kv_block blocks[(PROMPT + BLOCK - 1) / BLOCK] = {{0}};
   const size_t count = sizeof blocks / sizeof blocks[0];
   for (size_t b = 0; b < count; ++b) {
     const size_t at = b * BLOCK, size = at + BLOCK <= PROMPT ? BLOCK : PROMPT - at;

@@ -264,6 +264,12 @@ class CheckpointStore {
   };
   Result<TextMatch> match_text(const Namespace& name_space, ByteView text);
 
+  // Reads the text of every block of the namespace that was put with one, and hands it to `visit`
+  // with the tokens before it, until that returns false. The order is not specified; damaged blocks
+  // are passed over. The callback may call the store.
+  Status visit_texts(const Namespace& name_space,
+                     const std::function<bool(std::uint64_t position, ByteView text)>& visit);
+
   // --- sidecars: what belongs to a boundary (recurrent state, logits) ---
   // Attached to the end of the stored prefix `tokens`, which must match whole (`not_found` if not).
   // Replaces one of the same name.

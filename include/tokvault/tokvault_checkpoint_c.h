@@ -55,12 +55,14 @@ typedef struct tokvault_kv_match {
   uint32_t tail_tokens;
 } tokvault_kv_match;
 
-/* A block's state to store, and where one goes. `status`, `bytes`, `payload_bytes` and
- * `tokens` are results. */
+/* A block's state to store, with the rendered text of its tokens (NULL and 0: none). */
 typedef struct tokvault_kv_block {
   const void* data;
   size_t size;
+  const void* text;
+  size_t text_size;
 } tokvault_kv_block;
+/* Where one goes. `status`, `bytes`, `payload_bytes` and `tokens` are results. */
 typedef struct tokvault_kv_read {
   uint32_t block;
   uint32_t status;
@@ -131,6 +133,13 @@ TOKVAULT_KV_API int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_nam
 TOKVAULT_KV_API int tokvault_kv_remove_namespace(tokvault_kv* store,
                                                  const tokvault_kv_namespace* ns,
                                                  uint64_t* removed);
+/* Calls `visit` with the text of every block of the namespace that was put with one, until it
+ * returns other than 0; `position` is how many tokens stand before the block. The text is valid for
+ * the call. */
+TOKVAULT_KV_API int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                                            int (*visit)(void* context, uint64_t position,
+                                                         const void* text, size_t text_size),
+                                            void* context);
 TOKVAULT_KV_API int tokvault_kv_flush(tokvault_kv* store);
 TOKVAULT_KV_API int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats);
 

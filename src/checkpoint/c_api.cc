@@ -82,6 +82,7 @@ std::vector<CheckpointBlock> blocks_of(const tokvault_kv_block* blocks, std::siz
   std::vector<CheckpointBlock> out(count);
   for (std::size_t i = 0; i < count; ++i) {
     out[i].payload = {static_cast<const char*>(blocks[i].data), blocks[i].size};
+    out[i].text = {static_cast<const char*>(blocks[i].text), blocks[i].text_size};
   }
   return out;
 }
@@ -206,6 +207,16 @@ int tokvault_kv_remove_namespace(tokvault_kv* store, const tokvault_kv_namespace
   if (!count) return fail(count.error());
   if (removed != nullptr) *removed = *count;
   return 0;
+}
+
+int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
+                            int (*visit)(void*, uint64_t, const void*, size_t), void* context) {
+  if (visit == nullptr) return fail(Errc::invalid, "a null argument");
+  auto status =
+      store->store->visit_texts(from_c(ns), [&](std::uint64_t position, tokvault::ByteView text) {
+        return visit(context, position, text.data(), text.size()) == 0;
+      });
+  return status ? 0 : fail(status.error());
 }
 
 int tokvault_kv_flush(tokvault_kv* store) {

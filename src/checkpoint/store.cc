@@ -168,6 +168,33 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
   }
 }
 
+Status CheckpointStore::visit_texts(
+    const Namespace& name_space,
+    const std::function<bool(std::uint64_t position, ByteView text)>& visit) {
+  std::unique_lock lock(impl_->mutex);
+  if (impl_->closed) return closed_error();
+  TOKVAULT_TRY(impl_->refresh());
+  const auto number = impl_->namespace_number(name_space, false);
+  if (!number) return {};
+  for (RecordId id = 0; id < impl_->index.limit(); ++id) {
+    const BlockRecord& r = std::as_const(impl_->index)[id];
+    const bool block = r.kind == Kind::block || r.kind == Kind::tail;
+    if (!block || r.name_space != *number || (r.flags & (kHasText | kBad)) != kHasText) continue;
+    const Impl::Located at = impl_->locate(id);
+    impl_->hold(id);
+    lock.unlock();
+    const auto prefix = impl_->read_prefix(at);
+    const auto tail =
+        prefix ? impl_->read_tail(at, *prefix) : Result<Buffer>(Error(Errc::corrupt, ""));
+    const bool on = !tail || tail->empty() || visit(prefix->header.position, *tail);
+    lock.lock();
+    impl_->release(id);
+    if (!on) break;
+    if (impl_->closed) return closed_error();
+  }
+  return {};
+}
+
 Status CheckpointStore::put_sidecar(const Namespace& name_space, TokenView tokens,
                                     std::string_view name, ByteView payload) {
   if (name.empty() || name.size() > 255 || payload.size() > kPayloadBytesMax) {

@@ -122,6 +122,16 @@ class Test(unittest.TestCase):
             got = await remote.batched_get(["b", "x", "c"])
             self.assertEqual([g and bytes(g) for g in got], [page("b"), None, page("c")])
             self.assertEqual(await remote.ping(), 0)
+            self.assertEqual(sorted(await remote.list()), ["a", "b", "c"])
+            self.assertEqual(remote.batched_contains(["a", "b", "x", "c"]), 2)
+            self.assertEqual(await remote.batched_async_contains("id", ["c", "a"]), 2)
+            self.assertTrue(remote.remove_sync("b"))
+            self.assertFalse(remote.remove_sync("b"))
+            self.assertEqual(sorted(await remote.list()), ["a", "c"])
+            self.assertIsNone(await remote.get("b"))
+            for name in ("ping", "batched_get", "batched_put", "batched_contains",
+                         "batched_async_contains"):
+                self.assertTrue(getattr(remote, "support_" + name)())
             await remote.close()
 
         asyncio.run(use())
