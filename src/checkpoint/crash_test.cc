@@ -292,7 +292,7 @@ TEST_F(DamageTest, AReaderRebuildsForItself) {
   const auto writer = open_store(base_, small_options());
   for (const auto& item : fs::directory_iterator(base_)) {
     const std::string name = item.path().filename();
-    if (name.starts_with("index-")) flip(item.path(), 200);
+    if (name.starts_with("index-")) flip(item.path(), 200, 0);
   }
   const auto reader = open_store(base_, {.read_only = true});
   EXPECT_EQ(served(*reader), kAll);
