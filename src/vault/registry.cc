@@ -77,18 +77,13 @@ Status VaultImpl::rewrite_without(std::uint64_t number) {
     return std::any_of(artifacts.begin(), artifacts.end(),
                        [&](const ArtifactRef& ref) { return ref.number == number; });
   };
-  // With all that came before them: sealed before an older log, a log would take with it what it
-  // says of the older one's records, and they would be back. Damaged ones stay, and what they name.
-  std::vector<std::shared_ptr<LogFile>> logs;
-  std::size_t count = 0;
+  std::uint64_t newest = 0;
   for (const auto& [n, log] : state_.logs()) {
-    if (!log->lost().empty()) continue;
-    logs.push_back(log);
     const bool names = std::any_of(log->parts().begin(), log->parts().end(),
                                    [&](const auto& part) { return names_it(*part.second); });
-    if (names) count = logs.size();
+    if (names) newest = n;
   }
-  logs.resize(count);
+  const auto logs = logs_until(newest);
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   for (const auto& log : logs) TOKVAULT_TRY(seal_log(log, false, options_.level));
   return {};

@@ -306,6 +306,14 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
   return Sealed{log->number(), std::move(files), std::move(records)};
 }
 
+std::vector<std::shared_ptr<LogFile>> VaultImpl::logs_until(std::uint64_t newest) const {
+  std::vector<std::shared_ptr<LogFile>> logs;
+  for (const auto& [number, log] : state_.logs()) {
+    if (number <= newest && log->lost().empty()) logs.push_back(log);
+  }
+  return logs;
+}
+
 Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
   TOKVAULT_ASSIGN(Sealed sealed, encode_log(log, drop_dead, level));
   return swap(std::move(sealed.files), {sealed.log}, sealed.records);
@@ -425,6 +433,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
     TOKVAULT_TRY(substrings_.retire_unheld());
   }
   std::vector<std::shared_ptr<LogFile>> logs;
+  std::uint64_t newest_log = 0;
   std::vector<std::shared_ptr<PackFile>> packs;
   std::uint64_t total = 0;
   bool any_dirty = false;
@@ -446,13 +455,11 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
         total += packs.back()->size_bytes();
         continue;
       }
-      const auto& log = state_.logs().at(source->file());
-      if (std::find(logs.begin(), logs.end(), log) == logs.end()) {
-        logs.push_back(log);
-        total += log->size_bytes();
-      }
+      newest_log = std::max(newest_log, source->file());
     }
   }
+  logs = logs_until(newest_log);
+  for (const auto& log : logs) total += log->size_bytes();
   report.files = logs.size() + packs.size();
   report.bytes_before = data_bytes();
   if (dry_run) return report;
@@ -470,8 +477,6 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   // removed.
   std::map<std::uint64_t, std::uint64_t> last_sequence;
   for (const CatalogFile& f : state_.files()) last_sequence[f.number] = f.sequence_last;
-  std::sort(logs.begin(), logs.end(),
-            [](const auto& a, const auto& b) { return a->number() < b->number(); });
   std::sort(packs.begin(), packs.end(), [&](const auto& a, const auto& b) {
     return last_sequence[a->file()] < last_sequence[b->file()];
   });

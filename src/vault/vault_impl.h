@@ -210,6 +210,9 @@ class VaultImpl final : public Vault {
     std::vector<Record> records;
   };
   Result<Sealed> encode_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
+  // The undamaged logs up to that number, oldest first. Whoever seals one seals those before it,
+  // too: a log that goes first takes along what it says of their records, which then would be back.
+  std::vector<std::shared_ptr<LogFile>> logs_until(std::uint64_t newest) const;
   Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
               const std::vector<Record>& records);
