@@ -35,6 +35,7 @@ BAD = {
     "space": [{"src/base/b.cc": "int x; \n"}],
     "newline": [{"src/base/b.cc": "int x;"}],
     "open-work": [{"src/base/b.cc": "// TO" "DO: more\n"}, {"docs/b.md": "FIX" "ME\n"}],
+    # Text that the rule has to refuse; no test of ours is switched off.
     "switched-off": [{"src/codec/c_test.cc": "TEST(a, DISABLED_b) {}\n"},
                      {"src/base/b.cc": "#if 0\n#endif\n"}],
     "floor": [
