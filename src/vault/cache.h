@@ -18,6 +18,7 @@ class Cache {
  public:
   enum class Kind : std::uint8_t {
     tables,
+    segments,
     token_dictionary,
     byte_dictionary,
     token_fingerprints,

@@ -44,28 +44,30 @@ void IdIndex::add(const IdHash& hash, std::uint32_t row) {
   slots_[i] = {tag_of(hash), row + 1};
 }
 
-IdFilter::IdFilter(std::size_t count) : lines_(count * kBitsPerId / 512 + 1) {}
+IdFilter::IdFilter(std::size_t count) : tags_(count + count / 4 + 1) {}
 
-std::size_t IdFilter::line_of(const IdHash& hash) const {
-  const std::uint64_t h = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()));
-  return static_cast<std::size_t>((h >> 32) * lines_.size() >> 32);
+std::size_t IdFilter::place_of(const IdHash& hash) const {
+  const std::uint32_t h = load_le<std::uint32_t>(reinterpret_cast<const char*>(hash.data()));
+  return static_cast<std::size_t>(std::uint64_t{h} * tags_.size() >> 32);
+}
+
+std::size_t IdFilter::find(const IdHash& hash, std::uint32_t& tag) const {
+  tag = load_le<std::uint32_t>(reinterpret_cast<const char*>(hash.data()) + 8);
+  if (tag == 0) tag = 1;
+  std::size_t i = place_of(hash);
+  while (tags_[i] != 0 && tags_[i] != tag) i = i + 1 < tags_.size() ? i + 1 : 0;
+  return i;
 }
 
 void IdFilter::add(const IdHash& hash) {
-  Line& line = lines_[line_of(hash)];
-  std::uint64_t bits = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()) + 8);
-  for (unsigned i = 0; i < kProbes; ++i, bits >>= 9) {
-    line.words[bits >> 6 & 7] |= std::uint64_t{1} << (bits & 63);
-  }
+  std::uint32_t tag = 0;
+  const std::size_t place = find(hash, tag);
+  tags_[place] = tag;
 }
 
 bool IdFilter::may_hold(const IdHash& hash) const {
-  const Line& line = lines_[line_of(hash)];
-  std::uint64_t bits = load_le<std::uint64_t>(reinterpret_cast<const char*>(hash.data()) + 8);
-  for (unsigned i = 0; i < kProbes; ++i, bits >>= 9) {
-    if ((line.words[bits >> 6 & 7] >> (bits & 63) & 1) == 0) return false;
-  }
-  return true;
+  std::uint32_t tag = 0;
+  return tags_[find(hash, tag)] != 0;
 }
 
 }  // namespace tokvault

@@ -17,8 +17,8 @@ Cache::Kind dictionary_kind(Stream stream) {
 
 }  // namespace
 
-std::uint64_t PackFile::Loaded::memory_bytes() const {
-  std::uint64_t bytes = tables.memory_bytes() + ids.memory_bytes() + map.size() * 24;
+std::uint64_t PackFile::Segments::memory_bytes() const {
+  std::uint64_t bytes = map.size() * 24;
   for (std::size_t s = 0; s < kStreams; ++s) {
     bytes += places[s].capacity() * sizeof(Place) + blocks[s].capacity() * sizeof(BlockPlace) +
              fingerprints[s].capacity() * sizeof(Fingerprint);
@@ -79,35 +79,45 @@ Status PackFile::read_extent(const Extent& extent, Buffer& out) const {
   return {};
 }
 
-Result<std::shared_ptr<const PackFile::Loaded>> PackFile::loaded() const {
+Result<std::shared_ptr<const PackFile::Index>> PackFile::index() const {
   const Cache::Key key{number_, Cache::Kind::tables};
-  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Loaded>(found);
-  auto result = load();
-  if (!result) return std::move(result).error().with(name());
-  cache_.insert(key, *result, (*result)->memory_bytes());
-  return result;
-}
-
-Result<std::shared_ptr<const PackFile::Loaded>> PackFile::load() const {
-  auto out = std::make_shared<Loaded>();
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Index>(found);
+  auto out = std::make_shared<Index>();
   std::array<Buffer, kTableParts> parts;
   for (std::size_t i = 0; i < kTableParts; ++i) {
     TOKVAULT_TRY(read_extent(footer_.tables[i], parts[i]));
   }
-  TOKVAULT_ASSIGN(out->tables, decode_tables(parts, footer_.counts));
-  Buffer packed, raw;
-  TOKVAULT_TRY(read_extent(footer_.token_map, packed));
-  TOKVAULT_TRY(decode_bytes(packed, footer_.token_map.raw_size, raw));
-  TOKVAULT_ASSIGN(out->map, TokenMap::parse(raw, code_bytes()));
-  for (const Stream s : {kTokenStream, kByteStream}) TOKVAULT_TRY(load_segments(s, *out));
+  auto tables = decode_tables(parts, footer_.counts);
+  if (!tables) return std::move(tables).error().with(name());
+  out->tables = std::move(*tables);
   out->ids.reserve(out->tables.rows.size());
   for (std::uint32_t i = 0; i < out->tables.rows.size(); ++i) {
     out->ids.add(hash_id(footer_.tenant.key, out->tables.ids[i]), i);
   }
-  return std::shared_ptr<const Loaded>(std::move(out));
+  cache_.insert(key, out, out->tables.memory_bytes() + out->ids.memory_bytes());
+  return std::shared_ptr<const Index>(std::move(out));
 }
 
-Status PackFile::load_segments(Stream stream, Loaded& out) const {
+Result<std::shared_ptr<const PackFile::Segments>> PackFile::segments() const {
+  const Cache::Key key{number_, Cache::Kind::segments};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Segments>(found);
+  auto out = std::make_shared<Segments>();
+  Status status = load_segments(*out);
+  if (!status) return std::move(status).error().with(name());
+  cache_.insert(key, out, out->memory_bytes());
+  return std::shared_ptr<const Segments>(std::move(out));
+}
+
+Status PackFile::load_segments(Segments& out) const {
+  Buffer packed, raw;
+  TOKVAULT_TRY(read_extent(footer_.token_map, packed));
+  TOKVAULT_TRY(decode_bytes(packed, footer_.token_map.raw_size, raw));
+  TOKVAULT_ASSIGN(out.map, TokenMap::parse(raw, code_bytes()));
+  for (const Stream s : {kTokenStream, kByteStream}) TOKVAULT_TRY(load_stream(s, out));
+  return {};
+}
+
+Status PackFile::load_stream(Stream stream, Segments& out) const {
   const PackStream& ps = footer_.streams[stream];
   if (ps.ended && ps.block_count == 0) return {};
   Buffer table;
@@ -185,7 +195,7 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
   if (ps.ended) {
     std::uint64_t count = footer_.counts.segments[stream];
     if (ps.block_count > 0) {
-      TOKVAULT_ASSIGN(auto l, loaded());
+      TOKVAULT_ASSIGN(auto l, segments());
       count = l->blocks[stream].front().first_segment;
     }
     TOKVAULT_TRY(find_ends(count, *out));
@@ -216,8 +226,8 @@ Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {
 }
 
 Result<std::shared_ptr<const Tables>> PackFile::tables() const {
-  TOKVAULT_ASSIGN(auto l, loaded());
-  return std::shared_ptr<const Tables>(l, &l->tables);
+  TOKVAULT_ASSIGN(auto i, index());
+  return std::shared_ptr<const Tables>(i, &i->tables);
 }
 
 Result<const IdFilter*> PackFile::id_filter() const {
@@ -239,10 +249,10 @@ Result<const IdFilter*> PackFile::id_filter() const {
 Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
   TOKVAULT_ASSIGN(const IdFilter* filter, id_filter());
   if (!filter->may_hold(id)) return std::vector<std::uint32_t>();
-  TOKVAULT_ASSIGN(auto l, loaded());
+  TOKVAULT_ASSIGN(auto i, index());
   std::vector<std::uint32_t> rows;
-  l->ids.find(id, [&](std::uint32_t row) {
-    if (hash_id(footer_.tenant.key, l->tables.ids[row]) == id) rows.push_back(row);
+  i->ids.find(id, [&](std::uint32_t row) {
+    if (hash_id(footer_.tenant.key, i->tables.ids[row]) == id) rows.push_back(row);
   });
   return rows;
 }
@@ -259,7 +269,7 @@ Result<const BlockText*> PackFile::dictionary_text(Stream stream, Scratch& scrat
   return b->pin.get();
 }
 
-Result<const BlockText*> PackFile::block_text(Stream stream, const Loaded& l, std::uint32_t block,
+Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, std::uint32_t block,
                                               Scratch& scratch) const {
   const Scratch::Block* b = scratch.find(number_, stream, std::uint64_t{block} + 1);
   if (b != nullptr) return b->pin.get();
@@ -306,7 +316,7 @@ Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& sc
     TOKVAULT_ASSIGN(const BlockText* const d, dictionary_text(stream, scratch));
     return segment(*d, number);
   }
-  TOKVAULT_ASSIGN(auto l, loaded());
+  TOKVAULT_ASSIGN(auto l, segments());
   if (ps.ended) {
     const auto& blocks = l->blocks[stream];
     if (number < blocks.front().first_segment) {
@@ -332,7 +342,7 @@ Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& sc
 }
 
 Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
-  TOKVAULT_ASSIGN(auto l, loaded());
+  TOKVAULT_ASSIGN(auto l, segments());
   auto status = l->map.decode(code, out);
   if (!status) return std::move(status).error().with(name());
   return {};
@@ -358,7 +368,7 @@ Result<std::shared_ptr<const std::vector<PackFile::Fingerprint>>> PackFile::fing
   using Prints = std::vector<Fingerprint>;
   const PackStream& ps = footer_.streams[stream];
   if (!ps.ended || ps.text_bytes > kFingerprintlessTextBytes) {
-    TOKVAULT_ASSIGN(auto l, loaded());
+    TOKVAULT_ASSIGN(auto l, segments());
     return std::shared_ptr<const Prints>(l, &l->fingerprints[stream]);
   }
   const Cache::Key key{number_, stream == kTokenStream ? Cache::Kind::token_fingerprints
@@ -387,8 +397,8 @@ Result<std::vector<Record>> PackFile::records() const {
 }
 
 Result<Direction> PackFile::direction() const {
-  TOKVAULT_ASSIGN(const auto loaded_pack, loaded());
-  return direction_of_ranked(loaded_pack->map.tokens());
+  TOKVAULT_ASSIGN(const auto l, segments());
+  return direction_of_ranked(l->map.tokens());
 }
 
 Result<std::shared_ptr<const PackFile::Usage>> PackFile::usage() const {

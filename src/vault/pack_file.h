@@ -83,12 +83,16 @@ class PackFile final : public Source {
     std::uint32_t text_size = 0;
     std::uint32_t first_segment = 0;  // of an ended stream
   };
-  struct Loaded {
+  // Two halves, because most of what looks for a segment needs no row, and listing needs no
+  // segment.
+  struct Index {
     Tables tables;
+    IdIndex ids;
+  };
+  struct Segments {
     std::array<std::vector<Place>, kStreams> places;  // empty if the stream is ended
     std::array<std::vector<BlockPlace>, kStreams> blocks;
     std::array<std::vector<Fingerprint>, kStreams> fingerprints;
-    IdIndex ids;
     TokenMap map;
     std::uint64_t memory_bytes() const;
   };
@@ -101,17 +105,18 @@ class PackFile final : public Source {
       : backend_(backend), cache_(cache), number_(number) {}
   Error damaged(std::string_view what) const;
   Status read_extent(const Extent& extent, Buffer& out) const;
-  Result<std::shared_ptr<const Loaded>> loaded() const;
+  Result<std::shared_ptr<const Index>> index() const;
+  Result<std::shared_ptr<const Segments>> segments() const;
   // Made from the id column when an id is first looked up, and kept as long as the pack is open.
   Result<const IdFilter*> id_filter() const;
-  Result<std::shared_ptr<const Loaded>> load() const;
-  Status load_segments(Stream stream, Loaded& out) const;
+  Status load_segments(Segments& out) const;
+  Status load_stream(Stream stream, Segments& out) const;
   Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
   // Finds the ends of `count` segments, after which nothing stands.
   Status find_ends(std::uint64_t count, BlockText& text) const;
   // The text of the dictionary or of a block; it stays in `scratch`.
   Result<const BlockText*> dictionary_text(Stream stream, Scratch& scratch) const;
-  Result<const BlockText*> block_text(Stream stream, const Loaded& loaded, std::uint32_t block,
+  Result<const BlockText*> block_text(Stream stream, const Segments& l, std::uint32_t block,
                                       Scratch& scratch) const;
   CodeBytes code_bytes() const {
     return header_.version == 1 ? CodeBytes::all : CodeBytes::below_ff;
