@@ -8,9 +8,17 @@ The last two know keys (each a hash of a whole prefix), not tokens: the SHA-512 
 token ids, is a chain of one block. A key is found only under the namespace (model, dtype, layout)
 that the tier was opened with.
 
-The shared library is found by the environment variable TOKVAULT_LIBRARY, or by the system's loader.
+Token ids are sequences of int, or anything with a buffer of unsigned 32-bit numbers (array("I"), a
+NumPy array of uint32), which costs no loop. States are anything with a contiguous buffer, tensors
+in host memory (data_ptr(), numel(), element_size()), or objects whose byte_array is one of these.
+What has another shape, or ids outside 0 to 2^32 - 1, raises TypeError or ValueError and touches
+nothing.
+
+The shared library (libtokvault_checkpoint.so: docs/checkpoint.md says how it is built) is found by
+the environment variable TOKVAULT_LIBRARY, or by the system's loader.
 """
 
+import array
 import asyncio
 import ctypes
 import ctypes.util
@@ -69,9 +77,10 @@ class _Stats(ctypes.Structure):
 
 
 def _load():
-    path = os.environ.get("TOKVAULT_LIBRARY") or ctypes.util.find_library("tokvault")
+    path = (os.environ.get("TOKVAULT_LIBRARY") or ctypes.util.find_library("tokvault_checkpoint")
+            or ctypes.util.find_library("tokvault"))
     if not path:
-        raise OSError("libtokvault is not found; set TOKVAULT_LIBRARY to its path")
+        raise OSError("libtokvault_checkpoint is not found; set TOKVAULT_LIBRARY to its path")
     library = ctypes.CDLL(path)
     library.tokvault_kv_last_error.restype = ctypes.c_char_p
     library.tokvault_kv_block_tokens.restype = ctypes.c_uint32
@@ -96,21 +105,55 @@ def _load():
 
 
 def _address(buffer, writable):
-    """Address and size of a bytes-like object; the third value keeps it alive."""
-    view = memoryview(buffer).cast("B")
+    """Address and size of a state's memory; the third value keeps it alive."""
+    buffer = getattr(buffer, "byte_array", buffer)
+    if hasattr(buffer, "data_ptr"):
+        if not buffer.is_contiguous() or getattr(buffer.device, "type", buffer.device) != "cpu":
+            raise ValueError("a tensor has to be contiguous and in host memory")
+        return buffer.data_ptr(), buffer.numel() * buffer.element_size(), buffer
+    view = memoryview(buffer)
+    if not view.c_contiguous:
+        raise ValueError("the buffer is not contiguous")
     if view.nbytes == 0:
         return None, 0, view
+    view = view.cast("B")
     if view.readonly:
         if writable:
             raise ValueError("the buffer is read-only")
         keep = bytes(view)
         return ctypes.cast(ctypes.c_char_p(keep), ctypes.c_void_p).value, view.nbytes, keep
-    array = (ctypes.c_char * view.nbytes).from_buffer(view)
-    return ctypes.addressof(array), view.nbytes, array
+    memory = (ctypes.c_char * view.nbytes).from_buffer(view)
+    return ctypes.addressof(memory), view.nbytes, memory
+
+
+def _ids(tokens):
+    """Token ids as a ctypes array."""
+    try:
+        view = memoryview(tokens)
+    except TypeError:
+        tokens = list(tokens)
+        try:
+            ids = array.array("I", tokens)
+        except OverflowError:
+            raise ValueError("a token id is not within 0 to 2^32 - 1") from None
+        return (ctypes.c_uint32 * len(tokens)).from_buffer_copy(ids)
+    if view.format not in ("I", "=I", "<I", "@I") or view.ndim != 1 or view.itemsize != 4:
+        raise TypeError("a buffer of token ids has one dimension of unsigned 32-bit numbers")
+    return (ctypes.c_uint32 * len(view)).from_buffer_copy(view.tobytes())
+
+
+def _in_range(name, number, limit=1 << 32):
+    """ctypes would cut what does not fit."""
+    if not 0 <= number < limit:
+        raise ValueError(f"{name} is {number}")
 
 
 class CheckpointStore:
-    """Threads: all methods from any thread at once, but close()."""
+    """The store under one namespace.
+
+    Threads: all methods from any thread at once, but close(). Failed calls raise CheckpointError,
+    arguments of another shape TypeError or ValueError, and so does every call after close().
+    """
 
     def __init__(self, directory, *, budget_bytes=0, block_tokens=0, direct_io=False,
                  read_only=False, codec="none", **namespace):
@@ -118,6 +161,13 @@ class CheckpointStore:
         unknown = set(namespace) - set(_FIELDS)
         if unknown:
             raise TypeError("a namespace has no field " + ", ".join(sorted(unknown)))
+        _in_range("budget_bytes", budget_bytes, 1 << 64)
+        _in_range("block_tokens", block_tokens)
+        if codec not in _CODECS:
+            raise ValueError("a codec is one of " + ", ".join(_CODECS))
+        for name, value in namespace.items():
+            if "\0" in value:
+                raise ValueError(f"the namespace's {name} has a zero byte")
         self._namespace = _Namespace(*(namespace.get(name, "").encode() for name in _FIELDS))
         options = _Options(budget_bytes=budget_bytes, block_tokens=block_tokens,
                            direct_io=direct_io, read_only=read_only, codec=_CODECS[codec])
@@ -127,13 +177,15 @@ class CheckpointStore:
         self.block_tokens = self._library.tokvault_kv_block_tokens(self._store)
 
     def _call(self, name, *arguments):
+        if name not in ("open", "close") and not self._store:
+            raise ValueError("the checkpoint store is closed")
         code = getattr(self._library, "tokvault_kv_" + name)(*arguments)
         if code != OK:
             raise CheckpointError(code, self._library.tokvault_kv_last_error().decode())
 
     def _prompt(self, tokens):
-        return (self._store, ctypes.byref(self._namespace),
-                (ctypes.c_uint32 * len(tokens))(*tokens), len(tokens))
+        ids = _ids(tokens)
+        return self._store, ctypes.byref(self._namespace), ids, len(ids)
 
     def match(self, tokens):
         """How many tokens of the prompt are stored."""
@@ -148,6 +200,7 @@ class CheckpointStore:
 
     def _read(self, tokens, buffers, first_block=0):
         """For each buffer the bytes that were read and those of the whole block, or None."""
+        _in_range("first_block", first_block)
         reads = (_Read * len(buffers))()
         kept = []
         for i, buffer in enumerate(buffers):
@@ -159,6 +212,7 @@ class CheckpointStore:
 
     def block_bytes(self, tokens, block):
         """Size of a stored block's state; None if it is not there."""
+        _in_range("block", block)
         read = (_Read * 1)()
         read[0].block = block
         self._call("get", *self._prompt(tokens), read, 1, None)
@@ -166,7 +220,10 @@ class CheckpointStore:
 
     def put(self, tokens, states, first_block=0, texts=()):
         """Stores the blocks from first_block on; returns how many were new. `texts` are the
-        rendered bytes of each block's tokens."""
+        rendered bytes of each block's tokens, one for each state if any are given."""
+        if len(texts) not in (0, len(states)):
+            raise ValueError(f"{len(states)} states and {len(texts)} texts")
+        _in_range("first_block", first_block)
         blocks = (_Block * len(states))()
         kept = []
         for i, state in enumerate(states):
@@ -181,6 +238,8 @@ class CheckpointStore:
         return written.value
 
     def remove(self, tokens, from_token=0):
+        """Removes the blocks at or behind from_token; returns how many records went."""
+        _in_range("from_token", from_token)
         removed = ctypes.c_uint64()
         self._call("remove", *self._prompt(tokens), from_token, ctypes.byref(removed))
         return removed.value
@@ -238,7 +297,7 @@ class _Keyed:
     def _get(self, key, out=None):
         tokens = self._tokens(key)
         if out is not None:
-            size = memoryview(out).nbytes
+            size = _address(out, writable=True)[1]
             return out if self.store._read(tokens, [out])[0] == (size, size) else None
         size = self.store.block_bytes(tokens, 0)
         if size is None:
@@ -259,6 +318,12 @@ class _Keyed:
     def _exists(self, key):
         return self.store.match(self._tokens(key)) > 0
 
+    @staticmethod
+    def _pairs(keys, values):
+        if len(keys) != len(values):
+            raise ValueError(f"{len(keys)} keys and {len(values)} values")
+        return zip(keys, values)
+
     def _leading(self, keys):
         for count, key in enumerate(keys):
             if not self._exists(key):
@@ -273,14 +338,15 @@ class HiCacheStorage(_Keyed):
         return self._get(key, target_location)
 
     def batch_get(self, keys, target_locations=None, target_sizes=None):
-        targets = target_locations or [None] * len(keys)
-        return [self._get(key, target) for key, target in zip(keys, targets)]
+        targets = [None] * len(keys) if target_locations is None else target_locations
+        return [self._get(key, target) for key, target in self._pairs(keys, targets)]
 
     def set(self, key, value=None, target_location=None, target_sizes=None):
         return self._set(key, value if value is not None else target_location)
 
     def batch_set(self, keys, values=None, target_locations=None, target_sizes=None):
-        return all([self._set(k, v) for k, v in zip(keys, values or target_locations)])
+        pairs = self._pairs(keys, values if values is not None else target_locations)
+        return all([self._set(key, value) for key, value in pairs])
 
     def exists(self, key):
         return self._exists(key)
@@ -343,7 +409,7 @@ class RemoteConnector(_Keyed):
         return True
 
     async def batched_put(self, keys, values):
-        await asyncio.gather(*(self.put(k, v) for k, v in zip(keys, values)))
+        await asyncio.gather(*(self.put(k, v) for k, v in self._pairs(keys, values)))
 
     def support_batched_contains(self):
         return True

@@ -19,6 +19,32 @@ import tokvault_checkpoint as kv  # noqa: E402
 MODEL = {"model": "aster-large@7", "dtype": "bf16", "layout": "tp1"}
 
 
+class Tensor:
+    """What the module asks of a tensor, over an array."""
+
+    device = "cpu"
+
+    def __init__(self, data, contiguous=True):
+        self.data, self.contiguous = data, contiguous
+
+    def data_ptr(self):
+        return self.data.buffer_info()[0]
+
+    def numel(self):
+        return len(self.data)
+
+    def element_size(self):
+        return self.data.itemsize
+
+    def is_contiguous(self):
+        return self.contiguous
+
+
+class MemoryObject:
+    def __init__(self, data):
+        self.byte_array = memoryview(data)
+
+
 def page(key, size=70000):
     """Bytes that tell which key they are of."""
     seed = hashlib.sha256(str(key).encode()).digest()
@@ -59,6 +85,75 @@ class Test(unittest.TestCase):
             self.assertEqual(store.match(tokens), 0)
         with self.assertRaises(TypeError):
             kv.CheckpointStore(self.path, flavour="x")
+
+    def test_wrong_shapes(self):
+        """What does not fit is an exception, never another prompt's state or a crash."""
+        tokens = list(range(100, 132))
+        states = [page(i, 3000) for i in range(2)]
+        store = kv.CheckpointStore(self.path, block_tokens=16, **MODEL)
+        self.addCleanup(store.close)
+        self.assertEqual(store.put(tokens, states), 2)
+        for wrong in (tokens[:31] + [tokens[31] + 2**32], [-1] + tokens[1:], ["a"] * 32, [1.5],
+                      array.array("i", tokens), array.array("Q", tokens), b"abcd", 7, None):
+            with self.assertRaises((TypeError, ValueError)):
+                store.match(wrong)
+        self.assertEqual(store.match(array.array("I", tokens)), 32)
+        self.assertEqual(store.match(iter(tokens)), 32)
+        self.assertEqual(store.match([]), 0)
+        for wrong in (["text"], [7], [None], [memoryview(bytearray(64))[::2]],
+                      [Tensor(array.array("H", [1, 2]), contiguous=False)]):
+            with self.assertRaises((TypeError, ValueError)):
+                store.put(tokens[:16], wrong)
+            with self.assertRaises((TypeError, ValueError)):
+                store.get(tokens, wrong)
+        with self.assertRaises(ValueError):
+            store.put(tokens, states, texts=[b"a", b"b", b"c"])
+        for number in (-1, 2**32, 2**64 - 1):
+            with self.assertRaises(ValueError):
+                store.put(tokens, states, first_block=number)
+            with self.assertRaises(ValueError):
+                store.get(tokens, [bytearray(3000)], first_block=number)
+            with self.assertRaises(ValueError):
+                store.block_bytes(tokens, number)
+        with self.assertRaises(ValueError):
+            store.remove(tokens, -1)
+        with self.assertRaises(ValueError):
+            store.get(tokens, [bytes(3000)])  # read-only memory
+        self.assertEqual(store.get(tokens, [bytearray(0), bytearray(9000)]), [0, 3000])
+        self.assertEqual(store.get(tokens, []), [])
+        for options in ({"codec": "x"}, {"budget_bytes": -1}, {"block_tokens": 2**32 + 16},
+                        {"model": "a\0b"}):
+            with self.assertRaises(ValueError):
+                kv.CheckpointStore(self.path + "-other", **options)
+        self.assertEqual(store.match(tokens), 32)
+        store.close()
+        store.close()
+        for call in (lambda: store.match(tokens), lambda: store.put(tokens, states), store.stats,
+                     lambda: store.get(tokens, [bytearray(3000)]), store.flush, store.texts,
+                     store.clear, lambda: store.remove(tokens)):
+            self.assertRaises(ValueError, call)
+
+    def test_tensors_and_memory_objects(self):
+        storage = kv.HiCacheStorage(self.path, budget_bytes=64 << 20, **MODEL)
+        value = Tensor(array.array("H", range(3000)))
+        self.assertTrue(storage.batch_set(["a"], [value]))
+        target = Tensor(array.array("H", bytes(6000)))
+        self.assertIs(storage.get("a", target), target)
+        self.assertEqual(target.data, value.data)
+        self.assertIsNone(storage.get("a", Tensor(array.array("H", [0]))))
+        self.assertTrue(storage.set("b", MemoryObject(page("b"))))
+        self.assertEqual(bytes(storage.get("b")), page("b"))
+        for keys, values in ((["c", "d"], [b"1"]), (["c"], [b"1", b"2"]), (["c"], [])):
+            with self.assertRaises(ValueError):
+                storage.batch_set(keys, values)
+        self.assertFalse(storage.exists("c"))
+        with self.assertRaises(ValueError):
+            storage.batch_get(["a", "b"], [bytearray(6000)])
+        self.assertEqual(storage.batch_get([]), [])
+        self.assertTrue(storage.batch_set([], []))
+        with self.assertRaises(TypeError):
+            storage.set("c")
+        storage.close()
 
     def test_hicache(self):
         storage = kv.HiCacheStorage(self.path, budget_bytes=64 << 20, **MODEL)
