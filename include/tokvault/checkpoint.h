@@ -66,8 +66,9 @@ enum class CheckpointCodec : std::uint8_t {
 
 struct CheckpointOptions {
   // Everything on disk together: states, index, journal, dead space, what is being written. At
-  // least 1 MiB. A store that is above it when opened evicts.
-  std::uint64_t budget_bytes = std::uint64_t{64} << 30;
+  // least 1 MiB. A store that is above it when opened evicts. 0: what it was opened with last by a
+  // process that writes; 64 GiB for a new one.
+  std::uint64_t budget_bytes = 0;
   // Tokens of a block; fixed when the store is created (0: what the store has, or 256). 16 to 4096.
   std::uint32_t block_tokens = 0;
   Eviction eviction = Eviction::value;
@@ -86,12 +87,12 @@ struct CheckpointOptions {
   // Whatever it is, everything that is stored is read. Costs time: docs/checkpoint.md has what it
   // saves.
   CheckpointCodec codec = CheckpointCodec::none;
-  // Size of a file of the packed log, bytes; 0: an eighth of the budget, 1 MiB to 256 MiB. A larger
-  // record gets a file of its own.
+  // Size of a file of the packed log, bytes, up to 128 GiB; 0: an eighth of the budget, 1 MiB to
+  // 256 MiB. A larger record gets a file of its own.
   std::uint64_t segment_bytes = 0;
   // Any number of processes may open a store to read while one writes.
   bool read_only = false;
-  // Threads for submit_get and submit_put; started with the first.
+  // Threads for submit_get and submit_put; started with the first. 1 to 256.
   unsigned threads = 2;
 };
 
@@ -130,7 +131,9 @@ struct CheckpointRead {
   std::uint64_t offset = 0;
   std::span<char> out = {};
   // Results:
-  Errc status = Errc::not_found;    // ok, not_found or corrupt (never served, now set aside)
+  // ok, not_found or corrupt (never served, now set aside). Where the machine is short of file
+  // descriptors or memory, what could not be read is not_found, and stays.
+  Errc status = Errc::not_found;
   std::uint64_t bytes = 0;          // written to `out`: less than out.size() at the payload's end
   std::uint64_t payload_bytes = 0;  // of the whole block
   // Of the block that was read: a partial one may have been replaced since match().
@@ -222,10 +225,12 @@ struct CheckpointCompletion {
 // completion was taken. Nothing that is returned points into the store. Errors: a damaged block is
 // a miss, not an error. A full disk or budget makes put evict, and then refuse (`exhausted`); the
 // store goes on. A write that fails otherwise fails that put (`io`). Limits: 4 billion blocks,
-// 65,535 namespaces, 3 GiB a block; docs/format/checkpoint.md.
+// 65,535 namespaces in at most an eighth of the budget (their names are never forgotten; one more
+// is `exhausted`), 3 GiB a block; docs/format/checkpoint.md.
 class CheckpointStore {
  public:
-  // Opens the directory, or creates it (not if read-only).
+  // Opens the directory, or creates it (not if read-only). `invalid` if there are files in it that
+  // are no store's.
   static Result<std::unique_ptr<CheckpointStore>> open(const std::string& directory,
                                                        const CheckpointOptions& options = {});
   // Flushes, as close() without its report.
@@ -350,12 +355,13 @@ class CheckpointStore {
   std::unique_ptr<Impl> impl_;
 };
 
-// Imports every good file of a KVC directory as a state of the namespace; returns how many came,
-// were there already, and were bad. Files are left where they are.
+// Imports every good file of a KVC directory (*.kv) as a state of the namespace. Files are left
+// where they are, and one that cannot be read or stored does not stop the ones behind it.
 struct KvcTransfer {
-  std::uint64_t files = 0;
-  std::uint64_t skipped = 0;
-  std::uint64_t bad = 0;
+  std::uint64_t files = 0;    // came
+  std::uint64_t skipped = 0;  // import: were there already; export: states that are no KVC
+  std::uint64_t bad = 0;      // do not decode, or cannot be read
+  std::uint64_t refused = 0;  // did not fit the budget
 };
 Result<KvcTransfer> import_kvc(CheckpointStore& store, const Namespace& name_space,
                                const std::string& directory);

@@ -72,6 +72,7 @@ struct KvcCache::Impl {
   std::map<std::uint32_t, std::uint32_t> text_sizes;        // size -> how many entries
   std::unordered_map<std::string, std::uint64_t> bad;       // file name -> bytes
   std::unordered_map<std::string, std::uint64_t> leftover;  // of living writers
+  std::uint64_t unreadable = 0;                             // bytes of files that are not ours
   std::uint64_t swept = 0;
   std::uint64_t bad_total = 0;
   std::uint64_t sequence = 0;
@@ -134,9 +135,12 @@ Status KvcCache::Impl::scan() {
     const std::string key = name.substr(0, name.size() - kSuffix.size());
     if (!is_key(key)) continue;
     auto file = File::open(full, O_RDONLY);
-    if (!file) continue;
     char head[kKvcHeaderBytes + 4];
     Entry entry{.bytes = bytes};
+    if (!file) {  // it may be readable later; until then it only counts
+      unreadable += bytes;
+      continue;
+    }
     if (file->pread(0, sizeof head, head)) {
       const auto header = kvc_decode_header(ByteView(head, kKvcHeaderBytes));
       if (header) {
@@ -309,7 +313,8 @@ Result<std::optional<KvcFile>> KvcCache::load_longest(ByteView prompt) {
   for (auto it = candidates.rbegin(); it != candidates.rend(); ++it) {
     const ByteView text = prompt.substr(0, it->first);
     auto file = impl_->read(it->second, &text);
-    if (!file || file->has_value()) return file;
+    if (file && file->has_value()) return file;
+    // One that cannot be read must not hide the shorter ones.
   }
   return std::optional<KvcFile>();
 }
@@ -334,7 +339,7 @@ Status KvcCache::touch(std::string_view key) {
 
 Result<std::size_t> KvcCache::evict_to_budget() {
   const std::lock_guard lock(impl_->mutex);
-  std::uint64_t total = 0;
+  std::uint64_t total = impl_->unreadable;
   for (const auto& [name, bytes] : impl_->bad) total += bytes;
   for (const auto& [name, bytes] : impl_->leftover) total += bytes;
   std::vector<std::pair<std::uint64_t, std::string>> order;
@@ -379,6 +384,7 @@ KvcStats KvcCache::stats() const {
   s.files = impl_->entries.size();
   s.leftovers_swept = impl_->swept;
   s.bad_files = impl_->bad_total;
+  s.bytes = impl_->unreadable;
   for (const auto& [key, entry] : impl_->entries) s.bytes += entry.bytes;
   for (const auto& [name, bytes] : impl_->bad) s.bytes += bytes;
   for (const auto& [name, bytes] : impl_->leftover) s.bytes += bytes;

@@ -135,6 +135,78 @@ TEST(KvcCache, EvictsOldestAndSweepsLeftovers) {
   EXPECT_LE(disk_use(folder / "kvc"), 64u << 20);
 }
 
+// What is no file, cannot be read or does not decode is counted, and stops nothing.
+TEST(KvcTransfer, BadFilesStopNothing) {
+  const Folder folder;
+  const std::string in = folder / "in";
+  fs::create_directory(in);
+  std::size_t good = 0;
+  for (int i = 0; i < 400; ++i) {
+    const std::string text = "text " + std::to_string(i);
+    const std::string path = in + "/" + kvc_key(text) + ".kv";
+    Buffer bytes =
+        *kvc_encode({KvcHeader::make(4, KvcReason::cold, 1, 1), text, Buffer(3000, 'p'), ""});
+    switch (i % 8) {
+      case 0:
+        bytes.resize(bytes.size() / 2);
+        break;
+      case 1:
+        bytes[0] = 'X';
+        break;
+      case 2:
+        bytes.clear();
+        break;
+      case 3:
+        fs::create_directory(path);
+        continue;
+      case 4:
+        fs::create_symlink("nowhere", path);
+        continue;
+      default:
+        ++good;
+    }
+    std::ofstream(path, std::ios::binary) << bytes;
+  }
+  const std::string large = "a large one";
+  std::ofstream(in + "/" + kvc_key(large) + ".kv", std::ios::binary)
+      << *kvc_encode({KvcHeader::make(4, KvcReason::cold, 1, 1), large, Buffer(5 << 20, 'l'), ""});
+  std::ofstream(in + "/README") << "no KVC";
+  const Namespace n{.model = "kvc"};
+  const auto store = open_store(folder / "s", small_options(4 << 20));
+  const auto done = import_kvc(*store, n, in);
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(done->files, good);
+  EXPECT_EQ(done->bad, 250u);
+  EXPECT_EQ(done->refused, 1u);
+  EXPECT_EQ(store->find_state_text(n, "text 399 and on", nullptr)->text, "text 399");
+  // The same text and header with another payload is another state.
+  const std::string path = in + "/" + kvc_key("text 399") + ".kv";
+  Buffer bytes = *read_file(path, 1 << 20);
+  bytes.back() = 'q';
+  std::ofstream(path, std::ios::binary) << bytes;
+  EXPECT_EQ(import_kvc(*store, n, in)->files, 1u);
+  Buffer payload;
+  ASSERT_TRUE(store->find_state_text(n, "text 399 and on", &payload));
+  EXPECT_EQ(payload.back(), 'q');
+  // An export that cannot write leaves nothing half done.
+  fs::create_directories((folder / "out") + "/" + kvc_key("text 399") + ".kv");
+  EXPECT_FALSE(export_kvc(*store, n, folder / "out"));
+  for (const auto& item : fs::directory_iterator(folder / "out")) {
+    EXPECT_NE(item.path().extension(), ".tmp");
+  }
+  // Served in place, too, and what cannot be read does not hide the next shorter.
+  auto cache = *KvcCache::open(in, 64);
+  EXPECT_EQ((*cache->load_longest("text 399 and on"))->text, "text 399");
+  ASSERT_TRUE(cache->save(kvc_key("text 39"), KvcHeader::make(4, KvcReason::cold, 1, 1), "text 39",
+                          "short"));
+  fs::remove(path);
+  fs::create_directory(path);
+  const auto shorter = cache->load_longest("text 399 and on");
+  ASSERT_TRUE(shorter);
+  ASSERT_TRUE(shorter->has_value());
+  EXPECT_EQ((*shorter)->text, "text 39");
+}
+
 TEST(KvcTransfer, ImportAndExportAreByteForByte) {
   const Folder folder;
   fs::create_directory(folder / "in");

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,8 +35,7 @@ Result<KvcTransfer> import_kvc(CheckpointStore& store, const Namespace& name_spa
   KvcTransfer done;
   for (const std::string& name : names) {
     auto bytes = read_file(directory + "/" + name, kFileBytesMax);
-    if (!bytes) return std::move(bytes).error();
-    auto file = kvc_decode(*bytes);
+    auto file = bytes ? kvc_decode(*bytes) : Result<KvcFile>(std::move(bytes).error());
     if (!file || file->text.empty()) {
       ++done.bad;
       continue;
@@ -43,13 +43,18 @@ Result<KvcTransfer> import_kvc(CheckpointStore& store, const Namespace& name_spa
     CheckpointState state;
     state.text = std::move(file->text);
     state.meta = kvc_encode_header(file->header) + file->trailer;
-    const auto old = store.find_state_text(name_space, state.text, nullptr);
+    Buffer stored;
+    auto old = store.find_state_text(name_space, state.text, nullptr);
     if (old && old->text == state.text && old->meta == state.meta) {
+      old = store.find_state_text(name_space, state.text, &stored);
+    }
+    if (old && old->text == state.text && old->meta == state.meta && stored == file->payload) {
       ++done.skipped;
       continue;
     }
-    TOKVAULT_TRY(store.put_state(name_space, state, file->payload));
-    ++done.files;
+    auto status = store.put_state(name_space, state, file->payload);
+    if (!status && status.code() != Errc::exhausted) return status.error().clone();
+    ++(status ? done.files : done.refused);
   }
   TOKVAULT_TRY(store.flush());
   return done;
@@ -74,12 +79,19 @@ Result<KvcTransfer> export_kvc(CheckpointStore& store, const Namespace& name_spa
     file.trailer = state.meta.substr(kKvcHeaderBytes);
     TOKVAULT_ASSIGN(const Buffer bytes, kvc_encode(file));
     const std::string path = directory + "/" + kvc_key(state.text) + ".kv";
-    TOKVAULT_ASSIGN(const auto out,
-                    checkpoint::disk_open(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC));
-    const ByteView parts[] = {bytes};
-    TOKVAULT_TRY(checkpoint::disk_write(*out, 0, parts));
-    TOKVAULT_TRY(checkpoint::disk_sync(*out));
-    TOKVAULT_TRY(checkpoint::disk_rename(path + ".tmp", path));
+    const auto write = [&]() -> Status {
+      TOKVAULT_ASSIGN(const auto out,
+                      checkpoint::disk_open(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC));
+      const ByteView parts[] = {bytes};
+      TOKVAULT_TRY(checkpoint::disk_write(*out, 0, parts));
+      TOKVAULT_TRY(checkpoint::disk_sync(*out));
+      return checkpoint::disk_rename(path + ".tmp", path);
+    };
+    auto status = write();
+    if (!status) {
+      static_cast<void>(::unlink((path + ".tmp").c_str()));
+      return status;
+    }
     ++done.files;
     return {};
   };

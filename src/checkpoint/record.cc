@@ -215,7 +215,9 @@ Result<RecordPrefix> decode_prefix(ByteView bytes) {
   RecordPrefix out;
   out.header = *header;
   out.tokens.resize(header->tokens);
-  std::memcpy(out.tokens.data(), bytes.data() + kRecordHeaderBytes, header->tokens * 4ull);
+  if (header->tokens > 0) {
+    std::memcpy(out.tokens.data(), bytes.data() + kRecordHeaderBytes, header->tokens * 4ull);
+  }
   out.sums.resize(header->chunks());
   ByteReader r(bytes.substr(kRecordHeaderBytes + header->tokens * 4ull));
   for (std::uint64_t& sum : out.sums) sum = r.le<std::uint64_t>();

@@ -1,10 +1,12 @@
 // The public class: arguments, locks, upkeep, inspection and asynchronous calls.
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -18,6 +20,19 @@ using namespace checkpoint;
 namespace {
 
 Error closed_error() { return Error(Errc::invalid, "the checkpoint store is closed"); }
+
+// What a reader says of a directory that another process writes.
+std::uint64_t bytes_on_disk(const std::string& directory) {
+  std::uint64_t bytes = 0;
+  const auto names = names_in(directory);
+  if (!names) return 0;
+  for (const std::string& name : *names) {
+    struct stat st{};
+    if (name == ".." || ::stat((directory + "/" + name).c_str(), &st) != 0) continue;
+    bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+  }
+  return bytes;
+}
 
 std::string hex(Hash128 h) {
   Buffer bytes;
@@ -157,11 +172,11 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
     auto tail = prefix ? impl_->read_tail(at, *prefix) : Result<Buffer>(Error(Errc::corrupt, ""));
     lock.lock();
     impl_->release(found);
-    const bool good = prefix && tail;
-    if (!good && !impl_->reading.contains(found) && impl_->index[found].key() == at.record.key()) {
-      static_cast<void>(impl_->quarantine(found).has_value());
+    if (!tail) impl_->set_aside(at, prefix ? tail.error() : prefix.error());
+    if (!tail || text.substr(out.bytes, tail->size()) != *tail ||
+        impl_->still(found, at.record.key()) == nullptr) {
+      return out;
     }
-    if (!good || text.substr(out.bytes, tail->size()) != *tail) return out;
     out.bytes += tail->size();
     out.tokens.insert(out.tokens.end(), prefix->tokens.begin(), prefix->tokens.end());
     parent = found;
@@ -265,14 +280,12 @@ Result<Buffer> CheckpointStore::get_sidecar(const Namespace& name_space, TokenVi
   lock.lock();
   impl_->release(id);
   if (!status) {
-    if (!impl_->reading.contains(id) && impl_->index[id].key() == at.record.key()) {
-      static_cast<void>(impl_->quarantine(id).has_value());
-    }
-    return Error(Errc::not_found, "the sidecar was damaged and is set aside: " +
-                                      std::string(status.error().message()));
+    impl_->set_aside(at, status.error());
+    return Error(Errc::not_found,
+                 "the sidecar could not be read: " + std::string(status.error().message()));
   }
   impl_->counters.bytes_read += payload.size();
-  impl_->use({id});
+  if (impl_->still(id, at.record.key()) != nullptr) impl_->use({id});
   return payload;
 }
 
@@ -349,7 +362,11 @@ Result<CheckpointState> CheckpointStore::find_state(const Namespace& name_space,
     if (id != kNoRecord) candidates.push_back(id);
   }
   for (std::size_t i = candidates.size(); i-- > 0;) {
-    if (impl_->index[candidates[i]].kind != Kind::state) continue;
+    // The lock was released since it was found.
+    if (candidates[i] >= impl_->index.limit() ||
+        std::as_const(impl_->index)[candidates[i]].kind != Kind::state) {
+      continue;
+    }
     auto state = impl_->read_state(lock, candidates[i], &prompt, nullptr, payload);
     if (state) return state;
   }
@@ -373,7 +390,10 @@ Result<CheckpointState> CheckpointStore::find_state_text(const Namespace& name_s
     if (it != impl_->state_texts.end()) candidates.push_back(it->second);
   }
   for (std::size_t i = candidates.size(); i-- > 0;) {
-    if (impl_->index[candidates[i]].kind != Kind::state) continue;
+    if (candidates[i] >= impl_->index.limit() ||
+        std::as_const(impl_->index)[candidates[i]].kind != Kind::state) {
+      continue;
+    }
     auto state = impl_->read_state(lock, candidates[i], nullptr, &prompt, payload);
     if (state) return state;
   }
@@ -438,32 +458,13 @@ Result<std::uint64_t> CheckpointStore::touch(const Namespace& name_space, TokenV
   return chain.tokens;
 }
 
-Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, TokenView tokens,
-                                              std::uint64_t from_tokens) {
-  const std::lock_guard writing(impl_->write_mutex);
-  const std::lock_guard lock(impl_->mutex);
-  TOKVAULT_TRY(impl_->writable());
-  const auto number = impl_->namespace_number(name_space, false);
-  if (!number) return std::uint64_t{0};
-  const Chain chain = impl_->walk(*number, tokens);
-  const std::size_t first = (from_tokens + impl_->block_tokens - 1) / impl_->block_tokens;
-  if (first >= chain.records.size()) return std::uint64_t{0};
-  // Everything that descends from the first block that goes. Parents do not list their children, so
-  // one pass follows every record up to an answer that is known.
+// Parents do not list their children, so one pass follows every record up to an answer that is
+// known.
+std::vector<RecordId> CheckpointStore::Impl::descendants(const std::vector<RecordId>& roots) const {
   constexpr std::uint8_t kUnknown = 0, kStays = 1, kGoes = 2;
-  const BlockIndex& index = impl_->index;
   std::vector<std::uint8_t> fate(index.limit(), kUnknown);
-  fate[chain.records[first]] = kGoes;
-  // Partial blocks of several sizes may stand at the boundary.
-  const Hash128 boundary =
-      first == 0 ? impl_->namespaces[*number].hash : index[chain.records[first - 1]].key();
-  const TokenView rest = tokens.subspan(first * impl_->block_tokens);
-  for (std::size_t size = 1; size <= std::min<std::size_t>(impl_->block_tokens - 1, rest.size());
-       ++size) {
-    const RecordId id = index.find(block_hash(boundary, rest.first(size)));
-    if (id != kNoRecord) fate[id] = kGoes;
-  }
-  std::vector<std::pair<std::uint32_t, RecordId>> going;
+  for (const RecordId id : roots) fate[id] = kGoes;
+  std::vector<RecordId> out;
   std::vector<RecordId> path;
   for (RecordId id = 0; id < index.limit(); ++id) {
     if (index[id].kind == Kind::free) continue;
@@ -475,7 +476,46 @@ Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, Token
     }
     const std::uint8_t known = at == kNoRecord ? kStays : fate[at];
     for (const RecordId p : path) fate[p] = known;
-    if (fate[id] != kGoes) continue;
+    if (fate[id] == kGoes) out.push_back(id);
+  }
+  return out;
+}
+
+Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, TokenView tokens,
+                                              std::uint64_t from_tokens) {
+  const std::lock_guard writing(impl_->write_mutex);
+  const std::lock_guard lock(impl_->mutex);
+  TOKVAULT_TRY(impl_->writable());
+  const auto number = impl_->namespace_number(name_space, false);
+  if (!number) return std::uint64_t{0};
+  const Chain chain = impl_->walk(*number, tokens);
+  const std::uint64_t first =
+      from_tokens / impl_->block_tokens + (from_tokens % impl_->block_tokens != 0 ? 1 : 0);
+  if (first >= chain.records.size()) return std::uint64_t{0};
+  // Everything that descends from the first block that goes.
+  const BlockIndex& index = impl_->index;
+  std::vector<RecordId> roots = {chain.records[first]};
+  // Partial blocks of several sizes may stand at the boundary.
+  const Hash128 boundary =
+      first == 0 ? impl_->namespaces[*number].hash : index[chain.records[first - 1]].key();
+  const TokenView rest = tokens.subspan(first * impl_->block_tokens);
+  for (std::size_t size = 1; size <= std::min<std::size_t>(impl_->block_tokens - 1, rest.size());
+       ++size) {
+    const RecordId id = index.find(block_hash(boundary, rest.first(size)));
+    if (id != kNoRecord && id != roots.front()) roots.push_back(id);
+  }
+  // Most often that is the rest of the prompt and nothing else.
+  std::vector<RecordId> ids = roots;
+  bool alone = true;
+  for (std::size_t i = 1; i < roots.size(); ++i) alone = alone && index[roots[i]].children() == 0;
+  for (std::size_t i = first; i < chain.records.size(); ++i) {
+    const bool last = i + 1 == chain.records.size();
+    alone = alone && index[chain.records[i]].children() == (last ? 0u : 1u);
+    if (i > first) ids.push_back(chain.records[i]);
+  }
+  if (!alone) ids = impl_->descendants(roots);
+  std::vector<std::pair<std::uint32_t, RecordId>> going;
+  for (const RecordId id : ids) {
     if (impl_->is_protected(id)) return Error(Errc::busy, "a block is pinned or being read");
     going.emplace_back(index[id].depth * 2u + (index[id].kind == Kind::sidecar ? 1 : 0), id);
   }
@@ -615,7 +655,7 @@ CheckpointStats CheckpointStore::stats() const {
   s.states = impl_->states;
   s.namespaces = impl_->namespaces.size();
   s.budget_bytes = impl_->options.budget_bytes;
-  s.disk_bytes = impl_->disk_bytes();
+  s.disk_bytes = impl_->options.read_only ? bytes_on_disk(impl_->directory) : impl_->disk_bytes();
   for (const auto& [number, segment] : impl_->segments) s.live_bytes += segment.live;
   s.index_bytes = impl_->index_file_bytes + impl_->journal_bytes;
   s.memory_bytes =
@@ -667,6 +707,8 @@ Result<CheckpointCheck> CheckpointStore::check() {
     Impl::Located at;
     {
       const std::lock_guard lock(impl_->mutex);
+      if (impl_->closed) return closed_error();
+      if (id >= impl_->index.limit()) break;  // a reader's index was loaded anew
       const BlockRecord& r = impl_->index[id];
       if (r.kind == Kind::free || (r.flags & kBad) != 0) continue;
       at = impl_->locate(id);
@@ -691,9 +733,7 @@ Result<CheckpointCheck> CheckpointStore::check() {
     out.findings.push_back(hex(at.record.key()) + " in log " + std::to_string(at.record.segment) +
                            " at " + std::to_string(at.record.offset()) + ": " +
                            std::string(status.error().message()));
-    if (!impl_->reading.contains(id) && impl_->index[id].key() == at.record.key()) {
-      static_cast<void>(impl_->quarantine(id).has_value());
-    }
+    impl_->set_aside(at, status.error());
   }
   return out;
 }
@@ -727,22 +767,29 @@ void CheckpointStore::Impl::complete(CheckpointCompletion c) {
 Result<std::uint64_t> CheckpointStore::Impl::submit(std::function<CheckpointCompletion()> run) {
   const std::lock_guard lock(async_mutex);
   if (stopping) return closed_error();
-  while (threads.size() < std::max(1u, options.threads)) {
-    threads.emplace_back([this] {
-      for (;;) {
-        Task task;
-        {
-          std::unique_lock wait(async_mutex);
-          async_work.wait(wait, [this] { return stopping || !tasks.empty(); });
-          if (tasks.empty()) return;
-          task = std::move(tasks.front());
-          tasks.pop_front();
-        }
-        CheckpointCompletion c = task.run();
-        c.id = task.id;
-        complete(c);
+  const auto work = [this] {
+    for (;;) {
+      Task task;
+      {
+        std::unique_lock wait(async_mutex);
+        async_work.wait(wait, [this] { return stopping || !tasks.empty(); });
+        if (tasks.empty()) return;
+        task = std::move(tasks.front());
+        tasks.pop_front();
       }
-    });
+      CheckpointCompletion c = task.run();
+      c.id = task.id;
+      complete(c);
+    }
+  };
+  while (threads.size() < options.threads) {
+    try {
+      threads.emplace_back(work);
+    } catch (const std::system_error& e) {  // fewer will do
+      if (threads.empty())
+        return Error(Errc::exhausted, "no thread can be started", e.code().value());
+      break;
+    }
   }
   const std::uint64_t id = next_task++;
   tasks.push_back({id, std::move(run)});
@@ -800,9 +847,10 @@ bool CheckpointStore::cancel(std::uint64_t id) {
 
 std::size_t CheckpointStore::take_completions(std::span<CheckpointCompletion> out,
                                               std::uint64_t timeout_ms) {
+  constexpr std::uint64_t kYearMs = 31'536'000'000;  // what is longer is for ever
   std::unique_lock lock(impl_->async_mutex);
   if (impl_->completions.empty() && timeout_ms > 0) {
-    impl_->async_done.wait_for(lock, std::chrono::milliseconds(timeout_ms),
+    impl_->async_done.wait_for(lock, std::chrono::milliseconds(std::min(timeout_ms, kYearMs)),
                                [this] { return !impl_->completions.empty(); });
   }
   std::size_t count = 0;

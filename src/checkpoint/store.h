@@ -88,6 +88,9 @@ Status read_chunk_at(const DiskFile& file, std::uint64_t offset, const RecordPre
                      std::uint64_t chunk, char* out);
 Result<Buffer> read_tail_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
 Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix);
+// Whether a read that failed so says something of what was to be read. A process that is out of
+// file descriptors must not lose what it has stored.
+bool is_damage(const Error& error);
 
 }  // namespace checkpoint
 
@@ -151,6 +154,8 @@ struct CheckpointStore::Impl {
   std::vector<std::pair<RecordId, Hash128>> bad_meanwhile;  // to be set aside when it is written
   std::uint64_t blocks = 0;
   std::uint64_t states = 0;
+  std::uint64_t namespace_bytes = 0;
+  std::uint64_t next_expiry_ms = ~std::uint64_t{0};  // nothing expires before
   CheckpointStats counters;
 
   // --- asynchronous calls, guarded by async_mutex ---
@@ -179,6 +184,7 @@ struct CheckpointStore::Impl {
   Status load();
   Status read_store_file();
   Status write_store_file();
+  Status refuse_other_folder() const;
   std::int64_t directory_changed() const;
   Status load_index(std::uint64_t from_generation);
   Status apply(const checkpoint::JournalEvent& event);
@@ -235,6 +241,7 @@ struct CheckpointStore::Impl {
   void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
   Status name_in_segment(const checkpoint::DiskFile& file, std::uint32_t segment, std::uint16_t n);
   void note_gone(Hash128 key, checkpoint::Gone reason);
+  Status new_segment();
   Status clean(std::uint32_t segment);
   std::uint32_t segment_to_clean() const;
   struct NewRecord {
@@ -275,6 +282,7 @@ struct CheckpointStore::Impl {
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);
+  std::vector<RecordId> descendants(const std::vector<RecordId>& roots) const;  // and themselves
   Result<std::uint64_t> expire_locked();
   Status sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal);
   Status flush(bool closing);
@@ -283,6 +291,9 @@ struct CheckpointStore::Impl {
   checkpoint::Chain walk(std::uint16_t number, TokenView tokens) const;
   void use(const std::vector<RecordId>& records);  // counts a hit of each
   bool is_protected(RecordId id) const;
+  // What stands under a number that was looked up before `lock` was released: a reader's index may
+  // have been loaded anew meanwhile. nullptr if that is another record, or none.
+  const BlockRecord* still(RecordId id, Hash128 key) const;
   struct Located {
     RecordId id = checkpoint::kNoRecord;
     BlockRecord record;
@@ -297,6 +308,9 @@ struct CheckpointStore::Impl {
   Status read_payload(const Located& at, const checkpoint::RecordPrefix& prefix,
                       std::uint64_t offset, std::span<char> out);
   Result<Buffer> read_tail(const Located& at, const checkpoint::RecordPrefix& prefix);
+  // Quarantines what could not be read, if that says that it is damaged and nobody else reads it.
+  // REQUIRES: mutex
+  void set_aside(const Located& at, const Error& error);
   Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
   Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
   Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,

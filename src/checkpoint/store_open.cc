@@ -28,6 +28,10 @@ constexpr std::uint64_t kFixedBytes = (16 << 10) + kUsesBytesMax + kPage;
 constexpr std::uint64_t kIndexHeaderBytes = 128;
 constexpr std::size_t kOpenFilesMax = 256;
 constexpr std::uint64_t kSmallTablesMax = std::uint64_t{1} << 32;
+constexpr std::uint64_t kBudgetBytesMin = 1 << 20;
+constexpr std::uint64_t kBudgetBytesDefault = std::uint64_t{64} << 30;
+constexpr std::uint64_t kSegmentBytesMax = std::uint64_t{128} << 30;
+constexpr unsigned kThreadsMax = 256;
 
 std::string numbered(const std::string& directory, const char* kind, std::uint64_t n) {
   char name[48];
@@ -229,6 +233,7 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
       if (e.number != namespaces.size()) return damaged("a namespace out of order");
       const Hash128 hash = namespace_hash(e.encoded);
       namespace_numbers[hash] = e.number;
+      namespace_bytes += e.encoded.size();
       namespaces.push_back({std::move(*value), e.encoded, hash, false, {}, {}});
       return {};
     }
@@ -253,6 +258,8 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
         if (!e.extra.empty()) {
           extras[id] = e.extra;
           r.flags |= kHasText;
+          if (e.extra.expires_ms != 0)
+            next_expiry_ms = std::min(next_expiry_ms, e.extra.expires_ms);
         }
         link_record(id);
       }
@@ -572,6 +579,7 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
     e.text.hi = t.le<std::uint64_t>();
     if (id >= limit) return damaged("an extra of no record");
     extras[id] = e;
+    if (e.expires_ms != 0) next_expiry_ms = std::min(next_expiry_ms, e.expires_ms);
   }
   const auto gone_count = t.le<std::uint32_t>();
   for (std::uint32_t i = 0; i < gone_count && t.ok(); ++i) {
@@ -627,7 +635,8 @@ void CheckpointStore::Impl::reset() {
   segments.clear();
   files[0].clear();
   files[1].clear();
-  blocks = states = 0;
+  blocks = states = namespace_bytes = 0;
+  next_expiry_ms = ~std::uint64_t{0};
   journal_bytes = index_file_bytes = 0;
   generation = 0;
   journal.reset();
@@ -748,7 +757,9 @@ Status CheckpointStore::Impl::sweep() {
                        (name.starts_with("journal-") && name != "journal-00000000" &&
                         number_of(name, "journal") != generation);
     const bool zero = name == "journal-00000000" && generation != 0;
-    if (stale || zero || name.ends_with(".tmp")) TOKVAULT_TRY(disk_unlink(path));
+    const bool unfinished =
+        name == "store.tmp" || (name.starts_with("index-") && name.ends_with(".tmp"));
+    if (stale || zero || unfinished) TOKVAULT_TRY(disk_unlink(path));
   }
   for (auto it = segments.begin(); it != segments.end();) {
     auto file = segment_file(it->first, false);
@@ -769,7 +780,7 @@ Status CheckpointStore::Impl::sweep() {
 }
 
 Status CheckpointStore::Impl::open_files() {
-  if (options.budget_bytes < std::uint64_t{1} << 20) {
+  if (options.budget_bytes != 0 && options.budget_bytes < kBudgetBytesMin) {
     return Error(Errc::invalid, "checkpoint: the budget is below 1 MiB");
   }
   if (options.block_tokens != 0 && (options.block_tokens < 16 || options.block_tokens > 4096)) {
@@ -778,14 +789,18 @@ Status CheckpointStore::Impl::open_files() {
   if (!(options.attention_tokens > 0)) {
     return Error(Errc::invalid, "checkpoint: attention_tokens is not above 0");
   }
-  segment_bytes = options.segment_bytes != 0
-                      ? options.segment_bytes
-                      : std::clamp<std::uint64_t>(options.budget_bytes / 8, 1 << 20, 256 << 20);
+  if (options.segment_bytes > kSegmentBytesMax) {
+    return Error(Errc::invalid, "checkpoint: segment_bytes is above 128 GiB");
+  }
+  if (options.threads == 0 || options.threads > kThreadsMax) {
+    return Error(Errc::invalid, "checkpoint: threads is not within 1 to 256");
+  }
   reader = std::make_unique<BlockReader>(options.io != CheckpointIo::pread);
   if (options.io == CheckpointIo::uring && !reader->has_uring()) {
     return Error(Errc::unsupported, "checkpoint: the kernel offers no io_uring");
   }
   if (!options.read_only) {
+    TOKVAULT_TRY(refuse_other_folder());
     if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
       return errno_error(errno, "create " + directory);
     }
@@ -801,6 +816,9 @@ Status CheckpointStore::Impl::open_files() {
     TOKVAULT_TRY(lock_file.pwrite(0, pid));
   }
   TOKVAULT_TRY(read_store_file());
+  segment_bytes = options.segment_bytes != 0
+                      ? options.segment_bytes
+                      : std::clamp<std::uint64_t>(options.budget_bytes / 8, 1 << 20, 256 << 20);
   TOKVAULT_TRY(load());
   open_uses();
   if (options.read_only) return {};
@@ -864,13 +882,35 @@ void CheckpointStore::Impl::take_uses() {
   }
 }
 
-// The store file: which format, and the block size that all hashes rest on. Where it is damaged or
-// lost, index and log say the block size too.
+// A vault, a home directory or anything else that was named by mistake is left as it is. What a
+// lost store file leaves behind is a store; so is an empty disk.
+Status CheckpointStore::Impl::refuse_other_folder() const {
+  if (::access((directory + "/store").c_str(), F_OK) == 0) return {};
+  auto names = names_in(directory);
+  if (!names) return {};  // to be made, or what opening says of it
+  for (const std::string& name : *names) {
+    if (number_of(name, "log") > 0 || number_of(name, "index") > 0) return {};
+  }
+  std::sort(names->begin(), names->end());
+  for (const std::string& name : *names) {
+    const bool own = name.starts_with(".") || name == "lock" || name == "uses" ||
+                     name == "store.tmp" || name == "lost+found" || name.starts_with("index-") ||
+                     name.starts_with("journal-");
+    if (own) continue;
+    return Error(Errc::invalid,
+                 directory + " is no checkpoint store, and not empty: it has " + name);
+  }
+  return {};
+}
+
+// The store file: which format, the block size that all hashes rest on, and the budget. Where it is
+// damaged or lost, index and log say the block size too.
 Status CheckpointStore::Impl::read_store_file() {
   const std::string path = directory + "/store";
   auto store = read_file(path, 4096);
   if (!store && store.code() != Errc::not_found) return std::move(store).error();
   const Buffer bytes = store ? std::move(*store) : Buffer();
+  std::uint64_t known_budget = 0;
   if (bytes.size() >= 24 &&
       load_le<std::uint64_t>(bytes.data() + 16) == checksum64(ByteView(bytes).substr(0, 16)) &&
       load_le<std::uint32_t>(bytes.data()) == kStoreMagic) {
@@ -882,6 +922,10 @@ Status CheckpointStore::Impl::read_store_file() {
     if (block_tokens < 16 || block_tokens > 4096) {
       return Error(Errc::corrupt, path + " has a wrong block size");
     }
+    if (bytes.size() >= 40 &&
+        load_le<std::uint64_t>(bytes.data() + 32) == checksum64(ByteView(bytes).substr(24, 8))) {
+      known_budget = load_le<std::uint64_t>(bytes.data() + 24);
+    }
   } else {
     block_tokens = 0;
     const std::uint32_t found = block_tokens_of_files();
@@ -892,13 +936,18 @@ Status CheckpointStore::Impl::read_store_file() {
     } else {
       block_tokens = found;
     }
-    if (!options.read_only) TOKVAULT_TRY(write_store_file());
+  }
+  if (options.budget_bytes == 0) {
+    options.budget_bytes = known_budget >= kBudgetBytesMin ? known_budget : kBudgetBytesDefault;
   }
   if (options.block_tokens != 0 && options.block_tokens != block_tokens) {
     return Error(Errc::invalid,
                  "checkpoint: the store has blocks of " + std::to_string(block_tokens) + " tokens");
   }
-  return {};
+  if (options.read_only || known_budget == options.budget_bytes) return {};
+  auto written = write_store_file();
+  // A budget that could not be noted is only not known the next time.
+  return written || known_budget == 0 ? std::move(written) : Status();
 }
 
 Status CheckpointStore::Impl::write_store_file() {
@@ -909,6 +958,8 @@ Status CheckpointStore::Impl::write_store_file() {
   append_le(bytes, block_tokens);
   append_le<std::uint32_t>(bytes, 0);
   append_le(bytes, checksum64(bytes));
+  append_le(bytes, options.budget_bytes);
+  append_le(bytes, checksum64(ByteView(bytes).substr(24)));
   TOKVAULT_ASSIGN(const auto file, disk_open(path + ".tmp", O_RDWR | O_CREAT | O_TRUNC));
   const ByteView parts[] = {bytes};
   TOKVAULT_TRY(disk_write(*file, 0, parts));

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -46,6 +47,11 @@ Status read_chunk_at(const DiskFile& file, std::uint64_t offset, const RecordPre
     return Error(Errc::corrupt, "the checksum of a chunk is wrong");
   }
   return {};
+}
+
+bool is_damage(const Error& error) {
+  return error.code() == Errc::corrupt || error.code() == Errc::not_found ||
+         (error.code() == Errc::io && error.os_code() == EIO);
 }
 
 Status check_payload_at(const DiskFile& file, std::uint64_t offset, const RecordPrefix& prefix) {
@@ -113,6 +119,11 @@ bool CheckpointStore::Impl::is_protected(RecordId id) const {
   return (!pins.empty() && pins.contains(id)) || (!reading.empty() && reading.contains(id));
 }
 
+const BlockRecord* CheckpointStore::Impl::still(RecordId id, Hash128 key) const {
+  if (id >= index.limit() || index[id].kind == Kind::free || index[id].key() != key) return nullptr;
+  return &index[id];
+}
+
 void CheckpointStore::Impl::hold(RecordId id) { ++reading[id]; }
 void CheckpointStore::Impl::release(RecordId id) {
   const auto it = reading.find(id);
@@ -126,6 +137,11 @@ CheckpointStore::Impl::Located CheckpointStore::Impl::locate(RecordId id) const 
   at.name_space = namespaces[at.record.name_space].hash;
   at.parent = at.record.parent == kNoRecord ? at.name_space : index[at.record.parent].key();
   return at;
+}
+
+void CheckpointStore::Impl::set_aside(const Located& at, const Error& error) {
+  if (!is_damage(error) || reading.contains(at.id)) return;
+  if (still(at.id, at.record.key()) != nullptr) static_cast<void>(quarantine(at.id).has_value());
 }
 
 Result<std::shared_ptr<DiskFile>> CheckpointStore::Impl::file_of(std::uint32_t segment,
@@ -320,7 +336,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
         status = read_payload(item.at, *prefix, r.offset, r.out.first(size));
         r.bytes = size;
       }
-      r.status = status ? Errc::ok : Errc::corrupt;
+      r.status = status ? Errc::ok : is_damage(status.error()) ? Errc::corrupt : Errc::not_found;
     }
     if (r.status != Errc::ok) {
       std::fill(r.out.begin(), r.out.end(), '\0');
@@ -340,11 +356,10 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     const CheckpointRead& r = reads[i];
     const Item& item = items[i];
     if (r.status == Errc::corrupt && item.found) {
-      const BlockRecord& now = index[item.at.id];
+      const BlockRecord* const now = still(item.at.id, item.at.record.key());
       // Unless it moved or went meanwhile (a reader, whose writer evicted it): then it is a miss.
-      if (now.kind != Kind::free && now.key() == item.at.record.key() &&
-          now.segment == item.at.record.segment &&
-          now.offset_units == item.at.record.offset_units && !reading.contains(item.at.id)) {
+      if (now != nullptr && now->segment == item.at.record.segment &&
+          now->offset_units == item.at.record.offset_units && !reading.contains(item.at.id)) {
         static_cast<void>(quarantine(item.at.id).has_value());
       }
     }
@@ -375,7 +390,7 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
     const bool same = (prompt_text == nullptr || prompt_text->starts_with(state.text)) &&
                       (prompt_tokens == nullptr ||
                        token_bytes(*prompt_tokens).starts_with(token_bytes(state.tokens)));
-    if (!same) return Error(Errc::not_found, "another state has the same hash");
+    if (!same) return Error(Errc::conflict, "another state has the same hash");
     if (payload != nullptr) {
       payload->resize(state.payload_bytes);
       TOKVAULT_TRY(read_payload(at, prefix, 0, std::span<char>(payload->data(), payload->size())));
@@ -387,14 +402,10 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
   release(id);
   if (!status) {
     if (payload != nullptr) payload->clear();
-    const BlockRecord& now = index[id];
-    if (status.code() != Errc::not_found && now.kind != Kind::free &&
-        now.key() == at.record.key() && !reading.contains(id)) {
-      static_cast<void>(quarantine(id).has_value());
-    }
+    set_aside(at, status.error());
     return std::move(status).error();
   }
-  use({id});
+  if (still(id, at.record.key()) != nullptr) use({id});
   return state;
 }
 

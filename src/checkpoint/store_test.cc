@@ -1,5 +1,6 @@
 // The store: what goes in comes out, in the budget, across restarts, beside damage.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <random>
 #include <thread>
 
+#include "base/file.h"
 #include "checkpoint/disk.h"
 #include "checkpoint/test_states.h"
 #include "tokvault/checkpoint.h"
@@ -537,6 +539,205 @@ TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   EXPECT_EQ(store->check()->bad, 0u);
   EXPECT_GT(store->stats().live_bytes, o.budget_bytes / 4);
   checkpoint::set_fault_hook(nullptr);
+}
+
+// A budget belongs to the store: who opens it without one (the command, a script) neither empties
+// it nor lets it grow.
+TEST(CheckpointStore, TheBudgetIsRemembered) {
+  const Folder folder;
+  const std::string path = folder / "s";
+  {
+    const auto store = open_store(path, small_options(8 << 20));
+    for (std::uint32_t i = 0; i < 30; ++i) put_all(*store, prompt(i, 32), 100000);
+  }
+  EXPECT_EQ(open_store(path, {.read_only = true})->stats().budget_bytes, 8u << 20);
+  auto store = open_store(path);
+  EXPECT_EQ(store->stats().budget_bytes, 8u << 20);
+  EXPECT_EQ(store->stats().evicted, 0u);
+  for (std::uint32_t i = 30; i < 90; ++i) put_all(*store, prompt(i, 32), 100000);
+  EXPECT_LE(disk_use(path), 8u << 20);
+  store.reset();
+  store =
+      open_store(path, {.budget_bytes = 4 << 20});  // a smaller one evicts, and counts from then
+  EXPECT_LE(disk_use(path), 4u << 20);
+  EXPECT_GT(store->stats().evicted, 0u);
+  store.reset();
+  EXPECT_EQ(open_store(path)->stats().budget_bytes, 4u << 20);
+  fs::resize_file(path + "/store", 24);  // as stores were before
+  EXPECT_EQ(open_store(path)->stats().budget_bytes, 64ull << 30);
+  EXPECT_EQ(CheckpointStore::open(path, {.budget_bytes = 1000}).code(), Errc::invalid);
+}
+
+// What only names something, or says why it went, must not take the room of states.
+TEST(CheckpointStore, NamesAndReasonsStayWithinTheBudget) {
+  const Folder folder;
+  CheckpointOptions o = small_options(1 << 20);
+  o.eviction = Eviction::lru;
+  const auto store = open_store(folder / "s", o);
+  const auto tokens = prompt(1, 16);
+  const Blocks b = blocks_of(tokens, 16, 3000);
+  std::size_t refused = 0;
+  for (int i = 0; i < 100; ++i) {
+    const Namespace n{.model = std::to_string(i), .extra = std::string(30000, 'x')};
+    const auto put = store->put(n, tokens, {.blocks = b.blocks});
+    EXPECT_TRUE(put || put.code() == Errc::exhausted);
+    refused += put ? 0 : 1;
+    ASSERT_LE(disk_use(folder / "s"), o.budget_bytes) << i;
+  }
+  EXPECT_GT(refused, 90u);
+  put_all(*store, tokens, 3000);
+  for (std::uint32_t i = 2; i < 3000; ++i) {
+    put_all(*store, prompt(i, 256), 3000);
+    if (i % 100 == 0) {
+      ASSERT_LE(disk_use(folder / "s"), o.budget_bytes) << i;
+    }
+  }
+  EXPECT_GT(store->stats().live_bytes, o.budget_bytes / 2);
+}
+
+TEST(CheckpointStore, OtherFoldersAreLeftAlone) {
+  const Folder folder;
+  const std::string path = folder / "home";
+  fs::create_directory(path);
+  std::ofstream(path + "/letter.tmp") << "dear";
+  std::ofstream(path + "/lock") << "another's";
+  EXPECT_EQ(CheckpointStore::open(path, {}).code(), Errc::invalid);
+  EXPECT_EQ(*read_file(path + "/lock", 100), "another's");
+  EXPECT_EQ(std::distance(fs::directory_iterator(path), fs::directory_iterator()), 2);
+  // In a store, too, what is not its own stays. A fresh disk is no other folder.
+  const std::string own = folder / "s";
+  fs::create_directories(own + "/lost+found");
+  put_all(*open_store(own, small_options()), prompt(1, 40), 100);
+  std::ofstream(own + "/notes.tmp") << "mine";
+  std::ofstream(own + "/store.tmp") << "cut short";
+  const auto store = open_store(own);
+  EXPECT_EQ(read_all(*store, prompt(1, 40), 100), 40u);
+  EXPECT_TRUE(fs::exists(own + "/notes.tmp"));
+  EXPECT_FALSE(fs::exists(own + "/store.tmp"));
+}
+
+TEST(CheckpointStore, ArgumentsThatCannotBe) {
+  const Folder folder;
+  for (const CheckpointOptions& o :
+       {CheckpointOptions{.segment_bytes = 129ull << 30}, CheckpointOptions{.threads = 0},
+        CheckpointOptions{.threads = 4000000000u}, CheckpointOptions{.block_tokens = 15},
+        CheckpointOptions{.block_tokens = 4097},
+        CheckpointOptions{.attention_tokens = std::nan("")}}) {
+    EXPECT_EQ(CheckpointStore::open(folder / "no", o).code(), Errc::invalid);
+  }
+  EXPECT_FALSE(fs::exists(folder / "no"));
+  const auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(1, 16);
+  const Blocks b = blocks_of(prompt(1, 32), 16, 100);
+  const std::span<const CheckpointBlock> blocks(b.blocks);
+  // first_block + 2 blocks is 1, modulo 2^64.
+  EXPECT_EQ(store->put(kModel, tokens, {.first_block = ~std::size_t{0}, .blocks = blocks}).code(),
+            Errc::invalid);
+  EXPECT_EQ(store->put(kModel, {}, {}).code(), Errc::invalid);
+  ASSERT_TRUE(store->put(kModel, tokens,
+                         {.blocks = blocks.first(1), .time_to_live_ms = ~std::uint64_t{0} - 5}));
+  EXPECT_EQ(*store->expire(), 0u);
+  EXPECT_EQ(read_all(*store, tokens, 100), 16u);
+  CheckpointRead read{.block = 0xffffffffu};
+  EXPECT_EQ(*store->get(kModel, tokens, {&read, 1}), 0u);
+  EXPECT_EQ(read.status, Errc::not_found);
+  Buffer out(10, 'x');
+  read = {.block = 0, .offset = ~std::uint64_t{0}, .out = out};
+  ASSERT_TRUE(store->get(kModel, tokens, {&read, 1}));
+  EXPECT_EQ(read.status, Errc::ok);
+  EXPECT_EQ(read.bytes, 0u);
+  EXPECT_EQ(*store->remove(kModel, tokens, ~std::uint64_t{0}), 0u);
+  EXPECT_EQ(*store->evict(~std::uint64_t{0}), 1u);
+  // Whatever bytes a name has, it is that name and no other.
+  const Namespace odd{.model = std::string("a\0b\n\xff", 5), .tenant = "../../x"};
+  const Namespace cut{.model = "a"};
+  ASSERT_TRUE(store->put(odd, tokens, {.blocks = blocks.first(1)}));
+  EXPECT_EQ(store->match(odd, tokens)->tokens, 16u);
+  EXPECT_EQ(store->match(cut, tokens)->tokens, 0u);
+  const Namespace large{.extra = std::string(40000, 'x')};
+  EXPECT_EQ(store->put(large, tokens, {.blocks = blocks.first(1)}).code(), Errc::invalid);
+  EXPECT_EQ(store->match(large, tokens)->tokens, 0u);
+}
+
+// A process that is out of file descriptors misses, and loses nothing.
+TEST(CheckpointStore, WithoutFileDescriptorsNothingIsLost) {
+  const Folder folder;
+  put_all(*open_store(folder / "s", small_options()), prompt(1, 32), 5000);
+  const auto store = open_store(folder / "s", {.read_only = true});
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{3, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  Buffer out(5000, 'x');
+  CheckpointRead read{.block = 1, .out = out};
+  const auto got = store->get(kModel, prompt(1, 32), {&read, 1});
+  const auto text = store->match_text(kModel, "1 ");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(got);
+  EXPECT_TRUE(text);
+  EXPECT_EQ(read.status, Errc::not_found);
+  EXPECT_EQ(store->stats().quarantined, 0u);
+  EXPECT_EQ(read_all(*store, prompt(1, 32), 5000), 32u);
+}
+
+TEST(CheckpointStore, AFileUnderTheNextNameIsPassedOver) {
+  const Folder folder;
+  CheckpointOptions o = small_options();
+  o.segment_bytes = 1 << 20;
+  const auto store = open_store(folder / "s", o);
+  put_all(*store, prompt(1, 16), 900000);
+  std::ofstream(folder / "s/log-00000002") << "another's";
+  put_all(*store, prompt(2, 16), 900000);
+  EXPECT_EQ(read_all(*store, prompt(2, 16), 900000), 16u);
+  EXPECT_EQ(*read_file(folder / "s/log-00000002", 100), "another's");
+  // Files that are lost while the store is open are misses after it was opened again.
+  fs::remove(folder / "s/log-00000001");
+  put_all(*store, prompt(3, 16), 900000);
+  ASSERT_TRUE(store->close());
+  const auto again = open_store(folder / "s", o);
+  EXPECT_EQ(read_all(*again, prompt(1, 16), 900000), 0u);
+  EXPECT_EQ(read_all(*again, prompt(3, 16), 900000), 16u);
+  EXPECT_EQ(again->check()->bad, 0u);
+}
+
+// Readers go on while writers fill the store, empty it and write new indexes, so that what they
+// looked up is gone when they come back from reading.
+TEST(CheckpointStore, ReadersOutliveEveryIndex) {
+  const Folder folder;
+  const std::string path = folder / "s";
+  open_store(path, small_options()).reset();
+  const auto reader = open_store(path, {.read_only = true});
+  std::atomic<bool> done{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      while (!done) {
+        read_all(*reader, prompt(1, 70), 3000);
+        Buffer payload;
+        const auto state = reader->find_state(kModel, prompt(2, 30), &payload);
+        EXPECT_TRUE(!state || payload == "payload");
+        const auto sidecar = reader->get_sidecar(kModel, prompt(1, 64), "logits");
+        EXPECT_TRUE(!sidecar || *sidecar == "abc");
+        if (t == 0) {
+          EXPECT_TRUE(reader->check());
+        }
+        const auto text = reader->match_text(kModel, "100003 100010 100017 and more");
+        EXPECT_TRUE(text);
+      }
+    });
+  }
+  for (int round = 0; round < 25; ++round) {
+    const auto writer = open_store(path, small_options());
+    put_all(*writer, prompt(1, 70), 3000, true);
+    EXPECT_TRUE(writer->put_sidecar(kModel, prompt(1, 64), "logits", "abc"));
+    EXPECT_TRUE(writer->put_state(kModel, {.tokens = prompt(2, 20), .text = "t"}, "payload"));
+    EXPECT_TRUE(writer->flush());
+    if (round % 2 == 1) {
+      EXPECT_TRUE(writer->remove_namespace(kModel));
+    }
+  }
+  done = true;
+  for (std::thread& t : threads) t.join();
 }
 
 TEST(CheckpointStore, RandomOperationsAgainstAModel) {

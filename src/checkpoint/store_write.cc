@@ -15,7 +15,8 @@ using namespace checkpoint;
 
 namespace {
 
-constexpr std::size_t kGoneMax = 65536;
+constexpr std::uint64_t kGoneMax = 65536;
+constexpr std::uint64_t kGoneMin = 1024;
 constexpr std::uint64_t kJournalSlack = 2 * kPage;  // an event, rounded up, twice
 constexpr std::uint64_t kSegmentSlack = 4 * kPage;  // rounding and the file system's extents
 constexpr std::uint64_t kJournalBytesMin = 1 << 20;
@@ -44,6 +45,14 @@ Result<std::uint16_t> CheckpointStore::Impl::namespace_number(const Namespace& n
   if (!create) return Error(Errc::not_found, "nothing was ever stored under this namespace");
   if (encoded.size() > 32768) return Error(Errc::invalid, "a namespace of over 32 KiB");
   if (namespaces.size() >= 65535) return Error(Errc::exhausted, "there are 65,535 namespaces");
+  // Their names stay, so many of them must not take the place of what is stored under them.
+  if (namespace_bytes + encoded.size() > options.budget_bytes / 8) {
+    return Error(Errc::exhausted, "the names of namespaces take an eighth of the budget");
+  }
+  std::uint32_t evicted = 0;
+  if (make_room(3 * encoded.size() + kEventBytesMax, nullptr, evicted) != Room::made) {
+    return Error(Errc::exhausted, "the budget is full");
+  }
   JournalEvent e;
   e.event = Event::name_space;
   e.number = static_cast<std::uint16_t>(namespaces.size());
@@ -58,9 +67,12 @@ void CheckpointStore::Impl::note_gone(Hash128 key, Gone reason) {
   it->second = reason;
   if (!is_new) return;
   gone_order.push_back(key.lo);
-  if (gone_order.size() <= kGoneMax) return;
-  gone.erase(gone_order.front());
-  gone_order.pop_front();
+  // Why something is gone must not take the room of what is there: a 113th of the budget.
+  const std::uint64_t most = std::clamp(options.budget_bytes / 1024, kGoneMin, kGoneMax);
+  while (gone_order.size() > most) {
+    gone.erase(gone_order.front());
+    gone_order.pop_front();
+  }
 }
 
 // Gives a record's bytes back. Pages that it shares with a neighbour go when the neighbour went
@@ -210,6 +222,21 @@ std::uint32_t CheckpointStore::Impl::segment_to_clean() const {
   return best;
 }
 
+// Starts a segment. A number whose file is there already, of whomever, is passed over.
+Status CheckpointStore::Impl::new_segment() {
+  for (;;) {
+    auto created = disk_open(segment_path(next_segment), O_RDWR | O_CREAT | O_EXCL);
+    if (!created && created.code() != Errc::exists) return std::move(created).error();
+    const std::uint32_t number = next_segment++;
+    if (!created) continue;
+    new_names = true;
+    active = number;
+    segments[active] = {};
+    files[0][active] = *created;
+    return {};
+  }
+}
+
 // Where holes cannot be punched: moves what lives in a segment to the active one.
 Status CheckpointStore::Impl::clean(std::uint32_t number) {
   for (RecordId id = 0; id < index.limit(); ++id) {
@@ -220,11 +247,7 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
     TOKVAULT_ASSIGN(const auto from, segment_file(number, false));
     AlignedBuffer buffer = aligned_buffer(bytes);
     TOKVAULT_TRY(from->file.pread(r.offset(), bytes, buffer.get()));
-    if (active == 0 || segments[active].size + bytes > segment_bytes) {
-      active = next_segment++;
-      new_names = true;
-      TOKVAULT_TRY(disk_open(segment_path(active), O_RDWR | O_CREAT | O_EXCL));
-    }
+    if (active == 0 || segments[active].size + bytes > segment_bytes) TOKVAULT_TRY(new_segment());
     TOKVAULT_ASSIGN(const auto to, segment_file(active, false));
     TOKVAULT_TRY(name_in_segment(*to, active, r.name_space));
     Segment& target = segments[active];
@@ -288,13 +311,7 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std
   for (const NewRecord& r : run) wanted += r.header.record_bytes();
   if (active == 0 ||
       (segments[active].size > 0 && segments[active].size + wanted > segment_bytes)) {
-    const std::uint32_t number = next_segment;
-    TOKVAULT_ASSIGN(const auto created, disk_open(segment_path(number), O_RDWR | O_CREAT | O_EXCL));
-    ++next_segment;
-    new_names = true;
-    active = number;
-    segments[active] = {};
-    files[0][active] = created;
+    TOKVAULT_TRY(new_segment());
   }
   const std::uint32_t number = active;
   TOKVAULT_ASSIGN(const auto buffered, segment_file(number, false));
@@ -618,11 +635,11 @@ Status CheckpointStore::Impl::replace_tails(std::uint16_t number, RecordId paren
 Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, TokenView tokens,
                                                        const CheckpointPut& p) {
   const std::size_t block_count = (tokens.size() + block_tokens - 1) / block_tokens;
-  if (p.first_block + p.blocks.size() != block_count || p.blocks.empty()) {
+  if (p.first_block >= block_count || p.blocks.size() != block_count - p.first_block) {
     return Error(Errc::invalid, "put: " + std::to_string(tokens.size()) + " tokens have " +
-                                    std::to_string(block_count) + " blocks, and blocks up to " +
-                                    std::to_string(p.first_block + p.blocks.size()) +
-                                    " were given");
+                                    std::to_string(block_count) + " blocks, and " +
+                                    std::to_string(p.blocks.size()) + " from block " +
+                                    std::to_string(p.first_block) + " on were given");
   }
   if (tokens.size() > 0xffffffffu) return Error(Errc::invalid, "put: over 4 billion tokens");
   for (const CheckpointBlock& b : p.blocks) {
@@ -728,7 +745,8 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
         record.extra.text = text_hash(b.text);
       }
       if (p.time_to_live_ms > 0) {
-        record.extra.expires_ms = record.header.expires_ms = now + p.time_to_live_ms;
+        record.extra.expires_ms = record.header.expires_ms =
+            now + std::min(p.time_to_live_ms, ~std::uint64_t{0} - now);
       }
     }
     Added added = add(lock, records, report, true);
@@ -768,9 +786,14 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
 
 Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
   const auto now = static_cast<std::uint64_t>(now_ms());
+  if (now < next_expiry_ms) return std::uint64_t{0};
   std::vector<RecordId> old;
+  next_expiry_ms = ~std::uint64_t{0};
   for (const auto& [id, extra] : extras) {
-    if (extra.expires_ms != 0 && extra.expires_ms <= now) old.push_back(id);
+    if (extra.expires_ms == 0) continue;
+    // What is in use, or has what does not expire behind it, is looked at again in a second.
+    next_expiry_ms = std::min(next_expiry_ms, std::max(extra.expires_ms, now + 1000));
+    if (extra.expires_ms <= now) old.push_back(id);
   }
   // From the ends of the chains: what other blocks stand behind stays until they are gone.
   std::sort(old.begin(), old.end(),
