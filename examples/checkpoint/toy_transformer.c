@@ -6,7 +6,7 @@
  * stored prefix of a longer prompt and computes the rest: its logits must be the very same numbers
  * that a full run gives.
  *
- *   cc toy_transformer.c -ltokvault -lm && ./a.out /tmp/toy.kv
+ *   cc toy_transformer.c -ltokvault_checkpoint -lm && ./a.out /tmp/toy.kv
  */
 #include <math.h>
 #include <stdint.h>

@@ -3,9 +3,9 @@
  * Functions return 0 or a code of tokvault/result.h (not_found 1, exists 2, invalid 3, corrupt 4,
  * unsupported 5, io 6, busy 7, exhausted 8, denied 9, conflict 10, cancelled 11); the sentence that
  * goes with the last failure of the calling thread is tokvault_kv_last_error(). No function throws,
- * prints or exits. All may be called from any thread at once, but for closing. Memory belongs to
- * the caller; what is passed in is borrowed for the call, for a submitted call until its completion
- * was taken. */
+ * prints or exits. A NULL where none is allowed, and sizes that cannot be, are 3 (invalid). All may
+ * be called from any thread at once, but for closing. Memory belongs to the caller; what is passed
+ * in is borrowed for the call, for a submitted call until its completion was taken. */
 #ifndef TOKVAULT_TOKVAULT_CHECKPOINT_C_H_
 #define TOKVAULT_TOKVAULT_CHECKPOINT_C_H_
 
@@ -87,7 +87,7 @@ typedef struct tokvault_kv_stats {
       bytes_written, bytes_read, evicted, refused, quarantined;
 } tokvault_kv_stats;
 
-/* `options` may be NULL. */
+/* `options` may be NULL. `store` becomes NULL on failure. */
 TOKVAULT_KV_API int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
                                      tokvault_kv** store);
 /* Flushes and frees. `store` may be NULL. No call may be running. */
@@ -120,7 +120,7 @@ TOKVAULT_KV_API int tokvault_kv_put_sidecar(tokvault_kv* store, const tokvault_k
 TOKVAULT_KV_API int tokvault_kv_get_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
                                             const uint32_t* tokens, size_t token_count,
                                             const char* name, void* data, size_t* size);
-/* Keeps the stored prefix from eviction; returns its tokens, to unpin with. */
+/* Keeps the stored prefix from eviction; `pinned` (may be NULL) gets its tokens, to unpin with. */
 TOKVAULT_KV_API int tokvault_kv_pin(tokvault_kv* store, const tokvault_kv_namespace* ns,
                                     const uint32_t* tokens, size_t token_count, uint64_t* pinned);
 TOKVAULT_KV_API int tokvault_kv_unpin(tokvault_kv* store, const tokvault_kv_namespace* ns,

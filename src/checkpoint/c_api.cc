@@ -33,6 +33,9 @@ struct tokvault_kv {
 
 namespace {
 
+constexpr std::size_t kListMax = std::size_t{1} << 26;
+constexpr std::size_t kTokensMax = 0xffffffffu;
+
 thread_local std::string last_error;
 
 int fail(const Error& error) {
@@ -59,6 +62,33 @@ Namespace from_c(const tokvault_kv_namespace* n) {
     if (from != nullptr) *to = from;
   }
   return out;
+}
+
+// What is wrong with the arguments that most functions share: pointers, and sizes that no list has.
+const char* wrong(const tokvault_kv* store, const std::uint32_t* tokens, std::size_t token_count) {
+  if (store == nullptr) return "the store is NULL";
+  if (tokens == nullptr && token_count > 0) return "tokens is NULL";
+  if (token_count > kTokensMax) return "over 4 billion tokens";
+  return nullptr;
+}
+const char* wrong(const tokvault_kv_read* reads, std::size_t count) {
+  if (reads == nullptr && count > 0) return "reads is NULL";
+  if (count > kListMax) return "over 67 million reads";
+  for (std::size_t i = 0; i < count; ++i) {
+    if (reads[i].data == nullptr && reads[i].size > 0) return "the data of a read is NULL";
+  }
+  return nullptr;
+}
+const char* wrong(const tokvault_kv_block* blocks, std::size_t count) {
+  if (blocks == nullptr && count > 0) return "blocks is NULL";
+  if (count > kListMax) return "over 67 million blocks";
+  for (std::size_t i = 0; i < count; ++i) {
+    if ((blocks[i].data == nullptr && blocks[i].size > 0) ||
+        (blocks[i].text == nullptr && blocks[i].text_size > 0)) {
+      return "the data or text of a block is NULL";
+    }
+  }
+  return nullptr;
 }
 
 std::vector<CheckpointRead> reads_of(const tokvault_kv_read* reads, std::size_t count) {
@@ -109,6 +139,7 @@ int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
     if (options->sync_every_put != 0) o.sync = tokvault::CheckpointSync::every_put;
     if (options->threads != 0) o.threads = options->threads;
   }
+  *store = nullptr;
   auto opened = CheckpointStore::open(directory, o);
   if (!opened) return fail(opened.error());
   *store = new (std::nothrow) tokvault_kv;
@@ -124,11 +155,15 @@ int tokvault_kv_close(tokvault_kv* store) {
   return status ? 0 : fail(status.error());
 }
 
-uint32_t tokvault_kv_block_tokens(const tokvault_kv* store) { return store->store->block_tokens(); }
+uint32_t tokvault_kv_block_tokens(const tokvault_kv* store) {
+  return store == nullptr ? 0 : store->store->block_tokens();
+}
 const char* tokvault_kv_last_error(void) { return last_error.c_str(); }
 
 int tokvault_kv_match_prefix(tokvault_kv* store, const tokvault_kv_namespace* ns,
                              const uint32_t* tokens, size_t token_count, tokvault_kv_match* match) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (match == nullptr) return fail(Errc::invalid, "match is NULL");
   auto found = store->store->match(from_c(ns), TokenView(tokens, token_count));
   if (!found) return fail(found.error());
   *match = {found->tokens, found->blocks, found->tail_tokens};
@@ -138,6 +173,8 @@ int tokvault_kv_match_prefix(tokvault_kv* store, const tokvault_kv_namespace* ns
 int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                     size_t token_count, tokvault_kv_read* reads, size_t read_count,
                     uint64_t* good_tokens) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (const char* what = wrong(reads, read_count)) return fail(Errc::invalid, what);
   std::vector<CheckpointRead> list = reads_of(reads, read_count);
   auto got = store->store->get(from_c(ns), TokenView(tokens, token_count), list);
   if (!got) return fail(got.error());
@@ -149,6 +186,8 @@ int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namespace* ns, const u
 int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                     size_t token_count, size_t first_block, const tokvault_kv_block* blocks,
                     size_t block_count, uint32_t* blocks_written) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (const char* what = wrong(blocks, block_count)) return fail(Errc::invalid, what);
   const std::vector<CheckpointBlock> list = blocks_of(blocks, block_count);
   auto put = store->store->put(from_c(ns), TokenView(tokens, token_count),
                                {.first_block = first_block, .blocks = list});
@@ -160,7 +199,9 @@ int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns, const u
 int tokvault_kv_put_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
                             const uint32_t* tokens, size_t token_count, const char* name,
                             const void* data, size_t size) {
-  if (name == nullptr) return fail(Errc::invalid, "a null argument");
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (data == nullptr && size > 0) return fail(Errc::invalid, "data is NULL");
+  if (name == nullptr) return fail(Errc::invalid, "name is NULL");
   auto status = store->store->put_sidecar(from_c(ns), TokenView(tokens, token_count), name,
                                           {static_cast<const char*>(data), size});
   return status ? 0 : fail(status.error());
@@ -169,32 +210,38 @@ int tokvault_kv_put_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
 int tokvault_kv_get_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
                             const uint32_t* tokens, size_t token_count, const char* name,
                             void* data, size_t* size) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (name == nullptr || size == nullptr) return fail(Errc::invalid, "a null argument");
   auto got = store->store->get_sidecar(from_c(ns), TokenView(tokens, token_count), name);
   if (!got) return fail(got.error());
   const std::size_t room = *size;
   *size = got->size();
-  if (got->size() > room) return fail(Errc::exhausted, "the room for the sidecar is too small");
-  std::memcpy(data, got->data(), got->size());
+  if (got->size() > room || (data == nullptr && !got->empty())) {
+    return fail(Errc::exhausted, "the room for the sidecar is too small");
+  }
+  if (!got->empty()) std::memcpy(data, got->data(), got->size());
   return 0;
 }
 
 int tokvault_kv_pin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                     size_t token_count, uint64_t* pinned) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->pin(from_c(ns), TokenView(tokens, token_count));
   if (!done) return fail(done.error());
-  *pinned = *done;
+  if (pinned != nullptr) *pinned = *done;
   return 0;
 }
 
 int tokvault_kv_unpin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                       size_t token_count) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->unpin(from_c(ns), TokenView(tokens, token_count));
   return done ? 0 : fail(done.error());
 }
 
 int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                        size_t token_count, uint64_t from_token, uint64_t* removed) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->remove(from_c(ns), TokenView(tokens, token_count), from_token);
   if (!done) return fail(done.error());
   if (removed != nullptr) *removed = *done;
@@ -203,6 +250,7 @@ int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns, cons
 
 int tokvault_kv_remove_namespace(tokvault_kv* store, const tokvault_kv_namespace* ns,
                                  uint64_t* removed) {
+  if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   auto count = store->store->remove_namespace(from_c(ns));
   if (!count) return fail(count.error());
   if (removed != nullptr) *removed = *count;
@@ -211,6 +259,7 @@ int tokvault_kv_remove_namespace(tokvault_kv* store, const tokvault_kv_namespace
 
 int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
                             int (*visit)(void*, uint64_t, const void*, size_t), void* context) {
+  if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   if (visit == nullptr) return fail(Errc::invalid, "a null argument");
   auto status =
       store->store->visit_texts(from_c(ns), [&](std::uint64_t position, tokvault::ByteView text) {
@@ -220,11 +269,13 @@ int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
 }
 
 int tokvault_kv_flush(tokvault_kv* store) {
+  if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   auto status = store->store->flush();
   return status ? 0 : fail(status.error());
 }
 
 int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats) {
+  if (store == nullptr || stats == nullptr) return fail(Errc::invalid, "a null argument");
   const auto s = store->store->stats();
   *stats = {s.blocks,       s.sidecars,      s.states,     s.disk_bytes,
             s.budget_bytes, s.lookup_tokens, s.hit_tokens, s.bytes_written,
@@ -235,6 +286,9 @@ int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats) {
 int tokvault_kv_submit_get(tokvault_kv* store, const tokvault_kv_namespace* ns,
                            const uint32_t* tokens, size_t token_count, tokvault_kv_read* reads,
                            size_t read_count, uint64_t* id) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (const char* what = wrong(reads, read_count)) return fail(Errc::invalid, what);
+  if (id == nullptr) return fail(Errc::invalid, "id is NULL");
   auto kept = std::make_unique<Submitted>();
   kept->reads = reads_of(reads, read_count);
   kept->out = reads;
@@ -251,6 +305,9 @@ int tokvault_kv_submit_get(tokvault_kv* store, const tokvault_kv_namespace* ns,
 int tokvault_kv_submit_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
                            const uint32_t* tokens, size_t token_count, size_t first_block,
                            const tokvault_kv_block* blocks, size_t block_count, uint64_t* id) {
+  if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
+  if (const char* what = wrong(blocks, block_count)) return fail(Errc::invalid, what);
+  if (id == nullptr) return fail(Errc::invalid, "id is NULL");
   auto kept = std::make_unique<Submitted>();
   kept->blocks = blocks_of(blocks, block_count);
   const std::lock_guard lock(store->mutex);
@@ -263,11 +320,13 @@ int tokvault_kv_submit_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
 }
 
 int tokvault_kv_cancel(tokvault_kv* store, uint64_t id) {
+  if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   return store->store->cancel(id) ? 0 : fail(Errc::busy, "the call runs or is done");
 }
 
 size_t tokvault_kv_take_completions(tokvault_kv* store, tokvault_kv_completion* out, size_t room,
                                     uint64_t timeout_ms) {
+  if (store == nullptr || out == nullptr || room == 0) return 0;
   std::vector<CheckpointCompletion> taken(std::min<std::size_t>(room, 256));
   const std::size_t count = store->store->take_completions(taken, timeout_ms);
   const std::lock_guard lock(store->mutex);
@@ -282,6 +341,8 @@ size_t tokvault_kv_take_completions(tokvault_kv* store, tokvault_kv_completion* 
   return count;
 }
 
-int tokvault_kv_completion_fd(const tokvault_kv* store) { return store->store->completion_fd(); }
+int tokvault_kv_completion_fd(const tokvault_kv* store) {
+  return store == nullptr ? -1 : store->store->completion_fd();
+}
 
 }  // extern "C"
