@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
@@ -17,6 +18,7 @@
 #include "output.h"
 #include "tokvault/checkpoint.h"
 #include "tokvault/checkpoint_replay.h"
+#include "values.h"
 
 namespace tokvault::cli {
 namespace {
@@ -43,9 +45,11 @@ constexpr const char* kHelp =
     "  --namespace NAME   the model, or FIELD=VALUE,... of model tokenizer chat_template dtype\n"
     "                     layout lora tenant extra (default: kvc)\n"
     "  --kvc DIR          get: serve this directory of KVC files as it is, without a store\n"
-    "  --state            put: in one piece instead of in blocks\n"
+    "  --state            put: in one piece instead of in blocks; always so without --tokens\n"
     "  --sidecar NAME     explain: whether the boundary has this sidecar\n"
-    "  --budget SIZE      bytes on disk, with K, M, G or T (default 64G)\n"
+    "  --budget SIZE      bytes on disk, with K, M, G or T (default: what the store was last "
+    "given,\n"
+    "                     64G for a new one)\n"
     "  --eviction NAME    value, lru or decayed_hits (default value)\n"
     "  --codec NAME       put: none, zstd, plane8, planes16 or by_dtype (default none)\n"
     "  --block-tokens N   when the store is created (default 256)\n"
@@ -106,19 +110,21 @@ Result<Options> parse(const std::vector<std::string>& args) {
   return o;
 }
 
-Result<std::uint64_t> size_of(const std::string& text) {
-  char* end = nullptr;
-  errno = 0;
-  const double number = std::strtod(text.c_str(), &end);
-  std::string unit = end;
-  if (unit.ends_with('B')) unit.pop_back();
-  if (unit.ends_with('i')) unit.pop_back();
-  const std::size_t power = unit.empty() ? 0 : std::string("KMGT").find(unit) + 1;
-  if (end == text.c_str() || unit.size() > 1 || (power == 0 && !unit.empty()) || number < 0 ||
-      number > 1e15) {
-    return usage("kv: '" + text + "' is no size");
-  }
-  return static_cast<std::uint64_t>(number * static_cast<double>(1ull << (10 * power)));
+// An option's value, or what is wrong with it.
+template <class T>
+Result<T> named(const char* option, Result<T> parsed) {
+  if (parsed) return parsed;
+  return usage("kv: " + std::string(option) + ": " + std::string(parsed.error().message()));
+}
+
+Result<std::uint64_t> size_of(const Options& o, const char* option) {
+  return named(option, parse_size(o.text(option)));
+}
+
+// 0 if the option is not given.
+Result<std::uint64_t> number_of(const Options& o, const char* option, std::uint64_t max) {
+  if (!o.has(option)) return std::uint64_t{0};
+  return named(option, parse_number(o.text(option), max));
 }
 
 Result<Namespace> namespace_of(const Options& o) {
@@ -168,22 +174,7 @@ Result<Buffer> read_input(const std::string& path) {
 
 Result<std::vector<Token>> tokens_of(const Options& o) {
   TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--tokens")));
-  std::vector<Token> tokens;
-  for (std::size_t at = 0;;) {
-    at = text.find_first_not_of(" \t\r\n,[]", at);
-    if (at == Buffer::npos) return tokens;
-    std::uint64_t id = 0;
-    std::size_t digits = 0;
-    for (; at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 11; ++at, ++digits) {
-      id = id * 10 + static_cast<std::uint64_t>(text[at] - '0');
-    }
-    if (digits == 0 || id > 0xffffffffu) {
-      return Error(Errc::invalid, "kv: --tokens has something that is no token id at byte " +
-                                      std::to_string(at) +
-                                      " (`tokvault tokenize` makes ids of text)");
-    }
-    tokens.push_back(static_cast<Token>(id));
-  }
+  return named("--tokens", parse_tokens(text));
 }
 
 Status write_output(const Options& o, ByteView bytes) {
@@ -201,11 +192,14 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write
   CheckpointOptions options;
   options.read_only = !write;
   if (o.has("--budget")) {
-    TOKVAULT_ASSIGN(options.budget_bytes, size_of(o.text("--budget")));
+    TOKVAULT_ASSIGN(options.budget_bytes, size_of(o, "--budget"));
+    // 0 would be the budget that the store has.
+    if (options.budget_bytes == 0) return usage("kv: --budget is 0");
   }
   if (write && o.has("--block-tokens")) {
-    options.block_tokens =
-        static_cast<std::uint32_t>(std::strtoul(o.text("--block-tokens").c_str(), nullptr, 10));
+    TOKVAULT_ASSIGN(const std::uint64_t tokens, number_of(o, "--block-tokens", 4096));
+    if (tokens == 0) return usage("kv: --block-tokens is 0");
+    options.block_tokens = static_cast<std::uint32_t>(tokens);
   }
   const std::string eviction = o.text("--eviction", "value");
   if (eviction == "lru") {
@@ -238,6 +232,21 @@ std::string namespace_json(const Namespace& n) {
   return json.text();
 }
 
+// A namespace in a line: its model alone, or as --namespace takes it.
+std::string name_of(const Namespace& n) {
+  const std::pair<const char*, const std::string*> fields[] = {
+      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
+      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
+      {"tenant", &n.tenant}, {"extra", &n.extra}};
+  std::string out;
+  for (const auto& [name, value] : fields) {
+    if (value->empty()) continue;
+    if (!out.empty()) out += ',';
+    out += std::string(name) + "=" + *value;
+  }
+  return out == "model=" + n.model ? n.model : out;
+}
+
 // Prints a line of JSON, or the text.
 void answer(const Options& o, const JsonObject& json, const std::string& text) {
   print_line(o.json() ? json.text() : text);
@@ -255,8 +264,21 @@ Status kv_put(const Options& o) {
   if (o.has("--text")) {
     TOKVAULT_ASSIGN(state.text, read_input(o.text("--text")));
   }
+  // All that can be wrong is said before a store is made.
+  const bool whole = o.has("--state") || !o.has("--tokens");
+  if (state.tokens.empty() && state.text.empty()) return usage("kv put: the prompt is empty");
+  if (!whole && o.has("--text")) {
+    return usage(
+        "kv put: which bytes of --text are of which block cannot be told; --state stores "
+        "the prompt in one piece, with its text");
+  }
+  if (!whole && payload.size() % state.tokens.size() != 0) {
+    return usage("kv put: " + std::to_string(payload.size()) +
+                 " bytes are not a whole number for each of " +
+                 std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
+  }
   TOKVAULT_ASSIGN(const auto store, open_store(o, true));
-  if (o.has("--state") || state.tokens.empty()) {
+  if (whole) {
     TOKVAULT_TRY(store->put_state(n, state, payload));
     TOKVAULT_TRY(store->close());
     answer(o, JsonObject().field("states", 1).field("bytes", payload.size()),
@@ -264,11 +286,6 @@ Status kv_put(const Options& o) {
     return {};
   }
   // In blocks: every token has as many bytes.
-  if (payload.size() % state.tokens.size() != 0) {
-    return usage("kv put: " + std::to_string(payload.size()) +
-                 " bytes are not a whole number for each of " +
-                 std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
-  }
   const std::size_t per_token = payload.size() / state.tokens.size();
   std::vector<CheckpointBlock> blocks;
   for (std::size_t at = 0; at < state.tokens.size(); at += store->block_tokens()) {
@@ -313,13 +330,9 @@ Status get_kvc(const Options& o) {
 Status kv_get(const Options& o) {
   if (o.has("--kvc")) return get_kvc(o);
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
-  // Uses are counted, so that eviction knows them; beside a writer the store is read all the same.
-  auto opened = open_store(o, true);
-  if (!opened && (opened.code() == Errc::busy || opened.code() == Errc::denied)) {
-    opened = open_store(o, false);
-  }
-  if (!opened) return std::move(opened).error();
-  CheckpointStore& store = **opened;
+  // A reader's uses are counted by the next writer, so eviction knows them all the same.
+  TOKVAULT_ASSIGN(const auto opened, open_store(o, false));
+  CheckpointStore& store = *opened;
   Buffer payload;
   Result<CheckpointState> state = Error(Errc::not_found, "nothing is stored");
   std::vector<Token> tokens;
@@ -452,8 +465,8 @@ Status kv_explain(const Options& o) {
 }
 
 Status kv_list(const Options& o) {
+  TOKVAULT_ASSIGN(std::uint64_t left, number_of(o, "--limit", ~std::uint64_t{0}));
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
-  std::uint64_t left = o.has("--limit") ? std::strtoull(o.text("--limit").c_str(), nullptr, 10) : 0;
   if (left == 0) left = ~std::uint64_t{0};
   return store->list([&](const CheckpointEntry& e) {
     if (left-- == 0) return false;
@@ -463,9 +476,9 @@ Status kv_list(const Options& o) {
     json.field("position", e.position).field("tokens", e.tokens).field("bytes", e.disk_bytes);
     json.field("hits", e.hits).field("children", e.children);
     answer(o, json,
-           e.kind + " " + e.key + " " + e.name_space.model + " at " + std::to_string(e.position) +
-               " tokens " + std::to_string(e.tokens) + " bytes " + std::to_string(e.disk_bytes) +
-               " hits " + std::to_string(e.hits));
+           e.kind + " " + e.key + " " + printable(name_of(e.name_space)) + " at " +
+               std::to_string(e.position) + " tokens " + std::to_string(e.tokens) + " bytes " +
+               std::to_string(e.disk_bytes) + " hits " + std::to_string(e.hits));
     return true;
   });
 }
@@ -478,6 +491,8 @@ Status kv_stats(const Options& o) {
                                                         {"states", s.states},
                                                         {"namespaces", s.namespaces},
                                                         {"segments", s.segments},
+                                                        {"budget_bytes", s.budget_bytes},
+                                                        {"disk_bytes", s.disk_bytes},
                                                         {"live_bytes", s.live_bytes},
                                                         {"index_bytes", s.index_bytes},
                                                         {"memory_bytes", s.memory_bytes},
@@ -516,7 +531,7 @@ Status kv_evict(const Options& o) {
     TOKVAULT_ASSIGN(gone, store->expire());
   }
   if (o.has("--bytes")) {
-    TOKVAULT_ASSIGN(const std::uint64_t bytes, size_of(o.text("--bytes")));
+    TOKVAULT_ASSIGN(const std::uint64_t bytes, size_of(o, "--bytes"));
     TOKVAULT_TRY(store->evict(bytes));
   }
   gone += store->stats().evicted;  // what a smaller --budget evicted at once counts too
@@ -528,6 +543,10 @@ Status kv_evict(const Options& o) {
 Status kv_transfer(const Options& o, bool import) {
   if (!o.has("--kvc")) return usage("kv " + o.command + ": --kvc is missing");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
+  std::error_code failed;
+  if (import && !std::filesystem::is_directory(o.text("--kvc"), failed)) {
+    return Error(Errc::not_found, "no folder " + o.text("--kvc"));
+  }
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
   auto done =
       import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
@@ -537,9 +556,10 @@ Status kv_transfer(const Options& o, bool import) {
          JsonObject()
              .field("files", done->files)
              .field("skipped", done->skipped)
-             .field("bad", done->bad),
+             .field("bad", done->bad)
+             .field("refused", done->refused),
          std::to_string(done->files) + " files, " + std::to_string(done->skipped) + " skipped, " +
-             std::to_string(done->bad) + " bad");
+             std::to_string(done->bad) + " bad, " + std::to_string(done->refused) + " refused");
   return {};
 }
 
@@ -559,13 +579,19 @@ Status kv_replay(const Options& o) {
   if (o.has("--budget")) {
     options.budgets_percent.clear();
     for (const std::string& part : split(o.text("--budget"))) {
-      options.budgets_percent.push_back(std::strtod(part.c_str(), nullptr));
+      double percent = 0;
+      const char* const end = part.data() + part.size();
+      const auto [after, failed] = std::from_chars(part.data(), end, percent);
+      if (failed != std::errc() || after != end) {
+        return usage("kv replay: " + in_quotes(part) + " is no percentage");
+      }
+      options.budgets_percent.push_back(percent);
     }
   }
   if (o.has("--policy")) options.policies = split(o.text("--policy"));
   if (o.has("--block-tokens")) {
-    options.block_tokens =
-        static_cast<std::uint32_t>(std::strtoul(o.text("--block-tokens").c_str(), nullptr, 10));
+    TOKVAULT_ASSIGN(const std::uint64_t tokens, number_of(o, "--block-tokens", 1u << 20));
+    options.block_tokens = static_cast<std::uint32_t>(tokens);
   }
   TOKVAULT_ASSIGN(const ReplayReport r, replay_trace(trace, options));
   std::vector<std::string> rows;
