@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Tries what the documents show.
 
-C++ of README.md and HACKING.md compiles, the commands of README.md run in order on the examples,
+C++ of README.md and HACKING.md compiles, the commands of README.md and checkpoint.md run in order,
 and every path that architecture.md names is there."""
 
 import argparse
+import hashlib
 import pathlib
 import re
 import shlex
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,10 +43,20 @@ def compile_blocks(compiler):
     return count
 
 
+def kvc_file(folder, text, state):
+    """A file as engines that keep KVC write it."""
+    header = struct.pack("<3s5B4I3QI", b"KVC", 1, 2, 1, 0, 0, 17, 0, 8192, 0, 1, 1, len(state),
+                         len(text))
+    folder.mkdir()
+    (folder / (hashlib.sha1(text).hexdigest() + ".kv")).write_bytes(header + text + state)
+
+
 def run_commands(command, folder):
-    """The lines of README.md that begin with `tokvault`, on the examples."""
-    lines = re.findall(r"^    tokvault (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(),
-                       re.MULTILINE)
+    """The lines of README.md and checkpoint.md that begin with `tokvault`, on the examples."""
+    lines = []
+    for name in ("README.md", "docs/checkpoint.md"):
+        lines += re.findall(r"^    tokvault (.*?)(?:\s+#.*)?$", (ROOT / name).read_text(),
+                            re.MULTILINE)
     if len(lines) < 8:
         fail("README.md shows too few commands: the test looks in the wrong place")
     # What the commands of the checkpoint store are given: two prompts, a state, a trace.
@@ -54,7 +66,10 @@ def run_commands(command, folder):
     (pathlib.Path(folder) / "state.bin").write_bytes(bytes(512 * 64))
     (pathlib.Path(folder) / "trace.jsonl").write_text(
         '{"timestamp": 0, "input_length": 1100, "hash_ids": [1, 2, 3]}\n' * 3)
+    (pathlib.Path(folder) / "prompt.txt").write_text("a prompt, and more")
+    kvc_file(pathlib.Path(folder) / "engine", b"a prompt", b"its state")
     for line in lines:
+        line = line.replace("~/.engine/kvcache", "engine")
         line = line.replace("traffic.jsonl", str(ROOT / "examples/conversations.jsonl"))
         line = line.replace("2026-11-01", "2026-01-01").replace("gpt-4o", "birch-2")
         line = line.replace("chat-17", "support-0007")
