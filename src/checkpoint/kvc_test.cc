@@ -117,6 +117,100 @@ TEST(KvcCache, LongestPrefixFallsBackPastABadFile) {
   EXPECT_EQ((*cache->load_longest("xyz!"))->payload, "xyz");
 }
 
+TEST(KvcCache, FindsByTextAndTouches) {
+  const Folder folder;
+  auto cache = *KvcCache::open(folder / "kvc", 64);
+  KvcHeader h = KvcHeader::make(4, KvcReason::cold, 5, 100);
+  h.last_used_unix = 1000;
+  ASSERT_TRUE(cache->save(kvc_key("text"), h, "text", "payload"));
+  EXPECT_EQ((*cache->load_text("text"))->payload, "payload");
+  EXPECT_FALSE((*cache->load_text("tex")).has_value());
+  ASSERT_TRUE(cache->touch(kvc_key("text")));
+  EXPECT_EQ(cache->touch(kvc_key("other")).code(), Errc::not_found);
+  EXPECT_EQ(cache->touch("../x").code(), Errc::invalid);
+  const auto file = *cache->load(kvc_key("text"));
+  EXPECT_EQ(file->header.hit_count, 3u);
+  EXPECT_GT(file->header.last_used_unix, 1000u);
+  // Under a name that is not its text's it is no answer to that text, and is set aside.
+  fs::copy(*cache->path_for(kvc_key("text")), *cache->path_for(kvc_key("another")));
+  EXPECT_FALSE((*cache->load_text("another")).has_value());
+  EXPECT_TRUE(fs::exists(*cache->path_for(kvc_key("another")) + ".bad"));
+}
+
+// Another process replaces a file: what this one knew of it never gets onto the new one.
+TEST(KvcCache, NoOldHeaderOnANewFile) {
+  const Folder folder;
+  auto ours = *KvcCache::open(folder / "kvc", 64);
+  auto theirs = *KvcCache::open(folder / "kvc", 64);
+  const std::string key = kvc_key("text");
+  ASSERT_TRUE(ours->save(key, KvcHeader::make(2, KvcReason::cold, 5, 100), "text", "short"));
+  ASSERT_TRUE(ours->load(key));
+  KvcHeader h = KvcHeader::make(4, KvcReason::shutdown, 9, 200);
+  ASSERT_TRUE(theirs->save(key, h, "text", "a longer payload", "a trailer"));
+  ASSERT_TRUE(ours->touch(key));
+  const auto file = *ours->load(key);
+  ASSERT_TRUE(file.has_value());
+  EXPECT_EQ(file->payload, "a longer payload");
+  EXPECT_EQ(file->trailer, "a trailer");
+  EXPECT_EQ(file->header.reason, KvcReason::shutdown);
+  EXPECT_EQ(file->header.quant_bits, 4u);
+  EXPECT_EQ(file->header.hit_count, 2u);
+  fs::remove(*ours->path_for(key));
+  EXPECT_FALSE((*ours->load(key)).has_value());
+  EXPECT_TRUE(ours->keys_by_recency().empty());
+}
+
+// Every bit of a file, in turn: it is the same text's state, with another value in one field or
+// another payload byte (the format has no checksum), or it is a miss and set aside.
+TEST(KvcCache, AFlippedBitIsNeverAnotherText) {
+  const Folder folder;
+  const std::string path = folder / "kvc";
+  const KvcFile f = sample();
+  const Buffer bytes = *kvc_encode(f);
+  const std::string name = path + "/" + kvc_key(f.text) + ".kv";
+  std::size_t missed = 0;
+  for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    fs::remove_all(path);
+    fs::create_directory(path);
+    Buffer other = bytes;
+    other[bit / 8] = static_cast<char>(other[bit / 8] ^ (1 << bit % 8));
+    std::ofstream(name, std::ios::binary) << other;
+    auto cache = *KvcCache::open(path, 64);
+    const auto hit = cache->load_longest(f.text + " and on");
+    ASSERT_TRUE(hit) << bit;
+    if (hit->has_value()) {
+      EXPECT_EQ((*hit)->text, f.text) << bit;
+      EXPECT_EQ((*hit)->payload.size() + (*hit)->trailer.size(),
+                f.payload.size() + f.trailer.size());
+    } else {
+      ++missed;
+      // The text's size is how a file is found: with another one it stays, and is never a hit.
+      const std::size_t at = bit / 8;
+      EXPECT_TRUE(fs::exists(name + ".bad") || (at >= 48 && at < 52)) << bit;
+    }
+  }
+  EXPECT_GT(missed, (4 + f.text.size()) * 8);
+}
+
+TEST(Kvc, AToolMapSaysWhatItHolds) {
+  const std::vector<KvcToolCall> calls = {{"call_1", "<tool>ls</tool>"},
+                                          {std::string(256, 'i'), ""}};
+  const Buffer map = kvc_encode_tools(calls);
+  EXPECT_EQ(*kvc_decode_tools(map), calls);
+  EXPECT_EQ(*kvc_decode_tools(map + "later"), calls);
+  EXPECT_TRUE(kvc_decode_tools(kvc_encode_tools({}))->empty());
+  for (std::size_t size = 0; size < map.size(); ++size) {
+    EXPECT_EQ(kvc_decode_tools(ByteView(map).substr(0, size)).code(), Errc::corrupt) << size;
+  }
+  for (const std::size_t at :
+       {0u, 1u, 2u, 3u, 5u, 7u, 9u, 10u, 11u, 15u}) {  // magic, version, sizes
+    Buffer other = map;
+    other[at] = static_cast<char>(other[at] ^ 0x40);
+    EXPECT_FALSE(kvc_decode_tools(other)) << at;
+  }
+  EXPECT_FALSE(kvc_decode_tools(kvc_encode_tools({{std::string(257, 'i'), "x"}})));
+}
+
 TEST(KvcCache, EvictsOldestAndSweepsLeftovers) {
   const Folder folder;
   fs::create_directory(folder / "kvc");

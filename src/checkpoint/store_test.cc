@@ -119,6 +119,104 @@ TEST(CheckpointStore, RangesAndOddBuffers) {
   }
 }
 
+// With the ring or without, past the page cache or not, one by one or many at once: the same bytes,
+// and the same misses.
+TEST(CheckpointStore, ReadsAreTheSameHoweverTheyAreDone) {
+  const Folder folder;
+  const std::string path = folder / "s";
+  const auto tokens = prompt(4, 16 * 80);
+  put_all(*open_store(path, small_options(256 << 20)), tokens, 300001);
+  {
+    std::fstream file(path + "/log-00000001", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(70 * 307200);  // in block 69 or 70
+    file << "damage";
+  }
+  for (const CheckpointIo io :
+       {CheckpointIo::automatic, CheckpointIo::pread, CheckpointIo::uring}) {
+    for (const bool direct : {false, true}) {
+      const auto opened =
+          CheckpointStore::open(path, {.io = io, .direct_io = direct, .read_only = true});
+      if (!opened && io == CheckpointIo::uring) {
+        EXPECT_EQ(opened.code(), Errc::unsupported);  // by this kernel
+        continue;
+      }
+      ASSERT_TRUE(opened);
+      CheckpointStore& store = **opened;
+      if (io != CheckpointIo::automatic) {
+        EXPECT_EQ(store.stats().uring, io == CheckpointIo::uring);
+      }
+      std::vector<Buffer> outs(80, Buffer(300001, 'x'));
+      std::vector<CheckpointRead> reads(80);
+      for (std::uint32_t i = 0; i < 80; ++i) {
+        reads[i].block = 79 - i;
+        reads[i].out = outs[i];
+        if (i % 7 == 0) reads[i].offset = 1000 * i;
+      }
+      ASSERT_TRUE(store.get(kModel, tokens, reads));
+      std::size_t bad = 0;
+      for (std::uint32_t i = 0; i < 80; ++i) {
+        if (reads[i].status != Errc::ok) {
+          ++bad;
+          EXPECT_TRUE(outs[i] == Buffer(300001, '\0'));
+          continue;
+        }
+        const Buffer want = payload_of(tokens, (79 - i) * 16, 16, 300001).substr(reads[i].offset);
+        EXPECT_EQ(reads[i].bytes, want.size());
+        EXPECT_TRUE(outs[i].substr(0, want.size()) == want) << i;
+      }
+      EXPECT_EQ(bad, 1u);
+    }
+  }
+}
+
+TEST(CheckpointStore, SeveralPromptsAtOnce) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  put_all(*store, prompt(1, 40), 100);
+  put_all(*store, prompt(2, 32), 100);
+  const auto a = prompt(1, 50);
+  const auto b = prompt(2, 20);
+  const auto c = prompt(3, 20);
+  const TokenView prompts[] = {a, b, {}, c};
+  const auto matches = store->match_batch(kModel, prompts);
+  ASSERT_EQ(matches.size(), 4u);
+  EXPECT_EQ(matches[0]->tokens, 40u);
+  EXPECT_EQ(matches[1]->tokens, 16u);
+  EXPECT_EQ(matches[2]->tokens, 0u);
+  EXPECT_EQ(matches[3]->tokens, 0u);
+  EXPECT_TRUE(store->match_batch(kModel, {}).empty());
+  // Every state, in no order, as far as the visitor goes.
+  for (const std::uint32_t family : {5u, 6u, 7u}) {
+    ASSERT_TRUE(store->put_state(kModel, {.tokens = prompt(family, 20)}, std::to_string(family)));
+  }
+  std::size_t sum = 0;
+  const auto visit = [&](const CheckpointState& state, ByteView payload) -> Status {
+    EXPECT_EQ(state.tokens, prompt(static_cast<std::uint32_t>(payload[0] - '0'), 20));
+    EXPECT_EQ(store->match(kModel, a)->tokens, 40u);  // the visitor may call the store
+    sum += static_cast<std::size_t>(payload[0] - '0');
+    if (sum > 100) return Error(Errc::cancelled, "enough");
+    return {};
+  };
+  EXPECT_TRUE(store->visit_states(kModel, visit));
+  EXPECT_EQ(sum, 18u);
+  sum = 100;
+  EXPECT_EQ(store->visit_states(kModel, visit).code(), Errc::cancelled);
+  EXPECT_TRUE(store->visit_states({.model = "other"}, visit));
+}
+
+TEST(CheckpointStore, WhatIsTouchedStays) {
+  const Folder folder;
+  CheckpointOptions o = small_options(4 << 20);
+  o.eviction = Eviction::lru;
+  const auto store = open_store(folder / "s", o);
+  for (std::uint32_t i = 1; i < 60; ++i) {
+    put_all(*store, prompt(i, 32), 50000);
+    EXPECT_EQ(*store->touch(kModel, prompt(1, 40)), 32u) << i;
+  }
+  EXPECT_EQ(store->match(kModel, prompt(2, 32))->tokens, 0u);
+  EXPECT_EQ(*store->touch(kModel, prompt(2, 32)), 0u);
+}
+
 TEST(CheckpointStore, CodedBlocksComeBackWhateverIsSet) {
   const Folder folder;
   int number = 0;
