@@ -308,9 +308,17 @@ Status kv_put(const Options& o) {
   return {};
 }
 
+// What is only read is not made.
+Status need_kvc_folder(const Options& o) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(o.text("--kvc"), failed)) return {};
+  return Error(Errc::not_found, "no folder " + o.text("--kvc"));
+}
+
 Status get_kvc(const Options& o) {
   if (!o.has("--text")) return usage("kv get --kvc: --text is missing");
   TOKVAULT_ASSIGN(const Buffer prompt, read_input(o.text("--text")));
+  TOKVAULT_TRY(need_kvc_folder(o));
   TOKVAULT_ASSIGN(const auto cache, KvcCache::open(o.text("--kvc"), 1 << 20));
   TOKVAULT_ASSIGN(const auto file, cache->load_longest(prompt));
   if (!file) return Error(Errc::not_found, "no file's text is a prefix of this prompt");
@@ -543,10 +551,7 @@ Status kv_evict(const Options& o) {
 Status kv_transfer(const Options& o, bool import) {
   if (!o.has("--kvc")) return usage("kv " + o.command + ": --kvc is missing");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
-  std::error_code failed;
-  if (import && !std::filesystem::is_directory(o.text("--kvc"), failed)) {
-    return Error(Errc::not_found, "no folder " + o.text("--kvc"));
-  }
+  if (import) TOKVAULT_TRY(need_kvc_folder(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
   auto done =
       import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));

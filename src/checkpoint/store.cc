@@ -418,6 +418,7 @@ Status CheckpointStore::visit_states(
     auto status = visit(*state, payload);
     if (!status) return status;
     lock.lock();
+    if (impl_->closed) return closed_error();
   }
   return {};
 }

@@ -838,6 +838,61 @@ TEST(CheckpointStore, ReadersOutliveEveryIndex) {
   for (std::thread& t : threads) t.join();
 }
 
+// A store may be closed while others use it, and while what they read turns out to be damaged.
+TEST(CheckpointStore, ClosesUnderItsUsers) {
+  const Folder folder;
+  {
+    const auto store = open_store(folder / "base", small_options());
+    for (std::uint32_t i = 0; i < 40; ++i) put_all(*store, prompt(i, 32), 3000, true);
+    for (const std::uint32_t i : {1u, 2u}) {
+      ASSERT_TRUE(store->put_state(kModel, {.tokens = prompt(i, 20)}, Buffer(5000, 's')));
+    }
+  }
+  {
+    std::fstream file(folder / "base/log-00000001",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    for (int i = 0; i < 40; ++i) file.seekp(2500 + i * 6800) << "damage";
+    file.seekp(-3000, std::ios::end) << "damage";  // in the second state
+  }
+  for (int round = 0; round < 40; ++round) {
+    const std::string path = folder / "s";
+    fs::remove_all(path);
+    fs::copy(folder / "base", path);
+    const auto store = open_store(path, small_options());
+    if (round == 0) {
+      std::size_t visited = 0;
+      const auto close = [&](const CheckpointState&, ByteView) {
+        ++visited;
+        return store->close();
+      };
+      EXPECT_EQ(store->visit_states(kModel, close).code(), Errc::invalid);
+      EXPECT_EQ(visited, 1u);
+      continue;
+    }
+    std::atomic<int> started{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&, t] {
+        Buffer out(3000, 'x');
+        for (std::uint32_t i = 0; i < 200; ++i) {
+          const auto tokens = prompt((i + static_cast<std::uint32_t>(t) * 13) % 40, 32);
+          CheckpointRead read{.block = i % 2, .out = out};
+          const auto got = store->get(kModel, tokens, {&read, 1});
+          EXPECT_TRUE(got || got.code() == Errc::invalid);
+          if (t == 1) static_cast<void>(store->match_text(kModel, "1 2 3").has_value());
+          if (t == 2) static_cast<void>(store->check().has_value());
+          ++started;
+          if (!got) break;
+        }
+      });
+    }
+    while (started < round % 10 + 1) std::this_thread::yield();
+    EXPECT_TRUE(store->close());
+    for (std::thread& t : threads) t.join();
+    EXPECT_EQ(store->match(kModel, prompt(1, 32)).code(), Errc::invalid);
+  }
+}
+
 TEST(CheckpointStore, RandomOperationsAgainstAModel) {
   const char* given = std::getenv("TOKVAULT_SEED");
   const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20260101;

@@ -160,6 +160,7 @@ Status CheckpointStore::Impl::erase(RecordId id, Gone reason) {
 }
 
 Status CheckpointStore::Impl::quarantine(RecordId id) {
+  if (closed) return {};  // while it was being read; the next who reads it will find it
   BlockRecord& r = index[id];
   if (r.kind == Kind::free || (r.flags & kBad) != 0) return {};
   ++counters.quarantined;
