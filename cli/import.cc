@@ -479,9 +479,7 @@ ExitStatus run_import(const ImportCommand& command) {
   options.log_bytes_max = command.log_bytes_max;
   options.conversation_bytes_max = command.line_bytes_max;
   options.threads = command.threads;
-  // Enough for the tables of 1 GB of chats: with 64 MB they were decoded again and again, and an
-  // import of that took twice as long.
-  options.cache_bytes = 160u << 20;
+  options.cache_bytes = 64u << 20;  // an import looks little up, and memory is for packs it makes
   // Who asks for `fast` would wait for merging three times as long as for the rest.
   const bool merges = !command.no_merge && command.level != Level::fast;
   if (!merges) options.merge_bytes_min = UINT64_MAX;

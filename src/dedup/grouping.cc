@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <memory>
 
 namespace tokvault {
 namespace {
@@ -39,16 +40,28 @@ Direction normalise(const Sums& sums) {
 
 // The square root of each count, so that what is everywhere does not outweigh all else, times a
 // corner of the cube that belongs to its class.
+using Corner = std::array<float, kDims>;
+const std::array<Corner, kClasses>& corners() {
+  static const auto all = [] {
+    auto out = std::make_unique<std::array<Corner, kClasses>>();
+    for (std::size_t c = 0; c < kClasses; ++c) {
+      const std::uint64_t signs = mix(c);
+      for (std::size_t i = 0; i < kDims; ++i) (*out)[c][i] = (signs >> i & 1) != 0 ? 1.f : -1.f;
+    }
+    return out;
+  }();
+  return *all;
+}
+
 template <class Count>
 Direction project_counts(const std::array<Count, kClasses>& counts) {
+  const auto& all = corners();
   std::array<float, kDims> sums{};
   for (std::size_t c = 0; c < kClasses; ++c) {
     if (counts[c] == 0) continue;
     const float weight = std::sqrt(static_cast<float>(counts[c]));
-    const std::uint64_t signs = mix(c);
-    for (std::size_t i = 0; i < kDims; ++i) {
-      sums[i] += (signs >> i & 1) != 0 ? weight : -weight;
-    }
+    const Corner& corner = all[c];
+    for (std::size_t i = 0; i < kDims; ++i) sums[i] += corner[i] * weight;
   }
   return normalise(sums);
 }

@@ -60,6 +60,7 @@ Result<std::vector<CatalogFile>> BackgroundMerge::run() {
   options.tenant = job_.tenant;
   options.level = job_.level;
   options.purpose = PackPurpose::merge;
+  options.turn = job_.encoding;
   options.input_bytes = size_bytes_;
   options.stop = stop_.get_token();
   PackIdentity identity;
@@ -144,6 +145,7 @@ Status VaultImpl::start_merging() {
   job.records = kept_records(last_of_each(job.records));
   job.vault = state_.vault();
   job.level = options_.level;
+  job.encoding = &encoding_;
   merging_bytes_ = most;
   merge_ =
       std::make_shared<BackgroundMerge>(*backend_, cache_, tokenizer_, next_file_, std::move(job));

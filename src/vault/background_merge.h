@@ -30,6 +30,7 @@ class BackgroundMerge {
   struct Job {
     TenantRecord tenant;
     VaultRecord vault;
+    std::mutex* encoding = nullptr;  // see put_pack; outlives it
     Level level = Level::balanced;
     std::vector<std::shared_ptr<PackFile>> packs;
     std::vector<Record> records;  // of theirs that still say what holds

@@ -173,8 +173,8 @@ Result<std::vector<CatalogFile>> Merge::run(
         // Nothing is left of it all; a set names only packs that are there.
         return parts.size() == 1 ? Status() : Error(Errc::corrupt, "a group without conversations");
       }
-      TOKVAULT_ASSIGN(CatalogFile file,
-                      put_pack(backend, *builder, identity, options_.level, options_.purpose));
+      TOKVAULT_ASSIGN(CatalogFile file, put_pack(backend, *builder, identity, options_.level,
+                                                 options_.purpose, *options_.turn));
       files.push_back(std::move(file));
     }
     return {};
@@ -204,8 +204,12 @@ Status Merge::add_orphans(PackBuilder& builder,
 }
 
 Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,
-                             Level level, PackPurpose purpose) {
-  TOKVAULT_ASSIGN(const Buffer pack, builder.finish(identity, level, purpose));
+                             Level level, PackPurpose purpose, std::mutex& turn) {
+  Buffer pack;
+  {
+    std::lock_guard lock(turn);
+    TOKVAULT_ASSIGN(pack, builder.finish(identity, level, purpose));
+  }
   TOKVAULT_TRY(backend.put(pack_name(identity.number), pack));
   const PackFooter& f = builder.footer();
   CatalogFile file;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stop_token>
 #include <vector>
@@ -24,6 +25,7 @@ struct MergeOptions {
   PackPurpose purpose = PackPurpose::compact;
   std::uint64_t pack_bytes_max = 0;  // 0: no cap
   std::uint64_t input_bytes = 0;     // of all sources, on disk
+  std::mutex* turn = nullptr;        // see put_pack
   std::stop_token stop{};            // everything ends with `cancelled` soon after a request
 };
 
@@ -74,9 +76,10 @@ class Merge {
   std::vector<RowRef> rows_;
 };
 
-// Encodes a pack and puts it; the entry for the catalog.
+// Encodes a pack and puts it; the entry for the catalog. `turn` is held while it is encoded, which
+// takes most of the memory: sealing and a merge beside it take turns.
 Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,
-                             Level level, PackPurpose purpose);
+                             Level level, PackPurpose purpose, std::mutex& turn);
 
 }  // namespace tokvault
 

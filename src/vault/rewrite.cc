@@ -231,7 +231,8 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
   std::vector<CatalogFile> files;
   for (std::size_t i = 0; i < builders.size(); ++i) {
     identity.number = identity.set_members[i];
-    TOKVAULT_ASSIGN(CatalogFile file, put_pack(*backend_, *builders[i], identity, level, purpose));
+    TOKVAULT_ASSIGN(CatalogFile file,
+                    put_pack(*backend_, *builders[i], identity, level, purpose, encoding_));
     files.push_back(std::move(file));
     builders[i].reset();
   }
@@ -662,6 +663,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     return Error(Errc::corrupt, packs.front()->name() + ": of an unknown tenant");
   }
   MergeOptions merge_options;
+  merge_options.turn = &encoding_;
   merge_options.tenant = tenant->record;
   merge_options.level = options.level;
   merge_options.pack_bytes_max = options.pack_bytes_max;

@@ -391,6 +391,7 @@ class VaultImpl final : public Vault {
   std::vector<std::unique_ptr<Async>> async_;  // guarded by queue_mutex_
   Error async_error_;                          // the first one since the last flush
 
+  std::mutex encoding_;  // one pack at a time: see put_pack
   std::mutex seal_mutex_;
   std::thread sealer_;  // guarded by write_mutex_
   std::atomic<bool> sealing_done_{false};
