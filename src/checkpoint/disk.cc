@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -167,6 +168,7 @@ struct BlockReader::Ring {
   static constexpr unsigned kDepth = 32;
   io_uring ring{};
   std::mutex mutex;
+  bool usable = true;  // guarded by mutex
 };
 
 BlockReader::BlockReader(bool uring) {
@@ -185,7 +187,7 @@ void BlockReader::read_all(std::span<ReadOp> ops, const std::function<void(std::
   // One ring, one user at a time: a second thread reads with preadv meanwhile, which is as good.
   std::unique_lock<std::mutex> lock;
   if (ring_ && ops.size() > 1) lock = std::unique_lock(ring_->mutex, std::try_to_lock);
-  if (!lock.owns_lock()) {
+  if (!lock.owns_lock() || !ring_->usable) {
     for (std::size_t i = 0; i < ops.size(); ++i) {
       ssize_t n = -1;
       do {
@@ -210,7 +212,8 @@ void BlockReader::read_all(std::span<ReadOp> ops, const std::function<void(std::
       ++next;
       ++in_flight;
     }
-    const int submitted = io_uring_submit_and_wait(&ring, 1);
+    const int injected = fault("submit", "");
+    const int submitted = injected > 0 ? -injected : io_uring_submit_and_wait(&ring, 1);
     if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY) break;
     io_uring_cqe* completion = nullptr;
     while (io_uring_peek_cqe(&ring, &completion) == 0) {
@@ -222,6 +225,19 @@ void BlockReader::read_all(std::span<ReadOp> ops, const std::function<void(std::
       ops[i].ok = pread_rest(ops[i], n < 0 ? 0 : static_cast<std::size_t>(n)).has_value();
       done(i);
     }
+  }
+  if (in_flight == 0) return;
+  // The kernel refused. What it had taken goes on writing to the caller's memory, so it is waited
+  // for; what it had not must not be submitted with a later call's, so this ring has served.
+  ring_->usable = false;
+  in_flight -= std::min<std::size_t>(in_flight, io_uring_sq_ready(&ring));
+  io_uring_cqe* completion = nullptr;
+  while (in_flight > 0) {
+    const int waited = io_uring_wait_cqe(&ring, &completion);
+    if (waited == -EINTR) continue;
+    if (waited != 0) break;
+    io_uring_cqe_seen(&ring, completion);
+    --in_flight;
   }
 }
 

@@ -169,6 +169,30 @@ TEST(CheckpointStore, ReadsAreTheSameHoweverTheyAreDone) {
   }
 }
 
+// A ring that fails in the middle costs no byte, and is not used again.
+TEST(CheckpointStore, ARingThatFailsIsDoneWithout) {
+  const Folder folder;
+  const auto tokens = prompt(4, 16 * 80);
+  put_all(*open_store(folder / "s", small_options(256 << 20)), tokens, 30000);
+  static std::atomic<int> submits;
+  for (const int failing : {1, 2, 3}) {
+    const auto store = open_store(folder / "s", {.read_only = true});
+    if (!store->stats().uring) break;  // this kernel has none
+    submits = 0;
+    static std::atomic<int> fail_at;
+    fail_at = failing;
+    checkpoint::set_fault_hook([](const char* call, const std::string&) {
+      return std::string_view(call) == "submit" && ++submits == fail_at ? EINVAL : 0;
+    });
+    EXPECT_EQ(read_all(*store, tokens, 30000), tokens.size());
+    EXPECT_EQ(submits, failing);
+    EXPECT_EQ(read_all(*store, tokens, 30000), tokens.size());
+    EXPECT_EQ(submits, failing);
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_EQ(store->stats().quarantined, 0u);
+  }
+}
+
 TEST(CheckpointStore, SeveralPromptsAtOnce) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());
