@@ -32,7 +32,7 @@ constexpr const char* kHelp =
     "  explain STORE  the same, and why no more\n"
     "  list STORE     every record; --limit N\n"
     "  stats STORE    counts and sizes\n"
-    "  check STORE    read and verify everything\n"
+    "  check STORE    read and verify everything; --remove: take out what is damaged\n"
     "  evict STORE    evict down to --budget SIZE, less --bytes SIZE; or --expired only\n"
     "  import STORE   --kvc DIR: take in a directory of KVC files\n"
     "  export STORE   --kvc DIR: write them out again, byte for byte\n"
@@ -71,7 +71,7 @@ struct Options {
   bool json() const { return has("--json"); }
 };
 
-const std::set<std::string> kFlags = {"--json", "--state", "--expired"};
+const std::set<std::string> kFlags = {"--json", "--state", "--expired", "--remove"};
 const std::set<std::string> kValues = {
     "--tokens", "--text",  "--payload", "--output", "--namespace", "--kvc",          "--sidecar",
     "--budget", "--bytes", "--limit",   "--policy", "--eviction",  "--block-tokens", "--codec"};
@@ -515,19 +515,23 @@ Status kv_stats(const Options& o) {
 }
 
 Status kv_check(const Options& o) {
-  auto opened = open_store(o, false);
-  if (!opened) return std::move(opened).error();
-  TOKVAULT_ASSIGN(const CheckpointCheck c, (*opened)->check());
+  TOKVAULT_ASSIGN(auto store, open_store(o, false));
+  if (o.has("--remove")) {  // there is a store, and none is made
+    store.reset();
+    TOKVAULT_ASSIGN(store, open_store(o, true));
+  }
+  TOKVAULT_ASSIGN(const CheckpointCheck c, store->check());
+  TOKVAULT_TRY(store->close());
   answer(o,
          JsonObject().field("checked", c.checked).field("bad", c.bad).field("findings", c.findings),
          std::to_string(c.checked) + " records checked, " + std::to_string(c.bad) + " bad");
   if (!o.json()) {
     for (const std::string& finding : c.findings) print_line("  " + finding);
   }
-  if (c.bad > 0) {
+  if (c.bad > 0 && !o.has("--remove")) {
     return Error(Errc::corrupt, std::to_string(c.bad) +
-                                    " records are damaged; they are misses, and go when a writer "
-                                    "reads them");
+                                    " records are damaged; they are misses until --remove takes "
+                                    "them out and they are put again");
   }
   return {};
 }
