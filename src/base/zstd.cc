@@ -286,13 +286,12 @@ Result<std::unique_ptr<StreamEncoder>> StreamEncoder::make(int level, ByteView p
   if (!c) return no_memory();
   TOKVAULT_TRY(configure(c.get(), level));
   TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, kStreamWindowLog));
-  if (kind == PrefixKind::dictionary) {
-    TOKVAULT_TRY(set(c.get(), ZSTD_c_dictIDFlag, 1));
-    // Else zstd takes it that the text is about as short as the dictionary, and makes its tables
-    // small: a log of 1.4 MB of text became 4 % larger than without one.
-    TOKVAULT_TRY(set(c.get(), ZSTD_c_srcSizeHint, kStreamBytesUsual));
-  }
+  if (kind == PrefixKind::dictionary) TOKVAULT_TRY(set(c.get(), ZSTD_c_dictIDFlag, 1));
   if (!prefix.empty()) {
+    // Else zstd takes it that the text is about as short as the prefix, and makes its tables small:
+    // a log of 1.4 MB of text became 4 % larger with a dictionary than without, and 8 MB that were
+    // written behind a section of 2 KB 8 to 15 % larger at level 3, up to twice as large at 9.
+    TOKVAULT_TRY(set(c.get(), ZSTD_c_srcSizeHint, kStreamBytesUsual));
     TOKVAULT_TRY(encoder_status(ZSTD_CCtx_loadDictionary_advanced(
         c.get(), prefix.data(), prefix.size(), ZSTD_dlm_byCopy, dictionary_type(kind))));
   }

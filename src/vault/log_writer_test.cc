@@ -136,6 +136,37 @@ std::string noise(std::size_t size, std::uint64_t seed) {
   return out;
 }
 
+// Whoever opens a log with little in it compresses as well as who began it.
+TEST_F(LogWriterTest, AnotherProcessCompressesAsWell) {
+  // Phrases come back far behind, at places that are known to tables of a full size only.
+  constexpr std::size_t kPhrase = 40;
+  const std::string phrases = noise(6000 * kPhrase, 3);
+  std::uint64_t state = 1;
+  std::vector<std::string> texts(600);
+  for (std::string& text : texts) {
+    for (int i = 0; i < 40; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      text += phrases.substr((state >> 33) % 6000 * kPhrase, kPhrase);
+    }
+  }
+  for (const Level level : {Level::fast, Level::balanced, Level::dense}) {
+    const auto tenant = static_cast<std::uint32_t>(level) * 2;
+    {
+      LogWriter writer(*log_, level);
+      for (const std::string& text : texts) write(writer, tenant, text);
+    }
+    for (std::size_t i = 0; i < texts.size();) {
+      LogWriter writer(*log_, level);
+      const std::size_t end = i == 0 ? 1 : texts.size();
+      for (; i < end; ++i) write(writer, tenant + 1, texts[i]);
+    }
+    const std::uint64_t begun = log_->parts().at(tenant)->size_bytes();
+    const std::uint64_t opened = log_->parts().at(tenant + 1)->size_bytes();
+    EXPECT_LT(opened, begun + begun / 50) << "level " << static_cast<int>(level);
+  }
+  expect_all_there();
+}
+
 class LogWriterDictionary : public LogWriterTest {
  protected:
   // An artifact of a tenant, whose content is made of reports.
