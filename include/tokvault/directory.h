@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "tokvault/installed.h"
 #include "tokvault/vault.h"
 
 namespace tokvault {

@@ -11,6 +11,7 @@
 #include "tokvault/delta.h"
 #include "tokvault/dictionary.h"
 #include "tokvault/directory.h"
+#include "tokvault/installed.h"
 #include "tokvault/interchange.h"
 #include "tokvault/kvc.h"
 #include "tokvault/result.h"

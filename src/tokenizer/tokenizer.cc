@@ -19,7 +19,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +31,7 @@
 #include "tokenizer/merge.h"
 #include "tokenizer/splitter.h"
 #include "tokenizer/vocabulary.h"
+#include "tokvault/installed.h"
 
 namespace tokvault {
 namespace {
@@ -360,6 +363,16 @@ class BytesTokenizer final : public Tokenizer {
   std::array<char, 256> bytes_;
 };
 
+// What add_tokenizer_folder() was told, in that order.
+struct AddedFolders {
+  std::mutex mutex;
+  std::vector<std::string> folders;
+};
+AddedFolders& added_folders() {
+  static AddedFolders folders;
+  return folders;
+}
+
 std::vector<std::string> search_folders(const TokenizerOptions& options) {
   if (!options.ranks_folder.empty()) return {options.ranks_folder};
   std::vector<std::string> folders;
@@ -384,8 +397,23 @@ std::vector<std::string> search_folders(const TokenizerOptions& options) {
       folders.push_back(folder + up + "share/tokvault/tokenizers");
     }
   }
+  {
+    AddedFolders& added = added_folders();
+    std::lock_guard lock(added.mutex);
+    folders.insert(folders.end(), added.folders.begin(), added.folders.end());
+  }
   folders.emplace_back(TOKVAULT_TOKENIZERS_DIR);
-  return folders;
+  // In a static program, what lies beside the executable lies beside the library.
+  std::vector<std::string> different;
+  for (const std::string& folder : folders) {
+    std::error_code ignored;
+    const auto full = std::filesystem::absolute(folder, ignored).lexically_normal();
+    std::string name = full.empty() ? folder : full.string();
+    if (std::find(different.begin(), different.end(), name) == different.end()) {
+      different.push_back(std::move(name));
+    }
+  }
+  return different;
 }
 
 // The vocabulary in a folder, or null if it has neither its image nor its rank file.
@@ -408,6 +436,25 @@ Result<std::unique_ptr<const Vocabulary>> load(const KnownTokenizer& known,
 }
 
 }  // namespace
+
+bool add_tokenizer_folder(std::string_view folder) {
+  AddedFolders& added = added_folders();
+  std::lock_guard lock(added.mutex);
+  if (std::find(added.folders.begin(), added.folders.end(), folder) == added.folders.end()) {
+    added.folders.emplace_back(folder);
+  }
+  return true;
+}
+
+bool add_installed_tokenizers(std::string_view header) {
+  constexpr std::string_view kName = "/tokvault/installed.h";
+  if (!header.starts_with('/') || !header.ends_with(kName)) return false;
+  header.remove_suffix(kName.size());
+  const std::string folder =
+      std::string(header) + "/" TOKVAULT_DATA_FROM_INCLUDE "/tokvault/tokenizers";
+  std::error_code unknown;
+  return std::filesystem::is_directory(folder, unknown) && add_tokenizer_folder(folder);
+}
 
 Result<std::shared_ptr<const Tokenizer>> open_tokenizer(std::string_view name,
                                                         const TokenizerOptions& options) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "base/checksum.h"
 #include "tokenizer/naive_merge.h"
 #include "tokenizer/splitter.h"
+#include "tokvault/installed.h"
 
 namespace tokvault {
 namespace {
@@ -315,6 +317,29 @@ TEST(RealTokenizers, RankFileWithoutImage) {
     const std::string text = random_text(random, 100);
     EXPECT_EQ(encode(*parsed, text), encode(*mapped, text));
   }
+}
+
+// The error for a vocabulary that is nowhere names each folder once.
+TEST(RealTokenizers, AMissingRankFileSaysWhereItWasLookedFor) {
+  const std::string before = std::getenv("TOKVAULT_TOKENIZERS");
+  const std::string added = testing::TempDir() + "tokvault_no_such_folder";
+  ASSERT_EQ(::setenv("TOKVAULT_TOKENIZERS", (added + "/../tokvault_nor_this").c_str(), 1), 0);
+  EXPECT_TRUE(add_tokenizer_folder(added));
+  EXPECT_TRUE(add_tokenizer_folder(added));
+  const auto opened = open_tokenizer("cl100k_base");
+  ASSERT_EQ(::setenv("TOKVAULT_TOKENIZERS", before.c_str(), 1), 0);
+  ASSERT_EQ(opened.code(), Errc::not_found);
+  std::istringstream words{std::string(opened.error().message())};
+  std::multiset<std::string> folders;
+  for (std::string word; words >> word;) {
+    if (word.back() == ';') word.pop_back();
+    if (word.front() == '/') folders.insert(word);
+  }
+  EXPECT_GE(folders.size(), 4u) << opened.error().message();
+  for (const std::string& folder : folders) EXPECT_EQ(folders.count(folder), 1u) << folder;
+  EXPECT_EQ(folders.count(added), 1u) << opened.error().message();
+  EXPECT_EQ(folders.count(testing::TempDir() + "tokvault_nor_this"), 1u)
+      << opened.error().message();
 }
 
 TEST(RealTokenizers, ThreadsShareATokenizer) {

@@ -1,4 +1,5 @@
-// A user's first program: a vault in a directory, one conversation in and out.
+// A user's first program: a vault in a directory, one conversation in and out, with a vocabulary
+// that was installed with the library.
 #include <tokvault/tokvault.h>
 
 #include <cstdio>
@@ -6,7 +7,7 @@
 namespace {
 
 tokvault::Status keep_one(const std::string& path) {
-  TOKVAULT_TRY(tokvault::create_vault(path, {.tokenizer = "bytes"}));
+  TOKVAULT_TRY(tokvault::create_vault(path, {.tokenizer = "o200k_base"}));
   TOKVAULT_ASSIGN(auto vault, tokvault::open_vault(path));
   tokvault::Conversation conversation;
   conversation.id = "first";

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Builds and runs consumer.cc and own_backend.cc against an installed tokvault that was moved after
-it was installed.
+it was installed. The programs find the vocabularies there without being told.
 
 The move is the point: a path of the build or of the first prefix in tokvaultConfig.cmake or
 tokvault.pc is found only that way.
@@ -39,6 +39,8 @@ def main():
     parser.add_argument("--compiler", required=True)
     parser.add_argument("--flags", default="")
     args = parser.parse_args()
+
+    os.environ.pop("TOKVAULT_TOKENIZERS", None)
 
     with tempfile.TemporaryDirectory(prefix="tokvault-install-") as name:
         folder = pathlib.Path(name)
