@@ -658,6 +658,16 @@ bool asks_for_json(const std::vector<std::string>& args) {
   return std::find(args.begin(), args.end(), "--json") != args.end();
 }
 
+// Where the command that was meant is explained, as far as it was understood.
+std::string help_of(const CLI::App& app) {
+  std::string command = "tokvault";
+  for (auto under = app.get_subcommands(); !under.empty();
+       under = under.back()->get_subcommands()) {
+    command += " " + under.back()->get_name();
+  }
+  return command + " --help";
+}
+
 int run_command(std::vector<std::string> args) {
   CommandLine line;
   const bool json = asks_for_json(args);
@@ -672,7 +682,7 @@ int run_command(std::vector<std::string> args) {
   } catch (const CLI::CallForVersion& e) {
     return line.app().exit(e);
   } catch (const CLI::ParseError& e) {
-    print_error(Error(Errc::invalid, line.explain(e) + " (tokvault --help)"), json);
+    print_error(Error(Errc::invalid, line.explain(e) + " (" + help_of(line.app()) + ")"), json);
     return exit_code(Errc::invalid);
   }
   auto status = line.run();

@@ -185,7 +185,9 @@ TEST_F(Repair, DamageToOneTenantLeavesTheOthers) {
 }
 
 TEST_F(Repair, AMissingVocabularyIsCounted) {
-  const fs::path golden = fs::path(std::getenv("TOKVAULT_SOURCE")) / "tests/golden/v1/artifact";
+  const char* const source = std::getenv("TOKVAULT_SOURCE");
+  ASSERT_NE(source, nullptr) << "TOKVAULT_SOURCE names the source tree; ctest sets it";
+  const fs::path golden = fs::path(source) / "tests/golden/v1/artifact";
   const std::string copy = folder_ + "/artifact";
   fs::copy(golden, copy, fs::copy_options::recursive);
   std::uint64_t conversations = 0;
