@@ -87,7 +87,9 @@ int report_damage(const Vault& vault, const Command& command) {
 }
 
 Result<std::unique_ptr<Vault>> open_writer(const Command& command, const VaultOptions& options) {
-  return open_vault(command.vault, options);
+  TOKVAULT_ASSIGN(auto vault, open_vault(command.vault, options));
+  (void)report_damage(*vault, command);  // it goes on with the rest, and says so
+  return vault;
 }
 
 ExitStatus run_init(const InitCommand& command) {

@@ -439,7 +439,7 @@ class Vault {
   virtual Result<std::uint64_t> release_segments(std::span<const SegmentId> ids,
                                                  const HoldOptions& options = {}) = 0;
   // A page of at most `limit` segments: held ones in the order of their ids, garbage in the order
-  // of files, a copy each.
+  // of files, a copy each. `corrupt` if more may be lost, unless VaultOptions::keep_going.
   virtual Result<SegmentPage> list_segments(const SegmentFilter& filter, std::uint64_t limit,
                                             std::string_view cursor = {}) const = 0;
   // Encodes the files in which segments lie again at `level`, so that new frames take the place of
@@ -475,8 +475,8 @@ class Vault {
   virtual Result<VaultStats> stats(std::optional<std::string_view> tenant = {}) const = 0;
   // The live logs, packs and artifacts, in this order. Reads nothing that opening has not read.
   virtual Result<std::vector<FileInfo>> files() const = 0;
-  // What is known to be damaged: parts of logs, packs that opening could not read, and packs that a
-  // call has passed over. What they may have held is `corrupt`, all else as ever, until repair().
+  // What is known to be damaged: (parts of) logs, packs that opening could not read or a call
+  // passed over. Until repair() what they may have held is `corrupt`; so are gc() and compact().
   virtual std::vector<Finding> damage() const = 0;
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;

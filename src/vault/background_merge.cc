@@ -119,7 +119,7 @@ void VaultImpl::tend_merging() {
   if (merge_ && merge_->is_done()) take_merged();
   if (!merge_wanted_ || merge_paused_ || merge_ || unsettled_) return;
   merge_wanted_ = false;
-  if (options_.merge_bytes_min == UINT64_MAX || state_.is_damaged()) return;
+  if (options_.merge_bytes_min == UINT64_MAX || !state_.expect_whole()) return;
   Status status = start_merging();
   if (!status) note_merge_error(std::move(status).error());
 }

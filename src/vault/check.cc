@@ -29,7 +29,7 @@ void report_lost(const LogFile& log, CheckReport& report) {
       what += "; they deleted or replaced " + std::to_string(lost.changes->deleted.size()) +
               " and tagged " + std::to_string(lost.changes->tagged.size());
     }
-    report.findings.push_back({log.name(), Errc::corrupt, std::move(what)});
+    report.findings.push_back({log.name(), lost.code, std::move(what)});
   }
 }
 
@@ -197,6 +197,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
   std::vector<std::pair<CatalogFile, Error>> errors;
   TOKVAULT_TRY(state.load(catalog, &errors));
   for (const auto& [file, error] : errors) {
+    if (file.kind == CatalogFile::Kind::log && state.logs().contains(file.number)) continue;
     const std::string name =
         file.kind == CatalogFile::Kind::log ? log_name(file.number) : pack_name(file.number);
     report.findings.push_back(

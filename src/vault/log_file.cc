@@ -133,8 +133,10 @@ std::vector<ArtifactRef> LogPart::artifacts() const {
 }
 
 Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint64_t number,
-                                               std::uint64_t known_size) {
+                                               std::uint64_t known_size,
+                                               std::uint64_t first_sequence) {
   auto log = std::make_shared<LogFile>(number, 0);
+  log->next_sequence_ = first_sequence;
   const std::string name = log->name();
   auto size = backend.size(name);
   if (!size) return std::move(size).error();
@@ -157,7 +159,30 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   return log;
 }
 
+std::shared_ptr<LogFile> LogFile::make_gone(std::uint64_t number, const Error& error,
+                                            std::uint64_t first_sequence) {
+  auto log = std::make_shared<LogFile>(number, 0);
+  std::string_view what = error.message();
+  if (what.starts_with(log->name() + ": ")) what.remove_prefix(log->name().size() + 2);
+  LostCommits lost;
+  lost.code = error.code();
+  lost.what = error.code() == Errc::not_found ? "it is missing" : what;
+  lost.first = std::max<std::uint64_t>(1, first_sequence);
+  log->lost_.push_back(std::move(lost));
+  log->is_gone_ = true;
+  log->end_gone(log->lost_.back().first, false);
+  return log;
+}
+
+void LogFile::end_gone(std::uint64_t sequence, bool is_known) {
+  LostCommits& lost = lost_.back();
+  lost.end = std::max(sequence, lost.first);
+  lost.is_end_known = is_known;
+  next_sequence_ = lost.end;
+}
+
 Result<bool> LogFile::follow(const Backend& backend) {
+  if (is_gone_) return false;
   TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(name()));
   if (size <= size_) return false;
   if (size > kLogBytesMax) return Error(Errc::corrupt, name() + ": larger than any log");
@@ -216,7 +241,7 @@ Result<bool> LogFile::read_next(const Backend& backend, ByteView file, std::uint
     return true;
   }
   if (state == BatchState::end) {
-    if (offset >= known_size) return false;
+    if (offset >= known_size || (is_lost_open_ && all_lost_)) return false;
     lose(offset, nullptr, std::nullopt,
          "it ends at " + std::to_string(offset) + ", but " + std::to_string(known_size) +
              " bytes were written");
@@ -245,6 +270,7 @@ void LogFile::lose(std::uint64_t offset, const BatchHeader* header,
   lost.changes = std::move(changes);
   lost.what = "at offset " + std::to_string(offset) + ": " + std::move(what);
   if (header != nullptr) {
+    if (first_sequence_ == 0) first_sequence_ = header->sequence;
     lost.tenant = header->tenant;
     lost.first = header->sequence;
     lost.end = header->sequence + header->body_size;  // a number takes a byte at least
@@ -305,6 +331,7 @@ Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buf
 
 Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
   // A writer hands in what it has encoded: its sections need no decoder.
+  if (first_sequence_ == 0) first_sequence_ = header.sequence;
   if ((header.flags & kNewSection) != 0 && header.section == sections_.size()) {
     sections_.emplace_back();
     sections_.back().tenant = header.tenant;

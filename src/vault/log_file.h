@@ -108,6 +108,7 @@ struct LostCommits {
   std::uint64_t first = 0;              // of the sequence numbers; 0: unknown
   std::uint64_t end = 0;                // behind the last one, or further
   bool is_end_known = false;
+  Errc code = Errc::corrupt;                   // or not_found
   std::optional<std::uint64_t> conversations;  // that were written in them; absent: unknown
   std::optional<BatchChanges> changes;         // absent: unknown
   std::string what;
@@ -119,8 +120,13 @@ class LogFile {
   LogFile(std::uint64_t number, std::uint64_t header_size);
   // Reads a log as far as it can be; lost() says what cannot. `known_size`: up to here the log is
   // known to have been written, so that what is torn before is no interrupted write.
+  // `first_sequence`: what it holds has no lower sequence number.
   static Result<std::shared_ptr<LogFile>> open(const Backend& backend, std::uint64_t number,
-                                               std::uint64_t known_size);
+                                               std::uint64_t known_size,
+                                               std::uint64_t first_sequence = 0);
+  // A log of which nothing can be read, for `error`: whatever was committed in it is lost.
+  static std::shared_ptr<LogFile> make_gone(std::uint64_t number, const Error& error,
+                                            std::uint64_t first_sequence);
 
   // Reads what has been added to the file since. Returns whether anything was.
   Result<bool> follow(const Backend& backend);
@@ -135,10 +141,15 @@ class LogFile {
   std::uint64_t text_bytes() const { return text_bytes_; }
   std::uint64_t row_count() const;
   std::uint64_t next_sequence() const { return next_sequence_; }
+  // Of the first batch of which anything is known; 0: of none is.
+  std::uint64_t first_sequence() const { return first_sequence_; }
   const std::map<std::uint32_t, std::shared_ptr<LogPart>>& parts() const { return parts_; }
   const std::vector<Record>& records() const { return records_; }  // in order
   // What damage has taken: such a log is not written to, and goes only by repair.
   const std::vector<LostCommits>& lost() const { return lost_; }
+  bool is_gone() const { return is_gone_; }
+  // Nothing that is gone has this sequence number or a higher one. REQUIRES: is_gone()
+  void end_gone(std::uint64_t sequence, bool is_known);
 
   // The text of a section so far, for a writer that goes on with it.
   struct Section {
@@ -166,6 +177,7 @@ class LogFile {
   std::uint64_t size_ = 0;
   std::uint64_t text_bytes_ = 0;
   std::uint64_t next_sequence_ = 0;
+  std::uint64_t first_sequence_ = 0;
   std::vector<Section> sections_;
   std::map<std::uint32_t, std::shared_ptr<LogPart>> parts_;
   std::vector<Record> records_;
@@ -174,6 +186,7 @@ class LogFile {
   bool is_lost_open_ = false;             // the last of them: its end is not known yet
   std::set<std::uint32_t> lost_tenants_;  // whose batches that follow cannot be read
   bool all_lost_ = false;                 // anybody's
+  bool is_gone_ = false;
 };
 
 }  // namespace tokvault

@@ -112,6 +112,7 @@ Status VaultImpl::retire_erased() {
 }
 
 Status VaultImpl::remove_artifact(std::uint32_t tenant, std::uint64_t number, bool rewrite) {
+  TOKVAULT_TRY(expect_no_damage());  // what is lost may name it
   TOKVAULT_TRY(prepare_log());
   // From here on nothing new may name it, the batch with its removal least of all. That it is
   // active changes in the same batch, so that a crash leaves it as it was, or gone.

@@ -250,6 +250,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     file.kind = CatalogFile::Kind::log;
     file.number = number;
     file.size_bytes = log->size_bytes();
+    if (log->lost().empty()) file.sequence_first = log->first_sequence();
     state.files.push_back(file);
     // The tenants' records are needed before the log is read again; the others stay in the log.
     for (const Record& r : log->records()) {

@@ -248,6 +248,22 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
   change.next_file = next_file_;
   change.add_files = std::move(add);
   change.remove_files = remove;
+  // Of a log that is not written to any more it is noted where it ended: if it is lost, what came
+  // after it is not in doubt.
+  std::uint64_t newest_log = 0;
+  for (const CatalogFile& f : change.add_files) {
+    if (f.kind == CatalogFile::Kind::log) newest_log = std::max(newest_log, f.number);
+  }
+  for (CatalogFile f : state_.files()) {
+    if (f.kind != CatalogFile::Kind::log || f.number >= newest_log || f.sequence_last > 0 ||
+        std::find(remove.begin(), remove.end(), f.number) != remove.end()) {
+      continue;
+    }
+    const LogFile& log = *state_.logs().at(f.number);
+    if (log.lost().empty()) f.size_bytes = log.size_bytes();
+    f.sequence_last = std::max<std::uint64_t>(1, log.next_sequence()) - 1;
+    change.add_files.push_back(f);
+  }
   // Of a log that is sealed after a later one, what does not hold any more stays out.
   for (const Record& r : kept_records(last_of_each(records))) {
     if (r.value) {
@@ -267,7 +283,7 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
   {
     std::unique_lock lock(state_mutex_);
-    TOKVAULT_TRY(state_.load(catalog, nullptr));
+    TOKVAULT_TRY(take(catalog));
   }
   for (const std::string& name : names) TOKVAULT_TRY(backend_->remove(name));  // [W3]
   unsettled_ = false;
@@ -370,7 +386,7 @@ Status VaultImpl::settle() {
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
   {
     std::unique_lock lock(state_mutex_);
-    TOKVAULT_TRY(state_.load(catalog, nullptr));
+    TOKVAULT_TRY(take(catalog));
   }
   next_file_ = std::max(next_file_.load(), catalog.next_file);
   TOKVAULT_TRY(remove_leftovers());
@@ -398,11 +414,15 @@ Status VaultImpl::seal() {
   return {};
 }
 
-// A rewrite would pass off what is left of a damaged log as all that it held.
+// A rewrite would pass off what is left of a damaged log as all that it held, and erase segments of
+// which nobody knows that a lost pack needs them.
 Status VaultImpl::expect_no_damage() const {
-  if (!state_.is_damaged()) return {};
+  const Status whole = state_.expect_whole();
+  if (whole) return {};
   return Error(Errc::corrupt,
-               "a log is damaged, and nobody can say what is in it: `tokvault repair` first");
+               std::string(whole.error().message()) +
+                   (whole.code() == Errc::not_found ? " is missing" : " is damaged") +
+                   ", and nobody can say what was in it: `tokvault repair` first");
 }
 
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
@@ -534,7 +554,7 @@ Status VaultImpl::forget_deletions(bool any_erased) {
     (void)generation;
     TOKVAULT_ASSIGN(const CatalogState now, catalog_->load());
     std::unique_lock state_lock(state_mutex_);
-    TOKVAULT_TRY(state_.load(now, nullptr));
+    TOKVAULT_TRY(take(now));
   }
   TOKVAULT_TRY(catalog_->vacuum());
   // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.
@@ -700,7 +720,9 @@ Status VaultImpl::remove_leftovers() {
     for (const BlobInfo& blob : blobs) {
       if (folder == std::string_view("artifacts") && !is_artifact_name(blob.name)) continue;
       next_file_ = std::max(next_file_.load(), number_of(blob.name) + 1);
-      if (!leftovers.is_live(blob.name) && leftovers.contains(blob.name)) {
+      // Where a file is lost, one that it replaced may be all that is left of it.
+      if (state_.has_all_files() && !leftovers.is_live(blob.name) &&
+          leftovers.contains(blob.name)) {
         TOKVAULT_TRY(backend_->remove(blob.name));
       }
     }

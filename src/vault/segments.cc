@@ -200,7 +200,7 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
   std::set<Buffer> keys;
   for (std::size_t i = 0; i < segments.size(); ++i) {
     const Buffer key = hold_key(tenant, out[i].id, options.holder);
-    if (state_.find_record(key) || !keys.insert(key).second) {
+    if (holds_surely(*state_.tenant(tenant), key) || !keys.insert(key).second) {
       out[i].outcome = SegmentPut::Outcome::unchanged;
       continue;
     }
@@ -239,9 +239,12 @@ Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,
   std::vector<RecordChange> changes;
   std::set<Buffer> keys;
   for (const SegmentId& id : ids) {
-    if (tenant == nullptr) return no_segment(id);
+    if (tenant == nullptr) {
+      TOKVAULT_TRY(expect_known_tenants());
+      return no_segment(id);
+    }
     Buffer key = hold_key(tenant->record.number, id, options.holder);
-    if (state_.find_record(key) || keys.contains(key)) continue;
+    if (holds_surely(*tenant, key) || keys.contains(key)) continue;
     TOKVAULT_ASSIGN(const auto hold, find_hold(*tenant, id));
     if (!hold) return no_segment(id);
     keys.insert(key);
@@ -259,12 +262,17 @@ Result<std::uint64_t> VaultImpl::release_segments(std::span<const SegmentId> ids
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(options.tenant));
-  if (tenant == nullptr) return std::uint64_t{0};
+  if (tenant == nullptr) {
+    TOKVAULT_TRY(expect_known_tenants());
+    return std::uint64_t{0};
+  }
   std::vector<RecordChange> changes;
   std::set<Buffer> keys;
   for (const SegmentId& id : ids) {
     Buffer key = hold_key(tenant->record.number, id, options.holder);
-    if (!state_.find_record(key) || !keys.insert(key).second) continue;
+    // One that is lost may be there.
+    const bool is_lost = state_.record_sequence(key) < state_.damage(tenant).unheld_until;
+    if ((!state_.find_record(key) && !is_lost) || !keys.insert(key).second) continue;
     changes.push_back({std::move(key), std::nullopt});
   }
   const std::uint64_t count = changes.size();
@@ -294,10 +302,37 @@ Result<GcReport> VaultImpl::replace_segments(std::span<const SegmentId> ids, Lev
 
 // --- reading -----------------------------------------------------------------------------------
 
+Status VaultImpl::expect_known_tenants() const {
+  const TenantDamage& damage = state_.damage(nullptr);
+  if (damage.lost_until == 0) return {};
+  return Error(Errc::corrupt, damage.where + " and may have held it (`tokvault repair`)");
+}
+
+Status VaultImpl::expect_holds(const TenantState& tenant) const {
+  const TenantDamage& damage = state_.damage(&tenant);
+  if (damage.unheld_until == 0 || options_.keep_going) return {};
+  return Error(Errc::corrupt, damage.where +
+                                  ": holds of segments may be missing (`tokvault check` says "
+                                  "which commits are, `tokvault repair` gives them up)");
+}
+
+bool VaultImpl::holds_surely(const TenantState& tenant, ByteView key) const {
+  const auto hold = state_.find_record(key);
+  return hold && hold->sequence >= state_.damage(&tenant).unheld_until;
+}
+
+std::vector<Record> VaultImpl::sure_holds(const TenantState& tenant, const SegmentId& id) const {
+  auto holds = state_.find_records(hold_key(tenant.record.number, id, ""));
+  const std::uint64_t unheld_until = state_.damage(&tenant).unheld_until;
+  std::erase_if(holds, [&](const Record& r) { return r.sequence < unheld_until; });
+  return holds;
+}
+
 Result<std::uint64_t> VaultImpl::conversations_with(const TenantState& tenant, const SegmentId& id,
                                                     bool any) const {
   const Stream stream = stream_of(id);
   const ShortDigest digest = shorten(id.sha256);
+  const std::uint64_t unproven_until = state_.damage(&tenant).unproven_until;
   std::uint64_t count = 0;
   Scratch scratch;
   for (const auto& source : state_.sources(tenant.record.number)) {
@@ -332,6 +367,7 @@ Result<std::uint64_t> VaultImpl::conversations_with(const TenantState& tenant, c
     for (std::uint32_t i = 0; i < t.rows.size(); ++i) {
       if (!dead.empty() && dead[i]) continue;
       const Row& row = t.rows[i];
+      if (row.sequence < unproven_until) continue;
       const bool in_messages = row.leaf != kNoNode && has[row.leaf];
       if (!in_messages && !refers(row.form, row.refs_begin)) continue;
       ++count;
@@ -343,7 +379,7 @@ Result<std::uint64_t> VaultImpl::conversations_with(const TenantState& tenant, c
 
 Result<std::optional<HoldRecord>> VaultImpl::find_hold(const TenantState& tenant,
                                                        const SegmentId& id) const {
-  const auto holds = state_.find_records(hold_key(tenant.record.number, id, ""));
+  const auto holds = sure_holds(tenant, id);
   if (!holds.empty()) {
     TOKVAULT_ASSIGN(HoldRecord hold, decode_hold(*holds[0].value));
     return std::optional(std::move(hold));
@@ -356,7 +392,7 @@ Result<std::optional<HoldRecord>> VaultImpl::find_hold(const TenantState& tenant
 }
 
 Result<bool> VaultImpl::is_there(const TenantState& tenant, const SegmentId& id) const {
-  if (!state_.find_records(hold_key(tenant.record.number, id, "")).empty()) return true;
+  if (!sure_holds(tenant, id).empty()) return true;
   TOKVAULT_ASSIGN(const std::uint64_t in, conversations_with(tenant, id, true));
   if (in == 0) {
     const TenantDamage& damage = state_.damage(&tenant);
@@ -391,6 +427,7 @@ Result<std::vector<Result<Segment>>> VaultImpl::get_segments(std::span<const Seg
     Scratch scratch;
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
     auto read = [&](const SegmentId& id) -> Result<Segment> {
+      if (tenant == nullptr) TOKVAULT_TRY(expect_known_tenants());
       if (tenant == nullptr) return no_segment(id);
       TOKVAULT_ASSIGN(const bool there, is_there(*tenant, id));
       if (!there) return no_segment(id);
@@ -412,6 +449,7 @@ Result<std::vector<bool>> VaultImpl::has_segments(std::span<const SegmentId> ids
   return reading([&]() -> Result<std::vector<bool>> {
     std::vector<bool> out(ids.size());
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
+    if (tenant == nullptr) TOKVAULT_TRY(expect_known_tenants());
     for (std::size_t i = 0; tenant != nullptr && i < ids.size(); ++i) {
       TOKVAULT_ASSIGN(const bool there, is_there(*tenant, ids[i]));
       out[i] = there;
@@ -424,11 +462,13 @@ Result<SegmentInfo> VaultImpl::segment_info(const SegmentId& id,
                                             std::string_view tenant_given) const {
   return reading([&]() -> Result<SegmentInfo> {
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
+    if (tenant == nullptr) TOKVAULT_TRY(expect_known_tenants());
     if (tenant == nullptr) return no_segment(id);
     TOKVAULT_ASSIGN(const auto hold, find_hold(*tenant, id));
     if (!hold) return no_segment(id);
+    TOKVAULT_TRY(expect_holds(*tenant));
     SegmentInfo info{id, hold->size, {}, 0};
-    for (const Record& r : state_.find_records(hold_key(tenant->record.number, id, ""))) {
+    for (const Record& r : sure_holds(*tenant, id)) {
       HoldKey key;
       if (parse_hold_key(r.key, key)) info.holders.emplace_back(key.holder);
     }
@@ -444,7 +484,10 @@ Result<SegmentPage> VaultImpl::list_segments(const SegmentFilter& filter, std::u
   if (limit == 0 || limit > 100'000) return Error(Errc::invalid, "limit is 1 to 100,000");
   return reading([&]() -> Result<SegmentPage> {
     const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
-    if (tenant == nullptr) return SegmentPage();
+    if (tenant == nullptr) {
+      TOKVAULT_TRY(expect_complete(tenant));
+      return SegmentPage();
+    }
     if (filter.which == SegmentFilter::Which::garbage) return garbage_page(*tenant, limit, cursor);
     return held_page(*tenant, filter, limit, cursor);
   });
@@ -453,6 +496,8 @@ Result<SegmentPage> VaultImpl::list_segments(const SegmentFilter& filter, std::u
 // The cursor is the id of the last one.
 Result<SegmentPage> VaultImpl::held_page(const TenantState& tenant, const SegmentFilter& filter,
                                          std::uint64_t limit, std::string_view cursor) const {
+  TOKVAULT_TRY(expect_holds(tenant));
+  const std::uint64_t unheld_until = state_.damage(&tenant).unheld_until;
   SegmentPage page;
   SegmentId after;
   if (!cursor.empty()) {
@@ -471,6 +516,7 @@ Result<SegmentPage> VaultImpl::held_page(const TenantState& tenant, const Segmen
   state_.visit_records(prefix, cursor.empty() ? prefix : hold_key(number, after, ""),
                        [&](const Record& r) {
                          HoldKey key;
+                         if (r.sequence < unheld_until) return true;
                          if (!parse_hold_key(r.key, key)) return true;
                          const SegmentId id = id_of(key);
                          if (!cursor.empty() && id == after) return true;

@@ -15,6 +15,10 @@ Status State::load(const CatalogState& catalog,
   std::map<std::uint64_t, LostPack> lost_packs;
   auto failed = [&](const CatalogFile& file, Error error) -> Status {
     if (errors == nullptr) return error;
+    const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
+    if (file.kind == CatalogFile::Kind::log && is_lost) {
+      logs[file.number] = LogFile::make_gone(file.number, error, file.sequence_first);
+    }
     if (file.kind == CatalogFile::Kind::pack) {
       std::string_view what = error.message();
       if (what.starts_with(pack_name(file.number) + ": ")) {
@@ -42,11 +46,11 @@ Status State::load(const CatalogState& catalog,
         TOKVAULT_TRY(failed(f, std::move(pack).error()));
       }
     } else {
-      if (auto it = logs_.find(f.number); it != logs_.end()) {
+      if (auto it = logs_.find(f.number); it != logs_.end() && !it->second->is_gone()) {
         logs.insert(*it);
         continue;
       }
-      auto log = LogFile::open(backend_, f.number, f.size_bytes);
+      auto log = LogFile::open(backend_, f.number, f.size_bytes, f.sequence_first);
       if (log && (*log)->vault() && (*log)->vault()->id != vault_.id) {
         log = Error(Errc::corrupt, log_name(f.number) + ": it belongs to another vault");
       }
@@ -83,9 +87,31 @@ Status State::load(const CatalogState& catalog,
     apply({r.key, r.value, r.sequence});
   }
   for (const auto& [number, log] : logs_) apply_new_records(*log);
+  end_gone_logs();
   apply_losses();
   rebuild_sources();
   return {};
+}
+
+// Logs are written one after another: what is in one was numbered before whatever is in the next.
+void State::end_gone_logs() {
+  // A log is closed at 64 MB of text and what one commit adds, and a number takes a byte of it.
+  constexpr std::uint64_t kNumbersMax = std::uint64_t{1} << 40;
+  std::uint64_t next = 0;  // the first number of a later log, if that is known
+  for (auto it = files_.rbegin(); it != files_.rend(); ++it) {
+    const auto log = it->kind == CatalogFile::Kind::log ? logs_.find(it->number) : logs_.end();
+    if (log == logs_.end()) continue;
+    if (log->second->is_gone()) {
+      const std::uint64_t end = it->sequence_last > 0 ? it->sequence_last + 1
+                                : next > 0            ? next
+                                                      : next_sequence() + kNumbersMax;
+      // The last log of its time may have been taken to be as long as that.
+      log->second->end_gone(end, end < it->sequence_first + kNumbersMax);
+    }
+    const std::uint64_t first =
+        it->sequence_first > 0 ? it->sequence_first : log->second->first_sequence();
+    if (first > 0) next = first;
+  }
 }
 
 void State::apply_losses() {
@@ -93,6 +119,7 @@ void State::apply_losses() {
   unknown_damage_ = {};
   auto note = [](TenantDamage& d, const LogFile& log, const LostCommits& lost) {
     d.lost_until = std::max(d.lost_until, lost.end);
+    d.unheld_until = std::max(d.unheld_until, lost.end);
     if (!lost.changes) {
       d.unproven_until = std::max(d.unproven_until, lost.end);
       d.untagged_until = std::max(d.untagged_until, lost.end);
@@ -101,7 +128,8 @@ void State::apply_losses() {
         d.tagged[id] = std::max(d.tagged[id], lost.end);
       }
     }
-    if (d.where.empty()) d.where = log.name() + " is damaged";
+    if (!d.where.empty()) return;
+    d.where = log.name() + (lost.code == Errc::not_found ? " is missing" : " is damaged");
   };
   // What a pack replaced or deleted is in the catalog; what it held is not.
   for (const auto& [number, pack] : lost_packs_) {
@@ -131,9 +159,17 @@ const TenantDamage& State::damage(const TenantState* tenant) const {
   return it == damage_.end() ? kNone : it->second;
 }
 
-bool State::is_damaged() const {
-  return std::any_of(logs_.begin(), logs_.end(),
-                     [](const auto& log) { return !log.second->lost().empty(); });
+Status State::expect_whole() const {
+  for (const auto& [number, log] : logs_) {
+    if (!log->lost().empty()) return Error(log->lost()[0].code, log->name());
+  }
+  for (const auto& [number, pack] : lost_packs_) return Error(pack.code, pack_name(number));
+  return {};
+}
+
+bool State::has_all_files() const {
+  return lost_packs_.empty() && std::none_of(logs_.begin(), logs_.end(),
+                                             [](const auto& log) { return log.second->is_gone(); });
 }
 
 void State::add_log(std::shared_ptr<LogFile> log) {

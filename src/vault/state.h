@@ -54,6 +54,7 @@ struct TenantDamage {
   std::uint64_t lost_until = 0;            // versions before this number may be missing; 0: none is
   std::uint64_t unproven_until = 0;        // and may have been deleted, which nobody knows
   std::uint64_t untagged_until = 0;        // and may have other tags
+  std::uint64_t unheld_until = 0;          // holds before this number may be missing, or released
   std::map<IdHash, std::uint64_t> tagged;  // what is known to have other tags, until when
   std::string where;                       // for messages
 };
@@ -78,9 +79,9 @@ class State {
  public:
   State(const Backend& backend, Cache& cache) : backend_(backend), cache_(cache) {}
 
-  // Takes over what the catalog says, keeping the files that are open. A log or pack that is not
-  // there or damaged is an error; with `errors`, it is left out and its error is put there, and
-  // what a pack may have held counts as lost [V4].
+  // Takes over what the catalog says, keeping the files that are open. A log or pack that cannot be
+  // opened is an error; with `errors`, its error is put there, and if it is not there or damaged,
+  // what it may have held counts as lost [V4].
   Status load(const CatalogState& catalog, std::vector<std::pair<CatalogFile, Error>>* errors);
   // Reads what has been added to the logs. Returns whether anything was.
   Result<bool> follow();
@@ -99,7 +100,10 @@ class State {
   std::uint64_t next_sequence() const;
   // What is lost of a tenant. Of no tenant: of those that nobody knows any more.
   const TenantDamage& damage(const TenantState* tenant) const;
-  bool is_damaged() const;
+  // Names a log or pack that is missing (`not_found`) or damaged (`corrupt`), if there is one.
+  Status expect_whole() const;
+  // Whether every log and pack could be opened.
+  bool has_all_files() const;
   // Every record that holds, tombstones left out.
   std::vector<Record> live_records() const;
   std::optional<Record> find_record(ByteView key) const;
@@ -142,6 +146,8 @@ class State {
     std::optional<Buffer> value;
   };
   void rebuild_sources();
+  // Until when logs were written of which nothing can be read.
+  void end_gone_logs();
   // Takes over what is known of the commits that logs have lost, and notes what is not.
   void apply_losses();
   void apply_new_records(const LogFile& log);

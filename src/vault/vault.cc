@@ -134,6 +134,7 @@ Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& op
   log.kind = CatalogFile::Kind::log;
   log.number = 1;
   log.size_bytes = header.size();
+  log.sequence_first = 1;
   state.files.push_back(log);
   state.records.push_back({tokvault::tenant_key(0), encode(tenant), 0});
   return catalog.reset(state);
@@ -202,11 +203,6 @@ Status VaultImpl::start() {
     next_file_ = catalog.next_file;
     Status status = take(catalog);
     if (status) break;
-    // A writer knows that nobody has removed it, and that there is a vault.
-    if (!options_.read_only && status.code() == Errc::not_found) {
-      return Error(Errc::corrupt, std::string(status.error().message()) +
-                                      ", which the catalog names (`tokvault repair`)");
-    }
     if (!options_.read_only) return status;
     // A reader may have read the catalog just before a rewrite removed a file.
     if (status.code() == Errc::not_found && attempt < 2) continue;
@@ -284,6 +280,7 @@ Status VaultImpl::rotate() {
   file.kind = CatalogFile::Kind::log;
   file.number = number;
   file.size_bytes = header.size();
+  file.sequence_first = next_sequence_;
   TOKVAULT_TRY(swap({file}, {}, {}));
   log_ = state_.logs().at(number);
   writer_ = make_writer();
@@ -315,9 +312,8 @@ Result<std::uint32_t> VaultImpl::tenant_for_writing(std::string_view given) {
   const std::string_view name = tenant_name(given);
   if (const TenantState* t = state_.tenant(name)) return t->record.number;
   if (name.size() > 255) return Error(Errc::invalid, "a tenant's name has at most 255 bytes");
-  if (const TenantDamage& d = state_.damage(nullptr); d.lost_until > 0) {
-    return Error(Errc::corrupt, "tenant " + std::string(name) + ": " + d.where +
-                                    " and may have held it (`tokvault repair`)");
+  if (Status status = expect_known_tenants(); !status) {
+    return std::move(status).error().with("tenant " + std::string(name));
   }
   std::uint32_t number = 0;
   for (const auto& [n, t] : state_.tenants()) number = std::max(number, n + 1);
@@ -387,6 +383,7 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
   } else {
     std::optional<Conversation> stored;
     bool is_doubtful = false;
+    bool is_unreadable = false;
     if (in_batch != pending.ids.end()) {
       const Conversation& before = *in_batch->second.conversation;
       first_sequence = in_batch->second.first_sequence;
@@ -404,20 +401,21 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
         const Found& found = *now->found;
         ConversationReader reader(state_, *tokenizer_, request.tenant);
         auto read = reader.read(*found.source, *found.tables, found.row);
-        if (!read) {
+        is_unreadable = read.code() == Errc::corrupt && request.options->replace;
+        if (!read && !is_unreadable) {
           request.result = std::move(read).error();
           return {};
         }
-        stored = std::move(*read);
+        if (read) stored = std::move(*read);
         first_sequence = found.get().first_sequence;
       }
     }
     const bool is_same = stored && same_content(*stored, c);
-    if (is_doubtful && (!stored || is_same)) {
+    if (is_doubtful && ((!stored && !is_unreadable) || is_same)) {
       // From now on there is no doubt: this is the version, whatever the damaged log held.
       pending.builder.put_record(deletion_key(request.tenant, hash_id(tenant.record.key, c.id)),
                                  "");
-    } else if (stored) {
+    } else if (stored || is_unreadable) {
       if (is_same) {
         request.result = PutResult{c.id, PutResult::Outcome::unchanged};
         return {};
@@ -837,19 +835,20 @@ Status VaultImpl::reload() const {
 }
 
 Status VaultImpl::take(const CatalogState& catalog) const {
-  Status status = state_.load(catalog, nullptr);
-  if (status || !options_.read_only) return status;
-  if (status.code() == Errc::not_found && missing_in_ != catalog.generation) {
-    missing_in_ = catalog.generation;  // the catalog may have moved on
-    return status;
+  if (options_.read_only) {
+    Status status = state_.load(catalog, nullptr);
+    if (status) return {};
+    if (status.code() == Errc::not_found && missing_in_ != catalog.generation) {
+      missing_in_ = catalog.generation;  // the catalog may have moved on
+      return status;
+    }
   }
   std::vector<std::pair<CatalogFile, Error>> errors;
   unreadable_ = true;  // until it is known what this leaves out
   TOKVAULT_TRY(state_.load(catalog, &errors));
   for (auto& [file, error] : errors) {
-    // What a log deleted is known to nobody else.
     const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
-    if (file.kind == CatalogFile::Kind::log || !is_lost) return std::move(error);
+    if (!is_lost) return std::move(error);
   }
   unreadable_ = false;
   return {};
@@ -864,6 +863,7 @@ Status VaultImpl::refresh() const {
     std::shared_lock lock(state_mutex_);
     changed = unreadable_ || (generation && *generation != state_.generation());
     for (const auto& [number, log] : state_.logs()) {
+      if (log->is_gone()) continue;
       auto size = backend_->size(log->name());
       if (size && *size > log->size_bytes()) grown = true;
     }

@@ -288,6 +288,13 @@ class VaultImpl final : public Vault {
   // --- segments by themselves: segments.cc ---
   // What a hold says of a segment that is there; none if it is not.
   Result<std::optional<HoldRecord>> find_hold(const TenantState& tenant, const SegmentId& id) const;
+  // `corrupt` if a tenant that is not known may have stood in what is lost.
+  Status expect_known_tenants() const;
+  // `corrupt` if holds of a tenant may be missing, and nobody said to keep going.
+  Status expect_holds(const TenantState& tenant) const;
+  // Whether a hold is there and nothing that is lost can have taken it away; all such of a segment.
+  bool holds_surely(const TenantState& tenant, ByteView key) const;
+  std::vector<Record> sure_holds(const TenantState& tenant, const SegmentId& id) const;
   // In how many visible conversations a segment stands; with `any`, 1 if in any.
   Result<std::uint64_t> conversations_with(const TenantState& tenant, const SegmentId& id,
                                            bool any) const;
@@ -309,8 +316,8 @@ class VaultImpl final : public Vault {
   // --- reading ---
   Status refresh() const;  // a reader takes in what others have committed
   Status reload() const;
-  // Takes over what a catalog says. A reader does without packs that are damaged, or that are gone
-  // though the catalog, read again, still names them.
+  // Takes over what a catalog says, without the logs and packs that are damaged or gone; of a
+  // reader they are gone if the catalog, read again, still names them.
   Status take(const CatalogState& catalog) const;
   Result<CatalogState> load_catalog() const;
   template <class F>

@@ -1,4 +1,5 @@
-# A pack is gone: readers answer what the others prove, nobody writes, and repair gives it up.
+# A pack is gone: readers answer what the others prove, writers say so and go on, nothing is
+# rewritten, and repair gives it up.
 tokvault init v --tokenizer bytes
 for n in 1 2 3; do
   message="{\"role\":\"user\",\"content\":\"$(seq ${n}000 ${n}999 | tr '\n' ' ')\"}"
@@ -21,7 +22,9 @@ echo "$?"
 tokvault sql v "select id from conversations" --keep-going
 echo "$?"
 tokvault sql v "select kind, conversations, damage from files where kind = 'pack'"
-tokvault import v 2.jsonl
+tokvault import v 2.jsonl | head -n 1
+tokvault get v c2 --format text | cut -c 1-40
+tokvault gc v
 echo "$?"
 tokvault repair v > repaired
 echo "$?"
