@@ -729,7 +729,7 @@ Result<CheckpointCheck> CheckpointStore::check() {
     const std::lock_guard lock(impl_->mutex);
     impl_->release(id);
     ++out.checked;
-    if (status) continue;
+    if (status || !is_damage(status.error()) || !impl_->is_there(at)) continue;
     ++out.bad;
     out.findings.push_back(hex(at.record.key()) + " in log " + std::to_string(at.record.segment) +
                            " at " + std::to_string(at.record.offset()) + ": " +

@@ -311,6 +311,9 @@ struct CheckpointStore::Impl {
   // Quarantines what could not be read, if that says that it is damaged and nobody else reads it.
   // REQUIRES: mutex
   void set_aside(const Located& at, const Error& error);
+  // Whether a record that could not be read still stands where it was looked for. A reader's writer
+  // may have evicted or moved it meanwhile; that is told before the bytes go. REQUIRES: mutex
+  bool is_there(const Located& at);
   Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
   Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
   Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,

@@ -140,8 +140,15 @@ CheckpointStore::Impl::Located CheckpointStore::Impl::locate(RecordId id) const 
 }
 
 void CheckpointStore::Impl::set_aside(const Located& at, const Error& error) {
-  if (!is_damage(error) || reading.contains(at.id)) return;
-  if (still(at.id, at.record.key()) != nullptr) static_cast<void>(quarantine(at.id).has_value());
+  if (!is_damage(error) || !is_there(at) || reading.contains(at.id)) return;
+  static_cast<void>(quarantine(at.id).has_value());
+}
+
+bool CheckpointStore::Impl::is_there(const Located& at) {
+  if (closed || !refresh()) return false;
+  const BlockRecord* const now = still(at.id, at.record.key());
+  return now != nullptr && now->segment == at.record.segment &&
+         now->offset_units == at.record.offset_units;
 }
 
 Result<std::shared_ptr<DiskFile>> CheckpointStore::Impl::file_of(std::uint32_t segment,
@@ -353,13 +360,12 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
   std::uint64_t good = 0;
   bool leading = true;
   for (std::size_t i = 0; i < reads.size(); ++i) {
-    const CheckpointRead& r = reads[i];
+    CheckpointRead& r = reads[i];
     const Item& item = items[i];
     if (r.status == Errc::corrupt && item.found) {
-      const BlockRecord* const now = still(item.at.id, item.at.record.key());
-      // Unless it moved or went meanwhile (a reader, whose writer evicted it): then it is a miss.
-      if (now != nullptr && now->segment == item.at.record.segment &&
-          now->offset_units == item.at.record.offset_units && !reading.contains(item.at.id)) {
+      if (!is_there(item.at)) {
+        r.status = Errc::not_found;
+      } else if (!reading.contains(item.at.id)) {
         static_cast<void>(quarantine(item.at.id).has_value());
       }
     }

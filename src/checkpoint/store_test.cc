@@ -862,6 +862,34 @@ TEST(CheckpointStore, ReadersOutliveEveryIndex) {
   for (std::thread& t : threads) t.join();
 }
 
+// What a writer evicts under a reader is a miss, and no damage.
+TEST(CheckpointStore, EvictionIsNoDamageToReaders) {
+  const Folder folder;
+  const auto writer = open_store(folder / "s", small_options(2 << 20));
+  put_all(*writer, prompt(0, 64), 20000);
+  const auto reader = open_store(folder / "s", {.read_only = true});
+  std::atomic<bool> done{false};
+  std::thread evicting([&] {
+    for (std::uint32_t i = 1; i < 400; ++i) put_all(*writer, prompt(i, 64), 20000);
+    done = true;
+  });
+  std::uint32_t i = 0;
+  while (!done) {
+    const auto checked = reader->check();
+    EXPECT_TRUE(checked);
+    if (checked) {
+      EXPECT_EQ(checked->bad, 0u);
+    }
+    Buffer out(20000, 'x');
+    CheckpointRead read{.block = i % 4, .out = out};
+    EXPECT_TRUE(reader->get(kModel, prompt(++i % 400, 64), {&read, 1}));
+    EXPECT_NE(read.status, Errc::corrupt);
+  }
+  evicting.join();
+  EXPECT_EQ(reader->stats().quarantined, 0u);
+  EXPECT_EQ(writer->stats().quarantined, 0u);
+}
+
 // A store may be closed while others use it, and while what they read turns out to be damaged.
 TEST(CheckpointStore, ClosesUnderItsUsers) {
   const Folder folder;
