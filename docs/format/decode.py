@@ -518,13 +518,30 @@ class TokenLz:
         return bytes([b, second, self.byte(h, 2176 + (b - 0xC0) * 17)]), 3
 
 
-def token_lz(data, size, token_codes):
+def units_of(text, token_codes):
+    """The units of a text, as literal() gives them."""
+    out, f = [], In(text)
+    while f.left():
+        b = f.bytes(1)
+        if not token_codes or b[0] < 0x80 or b[0] == 0xFF:
+            out.append((b, 1))
+        elif b[0] < 0xFE:
+            n = 2 if b[0] < 0xC0 else 3
+            out.append((b + f.bytes(n - 1), n))
+        else:
+            out += [(b + f.bytes(2), 4), (f.bytes(3), 5)]
+    return out
+
+
+def token_lz(data, size, token_codes, history=b""):
     """The text of a code."""
     f = In(data)
     count = f.varint()
-    check(count <= size <= 1 << 24, "token LZ: sizes")
+    check(count <= size and size + len(history) <= 1 << 24, "token LZ: sizes")
     lz = TokenLz(f.rest(), max(8, min(count.bit_length() - 2, 18)))
-    units, kinds, literals, distances = [], [0, 0], 0, [1, 2, 3, 4]
+    units, kinds, literals, distances = units_of(history, token_codes), [0, 0], 0, [1, 2, 3, 4]
+    begin = len(units)
+    count += begin
     while len(units) < count:
         kind = lz.symbol("kind", kinds[0], kinds[1], min(literals, 3))
         check(kind < 6, "token LZ: kind")
@@ -553,7 +570,7 @@ def token_lz(data, size, token_codes):
                 units.append(units[-distance])
         kinds = [kind, kinds[0]]
     check(lz.code.state == 1 and lz.code.words.left() == 0, "token LZ: end")
-    text = b"".join(unit for unit, _ in units)
+    text = b"".join(unit for unit, _ in units[begin:])
     check(len(text) == size, "token LZ: size")
     return text
 
@@ -753,6 +770,26 @@ def tokens_of(code, listed, radix):
     return out
 
 
+def code_of(tokens, listed, radix):
+    """The code of tokens."""
+    number = {token: n for n, token in enumerate(listed)}
+    two, six = 128 + 64 * radix, 0xFF if radix == 256 else 0xFE
+    three, out = two + (six - 0xC0) * radix * radix, bytearray()
+    for token in tokens:
+        n = number.get(token, len(listed) + token)
+        if n < 128:
+            out.append(n)
+        elif n < two:
+            out += bytes([0x80 + (n - 128) // radix, (n - 128) % radix])
+        elif n < three:
+            n -= two
+            out += bytes([0xC0 + n // radix**2, n // radix % radix, n % radix])
+        else:
+            out.append(six)
+            out += bytes(n // radix**i % radix for i in range(5))
+    return bytes(out)
+
+
 # --- record.md ---------------------------------------------------------------------------------
 
 
@@ -780,7 +817,7 @@ def id_hash(key, text):
 
 # --- artifact.md -------------------------------------------------------------------------------
 
-DICTIONARY = 1
+DICTIONARY, SUBSTRING_SET = 1, 2
 
 
 class Artifact:
@@ -804,6 +841,24 @@ class Artifact:
         r.end("artifact record")
         check(1 <= self.kind <= 3 and self.size <= 1 << 28, "artifact record")
         self.content = packed(body.rest(), self.size)
+
+    def tokens(self):
+        """What packs copy from."""
+        out, f = [], In(self.content)
+        if self.kind == SUBSTRING_SET:
+            for run in substring_set(self.content)[1].values():
+                out += run
+        elif self.kind == DICTIONARY:
+            while f.left():
+                b = f.le(1)
+                n = 0 if b < 0x80 else 1 if b < 0xC0 else 2
+                if f.left() < n:
+                    break
+                if b != 0xFF:
+                    out += tokens_of(bytes([b]) + f.bytes(n), [], 256)
+        else:
+            raise unsupported("artifact: nothing can be copied from its kind")
+        return out[:1 << 20]
 
 
 # --- manifest.md -------------------------------------------------------------------------------
@@ -1032,8 +1087,10 @@ class Log:
 
 
 class Pack(Source):
-    def __init__(self, data, number):
-        self.data = data
+    """`artifacts` by number, or what is wrong with them."""
+
+    def __init__(self, data, number, artifacts=None):
+        self.data, self.artifacts = data, artifacts or {}
         check(len(data) >= 96, "pack: too short")
         head = In(data[:64])
         check(head.le(4) == 0xD1A7F3E5, "this is no pack")
@@ -1083,21 +1140,22 @@ class Pack(Source):
                                                         f.varint()]
         self.map = extent()
 
-        def stream():
+        def stream(is_bytes):
             s = {"dictionary": extent(), "blocks": extent(), "table": extent(),
                  "block_count": f.varint(), "text_bytes": f.varint(), "codec": 0, "ended": 0}
             if self.version > 1:
                 s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
                 if s["codec"] > 2:
                     raise unsupported("a codec of a newer program")
-                if s["artifacts"]:
-                    raise unsupported("a stream that needs an artifact")
                 check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] == 0), "footer")
-                check(s["codec"] != 2 or s["block_count"] == s["blocks"][1] == s["table"][1] == 0,
-                      "footer")
+                one_text = s["block_count"] == s["blocks"][1] == s["table"][1] == 0
+                check(s["codec"] != 2 or one_text, "footer")
+                if s["artifacts"] and (len(s["artifacts"]) > 1 or is_bytes or not s["ended"] or
+                                       not one_text or s["codec"] == 1):
+                    raise unsupported("artifacts of a stream")
             return s
 
-        self.streams = [stream(), stream()]
+        self.streams = [stream(False), stream(True)]
         self.tables = [extent() for _ in range(10)]
         self.usage_extent, self.usage_count = extent(), f.varint()
         self.record_extent, self.record_count = extent(), f.varint()
@@ -1251,9 +1309,10 @@ class Pack(Source):
                     text, s["model"] = model_dictionary(frame, s["dictionary"][2],
                                                         stream == TOKEN_STREAM)
                 elif s["codec"] == 2:
-                    text = token_lz(frame, s["dictionary"][2], stream == TOKEN_STREAM)
+                    text = token_lz(frame, s["dictionary"][2], stream == TOKEN_STREAM,
+                                    self.history(s))
                 else:
-                    text = unzstd(frame, s["dictionary"][2]) if frame else b""
+                    text = unzstd(frame, s["dictionary"][2], self.history(s)) if frame else b""
             else:
                 at, size = s["places"][block]
                 frame = self.data[at + 4:at + 4 + size]
@@ -1267,6 +1326,19 @@ class Pack(Source):
                     text = unzstd(frame, s["sizes"][block], dictionary)
             self.texts[stream, block] = text
         return self.texts[stream, block]
+
+    def history(self, s):
+        """The artifact of a stream in the pack's codes."""
+        if not s.get("artifacts"):
+            return b""
+        number = s["artifacts"][0]
+        artifact = self.artifacts.get(number)
+        check(artifact is not None, f"artifact {number}, which it needs, is not there")
+        if isinstance(artifact, Failure):
+            raise artifact
+        check((artifact.tenant, artifact.vault_id) == (self.tenant, self.vault["id"]),
+              "artifact of another tenant or vault")
+        return code_of(artifact.tokens(), self.listed, self.radix)
 
     def code(self, stream, number):
         block, at, size = self.frames[stream][number]

@@ -231,18 +231,28 @@ Result<Buffer> zstd_entropy(ByteView text) {
   return compress_with(c, text);
 }
 
-Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop) {
+Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop,
+                             ByteView prefix) {
   Cctx c(ZSTD_createCCtx());
   if (!c) return no_memory();
   TOKVAULT_TRY(configure(c.get(), level));
-  TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, window_log(text.size())));
+  TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, window_log(prefix.size() + text.size())));
+  if (!prefix.empty()) {
+    TOKVAULT_TRY(encoder_status(ZSTD_CCtx_refPrefix_advanced(c.get(), prefix.data(), prefix.size(),
+                                                             ZSTD_dct_rawContent)));
+  }
   if (stop.stop_possible()) return compress_stoppable(c.get(), text, stop);
   return compress_with(c.get(), text);
 }
 
-Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out) {
+Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView prefix) {
   if (!can_give(frame, size)) return bad_frame(0);
   TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
+  if (!prefix.empty()) {  // for this frame only
+    const std::size_t code =
+        ZSTD_DCtx_refPrefix_advanced(d, prefix.data(), prefix.size(), ZSTD_dct_rawContent);
+    if (ZSTD_isError(code)) return no_memory();
+  }
   out.resize(size);
   const std::size_t n = ZSTD_decompressDCtx(d, out.data(), out.size(), frame.data(), frame.size());
   if (ZSTD_isError(n) || n != size) return bad_frame(n);

@@ -16,14 +16,16 @@ namespace tokvault {
 // The largest window that a frame may ask a reader to hold: 2^27 bytes.
 inline constexpr int kWindowLogMax = 27;
 
-// Compresses `text` as one frame at zstd's `level`; `cancelled` soon after a stop is requested.
-Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop = {});
+// Compresses `text` as one frame at zstd's `level`, which may copy from `prefix`; `cancelled` soon
+// after a stop is requested.
+Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& stop = {},
+                             ByteView prefix = {});
 // The same without looking for repeats: the bytes are only entropy coded. Several times as fast,
 // and no worse where nothing repeats.
 Result<Buffer> zstd_entropy(ByteView text);
-// Decodes a frame that must give exactly `size` bytes; anything else is `corrupt`. The caller has
-// bounded `size`.
-Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out);
+// Decodes a frame that must give exactly `size` bytes; anything else is `corrupt`. `prefix` is what
+// it was compressed with. The caller has bounded `size`.
+Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView prefix = {});
 
 // Whether zstd can decode with these bytes as a trained dictionary (RFC 8878, section 6).
 bool is_zstd_dictionary(ByteView bytes);

@@ -45,6 +45,38 @@ TEST_P(TokenMaps, EveryClassOfCodesRoundTrips) {
   EXPECT_EQ(code.size(), 3u);
 }
 
+TEST(TokenMap, AnyBytesAreReadAsTokens) {
+  const std::vector<Token> tokens{0, 127, 128, 16511, 16512, 200018, kThreeByteCodes - 1};
+  Buffer code;
+  TokenMap().encode(tokens, code);
+  std::vector<Token> back;
+  TokenMap::read_any(code, 100, back);
+  EXPECT_EQ(back, tokens);
+  // Neither ff at the beginning of a code nor what is cut short stands for a token.
+  back = {9};
+  TokenMap::read_any("\xff" + code + "\xff\xff" + code + "\xc0\x01", 100, back);
+  std::vector<Token> expected{9};
+  for (int i = 0; i < 2; ++i) expected.insert(expected.end(), tokens.begin(), tokens.end());
+  EXPECT_EQ(back, expected);
+  back.clear();
+  TokenMap::read_any(code, 3, back);
+  EXPECT_EQ(back, (std::vector<Token>{0, 127, 128}));
+  // Whatever the bytes are, each token has a code under every map.
+  std::mt19937 random(4);
+  for (int round = 0; round < 100; ++round) {
+    Buffer bytes(random() % 300, '\0');
+    for (char& c : bytes) c = static_cast<char>(random());
+    back.clear();
+    TokenMap::read_any(bytes, 1000, back);
+    code.clear();
+    const TokenMap map = TokenMap::by_frequency({{5, 10}, {900, 4}}, CodeBytes::below_ff);
+    map.encode(back, code);
+    std::vector<Token> again;
+    ASSERT_TRUE(map.decode(code, again));
+    EXPECT_EQ(again, back);
+  }
+}
+
 TEST_P(TokenMaps, RefuseDamage) {
   const TokenMap map = TokenMap::by_frequency({{5, 10}, {900, 4}, {7, 4}}, GetParam());
   const Buffer good = map.serialize();

@@ -221,6 +221,24 @@ Status TokenMap::decode(ByteView bytes, std::vector<Token>& out) const {
                                   : decode<CodeBytes::below_ff>(bytes, out);
 }
 
+void TokenMap::read_any(ByteView bytes, std::size_t tokens_max, std::vector<Token>& out) {
+  auto at = [&](std::size_t i) { return std::uint32_t{static_cast<std::uint8_t>(bytes[i])}; };
+  const std::size_t end = out.size() + tokens_max;
+  for (std::size_t i = 0; i < bytes.size() && out.size() < end;) {
+    const std::uint32_t b = at(i);
+    if (b == 0xFF) {
+      ++i;
+      continue;
+    }
+    const std::size_t size = b < 0x80 ? 1 : b < 0xC0 ? 2 : 3;
+    if (size > bytes.size() - i) return;
+    out.push_back(size == 1   ? b
+                  : size == 2 ? kOneByteCodes + (b & 0x3F) * 256 + at(i + 1)
+                              : kTwoByteCodes + (b & 0x3F) * 65536 + at(i + 1) * 256 + at(i + 2));
+    i += size;
+  }
+}
+
 std::uint64_t TokenMap::count(ByteView bytes) {
   // A table, since which class a code is in is not to be predicted.
   static constexpr auto kSizes = [] {

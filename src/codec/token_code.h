@@ -67,6 +67,9 @@ class TokenMap {
   // Appends the tokens that `bytes` is the code of; `corrupt` if it ends inside a code or holds a
   // code that no encoder writes.
   Status decode(ByteView bytes, std::vector<Token>& out) const;
+  // Appends at most `tokens_max` tokens of any bytes, read as codes of all bytes without a list: a
+  // byte FF where a code would begin, and what is cut short at the end, stand for none.
+  static void read_any(ByteView bytes, std::size_t tokens_max, std::vector<Token>& out);
   // How many tokens a code of all bytes holds, without checking them.
   static std::uint64_t count(ByteView bytes);
 

@@ -258,9 +258,9 @@ class TokenLz {
   std::uint32_t hash_ = 0;
 };
 
-Result<std::vector<Unit>> units_of(ModelUnit unit, ByteView text) {
-  std::vector<Unit> units;
-  units.reserve(text.size() / 3 * 2);
+// Appends the units of a text.
+Status append_units(ModelUnit unit, ByteView text, std::vector<Unit>& units) {
+  units.reserve(units.size() + text.size() / 3 * 2);
   auto at = [&](std::size_t i) { return Unit{static_cast<std::uint8_t>(text[i])}; };
   for (std::size_t i = 0; i < text.size();) {
     const Unit b = at(i);
@@ -285,7 +285,7 @@ Result<std::vector<Unit>> units_of(ModelUnit unit, ByteView text) {
     }
     i += size;
   }
-  return units;
+  return {};
 }
 
 // Finds, for each position in turn, the nearest earlier place for each length that is longer than
@@ -409,12 +409,15 @@ void price_counts(const std::array<std::uint32_t, kCount>& counts,
 
 class Encoder {
  public:
-  Encoder(ModelUnit unit, std::vector<Unit> units) : unit_(unit), units_(std::move(units)) {
+  // The text begins at units[begin]; what stands before is only copied from.
+  Encoder(ModelUnit unit, std::vector<Unit> units, std::uint32_t begin)
+      : unit_(unit), units_(std::move(units)), begin_(begin) {
     MatchFinder finder(units_);
     matches_begin_.reserve(units_.size() + 1);
     for (std::uint32_t i = 0; i < units_.size(); ++i) {
       matches_begin_.push_back(matches_.size());
       finder.find(i, matches_);
+      if (i < begin_) matches_.clear();
     }
     matches_begin_.push_back(matches_.size());
   }
@@ -477,7 +480,7 @@ class Encoder {
     from.price = 0;
     from.distances = {1, 2, 3, 4};
     const auto count = static_cast<std::uint32_t>(units_.size());
-    for (std::uint32_t begin = 0; begin < count; begin += kWindow) {
+    for (std::uint32_t begin = begin_; begin < count; begin += kWindow) {
       const std::uint32_t end = std::min(count, begin + kWindow);
       arrivals_.assign(end - begin + 1, Arrival());
       arrivals_[0] = from;
@@ -551,11 +554,11 @@ class Encoder {
   // Codes the steps, and notes what each unit would have cost as a literal; far inside a copy the
   // older price will do.
   TokenLzCode write(const std::vector<Step>& steps) {
-    Tables tables(contexts_log_of(units_.size()));
+    Tables tables(contexts_log_of(units_.size() - begin_));
     NibbleEncoder coder;
     TokenLz<NibbleEncoder> lz(unit_, tables, coder);
     TokenLz<NibblePricer> pricer(unit_, tables, pricer_);
-    std::uint32_t at = 0;
+    std::uint32_t at = begin_;
     for (const Step& step : steps) {
       lz.code_step(step);
       const std::uint32_t priced_end = at + std::min(step.length, kPricedInCopy);
@@ -570,7 +573,7 @@ class Encoder {
       at += step.length;
     }
     TokenLzCode out;
-    append_varint(out.bytes, units_.size());
+    append_varint(out.bytes, units_.size() - begin_);
     coder.finish(out.bytes);
     out.work = coder.count();
     return out;
@@ -597,7 +600,8 @@ class Encoder {
 
   const ModelUnit unit_;
   const std::vector<Unit> units_;
-  std::vector<MatchFinder::Match> matches_;
+  const std::uint32_t begin_;
+  std::vector<MatchFinder::Match> matches_;  // of the text
   std::vector<std::size_t> matches_begin_;
   Prices prices_;
   NibblePricer pricer_;
@@ -608,26 +612,36 @@ Error damaged(const char* what) { return Error(Errc::corrupt, std::string("token
 
 }  // namespace
 
-Result<TokenLzCode> token_lz_encode(ModelUnit unit, ByteView text) {
-  if (text.size() > kTokenLzTextBytesMax) {
+Result<TokenLzCode> token_lz_encode(ModelUnit unit, ByteView text, ByteView history) {
+  if (text.size() > kTokenLzTextBytesMax || history.size() > kTokenLzTextBytesMax - text.size()) {
     return Error(Errc::invalid, "a text is too long for the token LZ");
   }
-  TOKVAULT_ASSIGN(std::vector<Unit> units, units_of(unit, text));
-  return std::make_unique<Encoder>(unit, std::move(units))->encode();
+  std::vector<Unit> units;
+  TOKVAULT_TRY(append_units(unit, history, units));
+  const auto begin = static_cast<std::uint32_t>(units.size());
+  TOKVAULT_TRY(append_units(unit, text, units));
+  return std::make_unique<Encoder>(unit, std::move(units), begin)->encode();
 }
 
-Status token_lz_decode(ModelUnit unit, ByteView coded, std::uint64_t size, Buffer& text) {
+Status token_lz_decode(ModelUnit unit, ByteView coded, std::uint64_t size, Buffer& text,
+                       ByteView history) {
   ByteReader in(coded);
   const std::uint64_t count = in.varint();
-  if (!in.ok() || size > kTokenLzTextBytesMax || count > size) {
+  if (!in.ok() || size > kTokenLzTextBytesMax || history.size() > kTokenLzTextBytesMax - size ||
+      count > size) {
     return damaged("a size that no writer makes");
   }
+  std::vector<Unit> before_it;
+  TOKVAULT_TRY(append_units(unit, history, before_it));
   Tables tables(contexts_log_of(count));
   NibbleDecoder coder(in.rest());
   TokenLz<NibbleDecoder> lz(unit, tables, coder);
-  const auto units = std::make_unique_for_overwrite<Unit[]>(count);
-  std::uint64_t at = 0;
-  while (at < count) {
+  const std::uint64_t begin = before_it.size();
+  const std::uint64_t end = begin + count;
+  const auto units = std::make_unique_for_overwrite<Unit[]>(end);
+  std::copy(before_it.begin(), before_it.end(), units.get());
+  std::uint64_t at = begin;
+  while (at < end) {
     if (at > 0) lz.prefetch(units[at - 1]);
     const Step step = lz.code_step({});
     if (step.kind == kLiteral) {
@@ -635,7 +649,7 @@ Status token_lz_decode(ModelUnit unit, ByteView coded, std::uint64_t size, Buffe
       ++at;
       continue;
     }
-    if (step.distance == 0 || step.distance > at || step.length > count - at) {
+    if (step.distance == 0 || step.distance > at || step.length > end - at) {
       return damaged("a copy from where nothing is");
     }
     const Unit* const from = units.get() + at - step.distance;
@@ -646,17 +660,17 @@ Status token_lz_decode(ModelUnit unit, ByteView coded, std::uint64_t size, Buffe
   const std::size_t before = text.size();
   text.resize(before + size + 3);
   char* to = text.data() + before;
-  char* const end = to + size;
-  for (std::uint64_t i = 0; i < count; ++i) {
+  char* const text_end = to + size;
+  for (std::uint64_t i = begin; i < end; ++i) {
     const std::uint32_t n = size_of(units[i]);
-    if (n > static_cast<std::uint64_t>(end - to)) {
+    if (n > static_cast<std::uint64_t>(text_end - to)) {
       text.resize(before);
       return damaged("its text is longer than it should be");
     }
     store_le(units[i] & 0xffffff, to);
     to += n;
   }
-  if (to != end) {
+  if (to != text_end) {
     text.resize(before);
     return damaged("its text is shorter than it should be");
   }

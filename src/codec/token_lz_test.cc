@@ -116,6 +116,48 @@ TEST(Nibbles, WhatIsCodedIsDecoded) {
   }
 }
 
+TEST(TokenLz, AHistoryIsCopiedFrom) {
+  for (const ModelUnit unit : kUnits) {
+    const Buffer history = some_text(8, 60);
+    // What stands in the history, all or half of it, and what does not.
+    const Buffer half = history.substr(history.find('\xff', history.size() / 2) + 1);
+    for (const Buffer& text : {history, half + some_text(9, 5) + half, some_text(9, 30), Buffer()}) {
+      const auto alone = token_lz_encode(unit, text);
+      const auto code = token_lz_encode(unit, text, history);
+      ASSERT_TRUE(alone);
+      ASSERT_TRUE(code);
+      EXPECT_LE(code->bytes.size(), alone->bytes.size() + 20);
+      if (text == history) {
+        EXPECT_LT(code->bytes.size(), 40u);
+      }
+      Buffer back = "before";
+      ASSERT_TRUE(token_lz_decode(unit, code->bytes, text.size(), back, history));
+      EXPECT_EQ(back, "before" + text);
+      // With another history it is another text, or none.
+      back.clear();
+      const auto other = token_lz_decode(unit, code->bytes, text.size(), back, some_text(10, 60));
+      if (text == history) {
+        EXPECT_TRUE(!other || back != text);
+      }
+    }
+    const Buffer text = some_text(9, 30);
+    const auto alone = token_lz_encode(unit, text);
+    const auto none = token_lz_encode(unit, text, "");
+    EXPECT_EQ(alone->bytes, none->bytes);
+  }
+  // Half a code is no history.
+  const Buffer cut = Buffer("\x81", 1);
+  EXPECT_EQ(token_lz_encode(ModelUnit::token_code, "\xff", cut).code(), Errc::invalid);
+  Buffer back;
+  EXPECT_FALSE(token_lz_decode(ModelUnit::token_code, code_of(ModelUnit::token_code, "\xff"), 1, back,
+                               cut));
+  // Both together are bounded.
+  const Buffer most(kTokenLzTextBytesMax, 'x');
+  EXPECT_EQ(token_lz_encode(ModelUnit::byte, "a", most).code(), Errc::invalid);
+  EXPECT_EQ(token_lz_decode(ModelUnit::byte, code_of(ModelUnit::byte, "a"), 1, back, most).code(),
+            Errc::corrupt);
+}
+
 TEST(TokenLz, TextsComeBack) {
   std::vector<Buffer> texts = {"", "\xff", Buffer(5, '\xff'), some_text(1, 1)};
   for (std::uint32_t seed = 2; seed < 20; ++seed) {

@@ -304,7 +304,7 @@ TEST(Pack, FooterTrailerAndSegments) {
   // A stream whose segments are ended is all dictionary, and as long as they and their ends.
   f.streams[0].blocks = {};
   f.streams[0].dictionary = {64, 10, 103, 1};
-  f.streams[0].artifacts = {7, 300};
+  f.streams[0].artifacts = {300};
   f.streams[0].ended = true;
   f.streams[0].text_bytes = 100;
   f.counts.segments[0] = 3;
@@ -319,6 +319,22 @@ TEST(Pack, FooterTrailerAndSegments) {
   EXPECT_TRUE(back->streams[0].ended);
   EXPECT_FALSE(back->streams[1].ended);
   EXPECT_EQ(back->streams[0].artifacts, f.streams[0].artifacts);
+  // No more than one, of a stream of tokens, and not under the model: this program cannot read it.
+  f.streams[0].artifacts = {7, 300};
+  encode();
+  EXPECT_EQ(decode().code(), Errc::unsupported);
+  f.streams[0].artifacts = {300};
+  f.streams[0].codec = PackCodec::token_model;
+  encode();
+  EXPECT_EQ(decode().code(), Errc::unsupported);
+  f.streams[0].codec = PackCodec::zstd;
+  f.streams[1] = f.streams[0];
+  f.counts.segments[1] = 3;
+  encode();
+  EXPECT_EQ(decode().code(), Errc::unsupported);
+  f.streams[1].artifacts.clear();
+  encode();
+  EXPECT_TRUE(decode());
   f.streams[0].text_bytes = 101;
   encode();
   EXPECT_FALSE(decode());

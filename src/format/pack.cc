@@ -216,14 +216,14 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     const auto codec = in.le<std::uint8_t>();
     const auto ended = in.le<std::uint8_t>();
     s.artifacts = read_numbers(in);
+    const auto number = static_cast<std::size_t>(&s - f.streams.data());
     if (codec > static_cast<std::uint8_t>(PackCodec::token_lz)) {
       return Error(Errc::unsupported, "a codec of a newer program; use the one that wrote it");
     }
     s.codec = static_cast<PackCodec>(codec);
     s.ended = ended == 1;
     if (ended > 1) in.fail();
-    const std::uint64_t segments =
-        f.counts.segments[static_cast<std::size_t>(&s - f.streams.data())];
+    const std::uint64_t segments = f.counts.segments[number];
     const bool is_dictionary = s.table.size == 0 && s.blocks.size == 0 && s.block_count == 0;
     if (s.ended && is_dictionary &&
         (s.dictionary.raw_size < segments || s.dictionary.raw_size - segments != s.text_bytes)) {
@@ -233,6 +233,12 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
         (s.codec != PackCodec::zstd && !s.ended) ||
         (s.codec == PackCodec::token_lz && !is_dictionary)) {
       return corrupt_pack("a stream does not add up");
+    }
+    if (!s.artifacts.empty() &&
+        (s.artifacts.size() > 1 || number != kTokenStream || !s.ended || !is_dictionary ||
+         s.codec == PackCodec::token_model)) {
+      return Error(Errc::unsupported,
+                   "it copies from artifacts as a newer program does; use the one that wrote it");
     }
   }
   for (Extent& e : f.tables) e = read_extent(in, limit);

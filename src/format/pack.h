@@ -80,7 +80,9 @@ struct PackStream {
   // Each segment has kSegmentEnd after it, and no other byte is that. The dictionary holds the
   // first segments, blocks the others in order.
   bool ended = false;
-  std::vector<std::uint64_t> artifacts;  // numbers of what decoding needs besides the pack
+  // Numbers of what decoding needs besides the pack: none, or the one artifact that a stream of
+  // tokens which is ended and all dictionary copies from (not under the token model).
+  std::vector<std::uint64_t> artifacts;
 };
 
 // What a pack's conversations of one model, application and day (since 1970, UTC) come to, so that

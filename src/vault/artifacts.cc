@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codec/token_code.h"
+#include "tokvault/substrings.h"
 #include "vault/recovery.h"
 
 namespace tokvault {
@@ -32,7 +34,7 @@ Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend,
 Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend,
                                                       const ArtifactUse& use) {
   TOKVAULT_ASSIGN(auto artifact, load_artifact(backend, use.number));
-  if (artifact->tenant != use.tenant || artifact->record.kind != use.kind ||
+  if (artifact->tenant != use.tenant || (use.kind && artifact->record.kind != *use.kind) ||
       artifact->vault_id != use.vault_id) {
     return Error(Errc::corrupt, artifact_name(use.number) +
                                     ": of another vault, tenant or kind than it is needed for");
@@ -45,11 +47,50 @@ Result<std::shared_ptr<const Artifact>> cached_artifact(const Backend& backend, 
   const Cache::Key key{use.number, Cache::Kind::artifact};
   if (auto found = cache.find(key)) {
     auto artifact = std::static_pointer_cast<const Artifact>(found);
-    if (artifact->tenant == use.tenant && artifact->record.kind == use.kind) return artifact;
+    if (artifact->tenant == use.tenant && use.kind == artifact->record.kind) return artifact;
   }
   TOKVAULT_ASSIGN(auto artifact, load_artifact(backend, use));
   cache.insert(key, artifact, artifact->content.size() + 256);
   return artifact;
+}
+
+void keep_tokens(Cache& cache, std::shared_ptr<const ArtifactTokens> tokens) {
+  const Cache::Key key{tokens->number, Cache::Kind::artifact_tokens};
+  const std::uint64_t size = tokens->tokens.capacity() * sizeof(Token) + 256;
+  cache.insert(key, std::move(tokens), size);
+}
+
+Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backend, Cache& cache,
+                                                            const ArtifactUse& use) {
+  if (auto found = cache.find({use.number, Cache::Kind::artifact_tokens})) {
+    auto tokens = std::static_pointer_cast<const ArtifactTokens>(found);
+    if (tokens->tenant == use.tenant) return tokens;
+  }
+  TOKVAULT_ASSIGN(const auto artifact, load_artifact(backend, use));
+  auto out = std::make_shared<ArtifactTokens>();
+  out->number = use.number;
+  out->tenant = use.tenant;
+  switch (artifact->record.kind) {
+    case ArtifactKind::dictionary:
+      TokenMap::read_any(artifact->content, kArtifactTokensMax, out->tokens);
+      break;
+    case ArtifactKind::substring_set: {
+      auto set = SubstringSet::parse(artifact->content);
+      if (!set) return std::move(set).error().with(artifact_name(use.number));
+      for (const TokenView run : set->runs()) {
+        const std::size_t room = kArtifactTokensMax - out->tokens.size();
+        const TokenView part = run.first(std::min(run.size(), room));
+        out->tokens.insert(out->tokens.end(), part.begin(), part.end());
+      }
+      break;
+    }
+    default:
+      return Error(Errc::unsupported,
+                   artifact_name(use.number) + ": of a kind that packs cannot copy from");
+  }
+  std::shared_ptr<const ArtifactTokens> tokens = std::move(out);
+  keep_tokens(cache, tokens);
+  return tokens;
 }
 
 Status check_artifacts(const Backend& backend, const State& state, bool count_rows,
@@ -58,18 +99,12 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
     std::map<std::uint64_t, std::vector<std::shared_ptr<const Source>>> users;
     for (const auto& [artifact, record] : tenant.artifacts) users[artifact];
     for (const auto& source : state.sources(number)) {
-      for (const ArtifactRef& ref : source->artifacts()) users[ref.number].push_back(source);
+      for (const std::uint64_t named : source->artifacts()) users[named].push_back(source);
     }
     for (const auto& [artifact, sources] : users) {
       const auto registered = tenant.artifacts.find(artifact);
-      ArtifactKind kind = ArtifactKind::dictionary;
-      if (registered != tenant.artifacts.end()) {
-        kind = registered->second.kind;
-      } else {
-        for (const ArtifactRef& ref : sources.front()->artifacts()) {
-          if (ref.number == artifact) kind = ref.kind;
-        }
-      }
+      std::optional<ArtifactKind> kind;
+      if (registered != tenant.artifacts.end()) kind = registered->second.kind;
       auto loaded = load_artifact(backend, {artifact, number, kind, state.vault().id});
       Error error;
       if (!loaded) {

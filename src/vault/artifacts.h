@@ -8,8 +8,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "format/artifact.h"
 #include "tokvault/backend.h"
@@ -26,7 +28,7 @@ bool is_artifact_name(std::string_view name);
 struct ArtifactUse {
   std::uint64_t number = 0;
   std::uint32_t tenant = 0;
-  ArtifactKind kind = ArtifactKind::dictionary;
+  std::optional<ArtifactKind> kind;  // none: whatever packs may copy from
   ByteView vault_id;
 };
 
@@ -39,6 +41,21 @@ Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend, st
 // The first, kept in the cache.
 Result<std::shared_ptr<const Artifact>> cached_artifact(const Backend& backend, Cache& cache,
                                                         const ArtifactUse& use);
+
+// What packs may copy from an artifact: tokens, which each pack codes in its own way.
+struct ArtifactTokens {
+  std::uint64_t number = 0;
+  std::uint32_t tenant = 0;
+  std::vector<Token> tokens;
+};
+// The most that is taken of one: its first tokens.
+inline constexpr std::size_t kArtifactTokensMax = std::size_t{1} << 20;
+// Of a set of substrings the tokens of all its runs, by id; of a dictionary its bytes, read as codes
+// of tokens (docs/format/artifact.md). `corrupt` as above; `unsupported` if nothing can be copied
+// from its kind. Kept in the cache.
+Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backend, Cache& cache,
+                                                            const ArtifactUse& use);
+void keep_tokens(Cache& cache, std::shared_ptr<const ArtifactTokens> tokens);
 
 // Reads every artifact that is registered or named by a live file, and reports what is wrong with
 // the file names that need it. With `count_rows` their conversations are reported as lost; without,

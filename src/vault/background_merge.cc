@@ -62,6 +62,7 @@ Result<std::vector<CatalogFile>> BackgroundMerge::run() {
   options.purpose = PackPurpose::merge;
   options.turn = job_.encoding;
   options.input_bytes = size_bytes_;
+  options.artifacts = job_.artifacts;
   options.stop = stop_.get_token();
   PackIdentity identity;
   identity.vault = job_.vault;
@@ -143,6 +144,7 @@ Status VaultImpl::start_merging() {
     job.records.insert(job.records.end(), of_pack.begin(), of_pack.end());
   }
   job.records = kept_records(last_of_each(job.records));
+  job.artifacts = pack_artifacts(job.tenant.number);
   job.vault = state_.vault();
   job.level = options_.level;
   job.encoding = &encoding_;

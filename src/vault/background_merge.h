@@ -34,6 +34,8 @@ class BackgroundMerge {
     Level level = Level::balanced;
     std::vector<std::shared_ptr<PackFile>> packs;
     std::vector<Record> records;  // of theirs that still say what holds
+    // What the new packs may copy from.
+    std::vector<std::shared_ptr<const ArtifactTokens>> artifacts{};
   };
   BackgroundMerge(Backend& backend, Cache& cache, std::shared_ptr<const Tokenizer> tokenizer,
                   std::atomic<std::uint64_t>& next_file, Job job);

@@ -25,6 +25,7 @@ class Cache {
     byte_fingerprints,
     usage,
     artifact,
+    artifact_tokens,
     substrings
   };
   struct Key {

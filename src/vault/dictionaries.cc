@@ -39,9 +39,7 @@ DictionaryInfo DictionariesImpl::info_of(const TenantState& tenant, std::uint64_
   info.active = active != tenant.active.end() && active->second == number;
   std::set<std::uint64_t> files;
   for (const auto& source : vault_.state_.sources(tenant.record.number)) {
-    for (const ArtifactRef& ref : source->artifacts()) {
-      if (ref.number == number) files.insert(source->file());
-    }
+    if (source->names_artifact(number)) files.insert(source->file());
   }
   info.files = files.size();
   return info;

@@ -124,10 +124,10 @@ std::uint64_t LogFile::row_count() const {
   return n;
 }
 
-std::vector<ArtifactRef> LogPart::artifacts() const {
-  std::vector<ArtifactRef> out;
+std::vector<std::uint64_t> LogPart::artifacts() const {
+  std::vector<std::uint64_t> out;
   for (const auto& [number, frames] : frames_) {
-    if (number != 0) out.push_back({number, ArtifactKind::dictionary});
+    if (number != 0) out.push_back(number);
   }
   return out;
 }

@@ -37,7 +37,7 @@ class LogPart final : public Source, private BatchVisitor {
   std::uint32_t tenant() const override { return tenant_; }
   std::string name() const override { return log_name(file_); }
   Range range() const override { return range_; }
-  std::vector<ArtifactRef> artifacts() const override;
+  std::vector<std::uint64_t> artifacts() const override;
   Result<std::shared_ptr<const Tables>> tables() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;

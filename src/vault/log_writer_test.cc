@@ -201,7 +201,7 @@ class LogWriterDictionary : public LogWriterTest {
   }
   std::vector<std::uint64_t> named(std::uint32_t tenant) {
     std::vector<std::uint64_t> out;
-    for (const ArtifactRef& ref : log_->parts().at(tenant)->artifacts()) out.push_back(ref.number);
+    for (const std::uint64_t n : log_->parts().at(tenant)->artifacts()) out.push_back(n);
     return out;
   }
 };

@@ -108,6 +108,7 @@ Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_
   auto builder = std::make_unique<PackBuilder>(tokenizer_, &segments_, number);
   builder->set_tenant(options_.tenant);
   builder->set_stop(options_.stop);
+  builder->set_artifacts(options_.artifacts);
   for (const std::uint32_t i : group) {
     TOKVAULT_TRY(check_stop(options_.stop));
     const Source& source = *sources_[rows_[i].source];

@@ -26,6 +26,8 @@ struct MergeOptions {
   std::uint64_t pack_bytes_max = 0;  // 0: no cap
   std::uint64_t input_bytes = 0;     // of all sources, on disk
   std::mutex* turn = nullptr;        // see put_pack
+  // What the packs may copy from.
+  std::vector<std::shared_ptr<const ArtifactTokens>> artifacts{};
   std::stop_token stop{};            // everything ends with `cancelled` soon after a request
 };
 

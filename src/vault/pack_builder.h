@@ -12,6 +12,7 @@
 
 #include "format/pack.h"
 #include "tokvault/tokenizer.h"
+#include "vault/artifacts.h"
 #include "vault/segment_union.h"
 #include "vault/source.h"
 
@@ -57,6 +58,10 @@ class PackBuilder {
   bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
   // finish() ends with `cancelled` soon after a stop is requested.
   void set_stop(std::stop_token stop) { stop_ = std::move(stop); }
+  // What the pack may copy from, if that makes it smaller.
+  void set_artifacts(std::vector<std::shared_ptr<const ArtifactTokens>> artifacts) {
+    artifacts_ = std::move(artifacts);
+  }
   void set_tenant(TenantRecord tenant) { tenant_ = std::move(tenant); }
   const TenantRecord& tenant() const { return tenant_; }
 
@@ -110,10 +115,21 @@ class PackBuilder {
   Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
                            Buffer& file);
   Status encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
-  // Puts the whole stream as one text of the token LZ in the place of what `file` has of it, which
-  // begins at `before`, if that is smaller and not too much work to read.
-  Status take_token_lz(Stream stream, const StreamText& all, const Levels& levels,
-                       std::size_t before, Buffer& file);
+  // What a text is coded with besides itself: an artifact in the pack's codes, or nothing.
+  struct History {
+    std::uint64_t artifact = 0;
+    Buffer text;
+  };
+  Result<History> choose_history(ByteView ended) const;
+  // A stream that is one text has tokens copied from an artifact, or is under the token LZ, where
+  // that is smaller than what `file` has of it, which begins at `before`.
+  Status improve_one_text(Stream stream, const StreamText& all, const Levels& levels, Level level,
+                          std::size_t before, Buffer& file);
+  // If it is not too much work to read.
+  Status try_token_lz(Stream stream, ByteView ended, const History& history, const Levels& levels,
+                      std::size_t before, Buffer& file);
+  void take_if_smaller(Stream stream, PackCodec codec, ByteView code, std::uint64_t ended_size,
+                       std::uint64_t artifact, std::size_t before, Buffer& file);
   Status verify(const Buffer& file) const;
   Status verify_segments(const PackFile& pack, Stream stream, std::uint32_t begin,
                          std::uint32_t end) const;
@@ -124,6 +140,7 @@ class PackBuilder {
 
   PackIdentity identity_;
   std::stop_token stop_;
+  std::vector<std::shared_ptr<const ArtifactTokens>> artifacts_;
   TenantRecord tenant_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Tables tables_;

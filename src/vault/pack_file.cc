@@ -1,10 +1,12 @@
 #include "vault/pack_file.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "codec/token_lz.h"
+#include "vault/artifacts.h"
 
 namespace tokvault {
 namespace {
@@ -55,12 +57,6 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
   if (pack->footer_.tenant.number != pack->header_.tenant ||
       pack->footer_.vault.id != pack->header_.vault_id) {
     return pack->damaged("header and footer disagree");
-  }
-  for (const PackStream& stream : pack->footer_.streams) {
-    // What a stream is decoded with is all in its pack, as far as this program knows codecs.
-    if (stream.artifacts.empty()) continue;
-    return Error(Errc::unsupported,
-                 name + ": it needs an artifact to be decoded; use the program that wrote it");
   }
   return pack;
 }
@@ -180,15 +176,16 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
   if (ps.dictionary.size > 0) {
     Buffer coded;
     TOKVAULT_TRY(read_extent(ps.dictionary, coded));
+    TOKVAULT_ASSIGN(const Buffer before, history(stream));
     Status status;
     if (ps.codec == PackCodec::token_model) {
       auto model = TokenModel::decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text);
       if (model) out->model = std::move(*model);
       if (!model) status = std::move(model).error();
     } else if (ps.codec == PackCodec::token_lz) {
-      status = token_lz_decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text);
+      status = token_lz_decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text, before);
     } else {
-      status = zstd_decompress(coded, ps.dictionary.raw_size, out->text);
+      status = zstd_decompress(coded, ps.dictionary.raw_size, out->text, before);
     }
     if (!status) return std::move(status).error().with(name() + ": dictionary");
   }
@@ -208,6 +205,31 @@ Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream 
                 out->text.size() + out->ends.size() * 4 + 64 * 1024 +
                     (out->model ? out->model->memory_bytes() : 0));
   return std::shared_ptr<const Dictionary>(std::move(out));
+}
+
+std::vector<std::uint64_t> PackFile::artifacts() const {
+  std::set<std::uint64_t> numbers;
+  for (const PackStream& stream : footer_.streams) {
+    numbers.insert(stream.artifacts.begin(), stream.artifacts.end());
+  }
+  return {numbers.begin(), numbers.end()};
+}
+
+Result<Buffer> PackFile::history(Stream stream) const {
+  Buffer out;
+  const PackStream& ps = footer_.streams[stream];
+  if (ps.artifacts.empty()) return out;
+  const std::uint64_t number = ps.artifacts.front();
+  auto shared = cached_tokens(backend_, cache_, {number, header_.tenant, {}, footer_.vault.id});
+  if (shared.code() == Errc::not_found) {
+    // One that is gone together with the pack was retired meanwhile.
+    TOKVAULT_TRY(backend_.size(name()));
+    return damaged("it needs " + artifact_name(number) + ", which is not there");
+  }
+  if (!shared) return std::move(shared).error().with(name() + " needs an artifact");
+  TOKVAULT_ASSIGN(auto l, loaded());
+  l->map.encode((*shared)->tokens, out);
+  return out;
 }
 
 Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {

@@ -44,7 +44,7 @@ class PackFile final : public Source {
   std::uint32_t tenant() const override { return header_.tenant; }
   std::string name() const override { return pack_name(number_); }
   Range range() const override;
-  std::vector<ArtifactRef> artifacts() const override { return {}; }
+  std::vector<std::uint64_t> artifacts() const override;
   Result<std::shared_ptr<const Tables>> tables() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;
@@ -112,6 +112,8 @@ class PackFile final : public Source {
   Status load_segments(Segments& out) const;
   Status load_stream(Stream stream, Segments& out) const;
   Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
+  // What the text of a stream may copy from besides itself: its artifact, in the pack's own codes.
+  Result<Buffer> history(Stream stream) const;
   // Finds the ends of `count` segments, after which nothing stands.
   Status find_ends(std::uint64_t count, BlockText& text) const;
   // The text of the dictionary or of a block; it stays in `scratch`.

@@ -68,24 +68,38 @@ Result<std::shared_ptr<const Artifact>> VaultImpl::active_artifact(std::uint32_t
   return cached_artifact(*backend_, cache_, {it->second, tenant, kind, state_.vault().id});
 }
 
+std::vector<std::shared_ptr<const ArtifactTokens>> VaultImpl::pack_artifacts(
+    std::uint32_t tenant) const {
+  std::vector<std::shared_ptr<const ArtifactTokens>> out;
+  const TenantState* t = state_.tenant(tenant);
+  if (t == nullptr) return out;
+  for (const auto& [kind, number] : t->active) {
+    if (number == retiring_) continue;
+    auto tokens = cached_tokens(*backend_, cache_, {number, tenant, kind, state_.vault().id});
+    if (tokens && !(*tokens)->tokens.empty()) out.push_back(std::move(*tokens));
+  }
+  return out;
+}
+
 Status VaultImpl::rewrite_without(std::uint64_t number) {
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   TOKVAULT_TRY(settle());
-  auto names_it = [&](const Source& source) {
-    const auto artifacts = source.artifacts();
-    return std::any_of(artifacts.begin(), artifacts.end(),
-                       [&](const ArtifactRef& ref) { return ref.number == number; });
-  };
   std::uint64_t newest = 0;
   for (const auto& [n, log] : state_.logs()) {
     const bool names = std::any_of(log->parts().begin(), log->parts().end(),
-                                   [&](const auto& part) { return names_it(*part.second); });
+                                   [&](const auto& part) { return part.second->names_artifact(number); });
     if (names) newest = n;
   }
   const auto logs = logs_until(newest);
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   for (const auto& log : logs) TOKVAULT_TRY(seal_log(log, false, options_.level));
+  std::vector<std::shared_ptr<PackFile>> packs;
+  for (const auto& [n, pack] : state_.packs()) {
+    if (pack->names_artifact(number)) packs.push_back(pack);
+  }
+  if (!packs.empty()) stager_->forget_other_files();
+  for (const auto& pack : packs) TOKVAULT_TRY(rewrite_pack(pack));
   return {};
 }
 
@@ -114,6 +128,7 @@ Status VaultImpl::retire_erased() {
 Status VaultImpl::remove_artifact(std::uint32_t tenant, std::uint64_t number, bool rewrite) {
   TOKVAULT_TRY(expect_no_damage());  // what is lost may name it
   TOKVAULT_TRY(prepare_log());
+  const MergePause pause(*this);  // what is being merged may name it
   // From here on nothing new may name it, the batch with its removal least of all. That it is
   // active changes in the same batch, so that a crash leaves it as it was, or gone.
   retiring_ = number;
@@ -127,11 +142,9 @@ Status VaultImpl::commit_removal(std::uint32_t tenant, std::uint64_t number) {
   join_sealing();
   TOKVAULT_TRY(settle());
   for (const auto& source : state_.sources(tenant)) {
-    for (const ArtifactRef& ref : source->artifacts()) {
-      if (ref.number != number) continue;
-      return Error(Errc::conflict, artifact_name(number) + " is needed by " + source->name() +
-                                       ": rewrite it first");
-    }
+    if (!source->names_artifact(number)) continue;
+    return Error(Errc::conflict,
+                 artifact_name(number) + " is needed by " + source->name() + ": rewrite it first");
   }
   std::vector<RecordChange> changes{{artifact_key(tenant, number), std::nullopt}};
   for (const auto& [kind, active] : state_.tenant(tenant)->active) {

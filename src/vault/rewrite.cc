@@ -190,6 +190,7 @@ Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant
                                                        const std::vector<Record>& records) const {
   auto builder = std::make_unique<PackBuilder>(tokenizer_);
   builder->set_tenant(tenant.record);
+  builder->set_artifacts(pack_artifacts(tenant.record.number));
   TOKVAULT_ASSIGN(auto tables, source->tables());
   std::vector<bool> dead;
   if (drop_dead) {
@@ -538,6 +539,19 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   return report;
 }
 
+Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {
+  const TenantState* tenant = state_.tenant(pack->tenant());
+  if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
+  TOKVAULT_ASSIGN(const auto records, pack->records());
+  TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, false, nullptr, kept_records(records)));
+  std::vector<std::unique_ptr<PackBuilder>> builders;
+  builders.push_back(std::move(builder));
+  TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), {pack->file()},
+                                      std::max(options_.level, pack->footer().level),
+                                      PackPurpose::compact));
+  return swap(std::move(files), {pack->file()}, {});
+}
+
 // REQUIRES: no file has dead rows
 Status VaultImpl::forget_deletions(bool any_erased) {
   CatalogChange change;
@@ -687,6 +701,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
   merge_options.tenant = tenant->record;
   merge_options.level = options.level;
   merge_options.pack_bytes_max = options.pack_bytes_max;
+  merge_options.artifacts = pack_artifacts(number);
   PackIdentity identity;
   identity.vault = state_.vault();
   identity.set_id = random_bytes(16);
@@ -744,7 +759,7 @@ Leftovers::Leftovers(const Backend& backend, const State& state)
   for (const auto& [number, tenant] : state.tenants()) {
     for (const auto& [artifact, record] : tenant.artifacts) live_.insert(artifact);
     for (const auto& source : state.sources(number)) {
-      for (const ArtifactRef& ref : source->artifacts()) live_.insert(ref.number);
+      for (const std::uint64_t artifact : source->artifacts()) live_.insert(artifact);
     }
   }
   for (const auto& [number, pack] : state.packs()) {

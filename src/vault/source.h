@@ -3,6 +3,7 @@
 #ifndef TOKVAULT_VAULT_SOURCE_H_
 #define TOKVAULT_VAULT_SOURCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -50,12 +51,6 @@ std::string log_name(std::uint64_t number);
 std::string pack_name(std::uint64_t number);
 std::string artifact_name(std::uint64_t number);
 
-// An artifact that a file cannot be decoded without.
-struct ArtifactRef {
-  std::uint64_t number = 0;
-  ArtifactKind kind = ArtifactKind::dictionary;
-};
-
 // Threads: const methods from any thread at once, for a log under the engine's state lock.
 class Source {
  public:
@@ -74,8 +69,12 @@ class Source {
     std::int64_t time_last_ms = 0;
   };
   virtual Range range() const = 0;
-  // The artifacts that the file names, each once.
-  virtual std::vector<ArtifactRef> artifacts() const = 0;
+  // Numbers of the artifacts that the file cannot be decoded without, each once.
+  virtual std::vector<std::uint64_t> artifacts() const = 0;
+  bool names_artifact(std::uint64_t number) const {
+    const auto named = artifacts();
+    return std::find(named.begin(), named.end(), number) != named.end();
+  }
 
   // The tables; they stay as they are as long as they are held (for a log: and locked).
   virtual Result<std::shared_ptr<const Tables>> tables() const = 0;

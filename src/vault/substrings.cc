@@ -149,10 +149,7 @@ Result<std::vector<SubstringSetInfo>> SubstringsImpl::list(std::string_view tena
       info.segments = record.samples;
       info.active = active != tenant->active.end() && active->second == number;
       for (const auto& source : vault_.state_.sources(tenant->record.number)) {
-        const auto refs = source->artifacts();
-        info.files += static_cast<std::uint64_t>(
-            std::any_of(refs.begin(), refs.end(),
-                        [n = number](const ArtifactRef& r) { return r.number == n; }));
+        info.files += source->names_artifact(number) ? 1 : 0;
       }
       out.push_back(info);
     }
@@ -322,10 +319,12 @@ Result<SubstringChange> SubstringsImpl::add(const SubstringSet& set,
 
 bool SubstringsImpl::names_retired(const TenantState& tenant, const Source& source) {
   const auto active = tenant.active.find(ArtifactKind::substring_set);
-  const auto refs = source.artifacts();
-  return std::any_of(refs.begin(), refs.end(), [&](const ArtifactRef& r) {
-    return r.kind == ArtifactKind::substring_set &&
-           (active == tenant.active.end() || r.number != active->second);
+  const auto named = source.artifacts();
+  return std::any_of(named.begin(), named.end(), [&](std::uint64_t number) {
+    const auto known = tenant.artifacts.find(number);
+    return known != tenant.artifacts.end() &&
+           known->second.kind == ArtifactKind::substring_set &&
+           (active == tenant.active.end() || number != active->second);
   });
 }
 
@@ -366,6 +365,8 @@ Status SubstringsImpl::retire_unheld() {
 
 Status SubstringsImpl::remove_unused() {
   if (!vault_.expect_no_damage()) return vault_.settle();  // the next one does it
+  // What is being merged may name one of them.
+  const VaultImpl::MergePause pause(vault_);
   std::vector<std::pair<std::uint32_t, std::uint64_t>> unused;
   for (const auto& [tenant_number, tenant] : vault_.state_.tenants()) {
     const auto active = tenant.active.find(ArtifactKind::substring_set);
@@ -374,9 +375,7 @@ Status SubstringsImpl::remove_unused() {
       if (active != tenant.active.end() && active->second == number) continue;
       bool named = false;
       for (const auto& source : vault_.state_.sources(tenant_number)) {
-        const auto refs = source->artifacts();
-        named = named || std::any_of(refs.begin(), refs.end(),
-                                     [n = number](const ArtifactRef& r) { return r.number == n; });
+        named = named || source->names_artifact(number);
       }
       if (!named) unused.push_back({tenant_number, number});
     }

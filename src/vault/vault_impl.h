@@ -240,6 +240,9 @@ class VaultImpl final : public Vault {
   // Which of a pack's records still say what holds.
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
 
+  // Makes a pack anew with all that it holds.
+  Status rewrite_pack(const std::shared_ptr<PackFile>& pack);
+
   // --- merging in the background: background_merge.cc, under write_mutex_ ---
   // The packs of a tenant that are to be merged next, with their state locked.
   Result<std::vector<std::shared_ptr<PackFile>>> merge_due(std::uint32_t tenant) const;
@@ -275,7 +278,10 @@ class VaultImpl final : public Vault {
   // The active one, or null. One that cannot be read is used by nothing new; check() reports it.
   Result<std::shared_ptr<const Artifact>> active_artifact(std::uint32_t tenant,
                                                           ArtifactKind kind) const;
-  // Seals every log that names an artifact, so that no file does.
+  // What new packs may copy from: the active dictionary and the active set of substrings. One that
+  // cannot be read is left out; check() reports it.
+  std::vector<std::shared_ptr<const ArtifactTokens>> pack_artifacts(std::uint32_t tenant) const;
+  // Rewrites every log and pack that names an artifact, so that no file does.
   // REQUIRES: retiring_ is its number
   Status rewrite_without(std::uint64_t number);
   // Before a gc: retires every artifact that holds what it is about to erase.
@@ -385,7 +391,8 @@ class VaultImpl final : public Vault {
   std::vector<std::unique_ptr<Tokenizer::Encoder>> encoders_;  // of put_batch's threads, warm
   std::uint64_t next_sequence_ = 1;
   std::atomic<std::uint64_t> next_file_{1};  // sealing and merging take numbers, too
-  std::uint64_t retiring_ = 0;               // an artifact that nothing new may use
+  // An artifact that nothing new may use; sealing looks, too.
+  std::atomic<std::uint64_t> retiring_{0};
 
   std::mutex queue_mutex_;
   std::condition_variable queue_done_;

@@ -391,6 +391,32 @@ void make_trained(const std::string& folder) {
   g.finish();
 }
 
+// A sealed pack, and a log, that copy from a dictionary; a pack from before it; another tenant.
+void make_shared(const std::string& folder) {
+  Golden g(folder, "shared", {.tokenizer = "o200k_base"}, {.level = Level::fast});
+  for (int i = 0; i < 40; ++i) g.put(report(i));
+  must(g.vault().seal());
+  auto made = g.vault().dictionaries().train({}, {.size_bytes = 2000});
+  must(made);
+  must(g.vault().dictionaries().activate(made->id));
+  g.put(report(100));
+  g.put(report(101));
+  g.put(report(101), "second");
+  must(g.vault().seal());
+  g.put(report(102));
+  g.finish();
+}
+
+// A pack under the token LZ that copies from a set of substrings.
+void make_shared_lz(const std::string& folder) {
+  Golden g(folder, "shared_lz", {.tokenizer = "o200k_base"});
+  for (int i = 0; i < 40; ++i) g.put(report(i));
+  for (const std::string& line : every_shape()) g.put(line);
+  must(g.vault().substrings().train({}));
+  must(g.vault().compact(Level::balanced));
+  g.finish();
+}
+
 }  // namespace
 }  // namespace tokvault
 
@@ -401,6 +427,7 @@ int main(int argc, char** argv) {
       {"dense", tokvault::make_dense},       {"dictionary", tokvault::make_dictionary},
       {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
       {"trained", tokvault::make_trained},   {"token_lz", tokvault::make_token_lz},
+      {"shared", tokvault::make_shared},     {"shared_lz", tokvault::make_shared_lz},
   };
   if (argc < 2) {
     std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");

@@ -338,7 +338,7 @@ TEST_F(DictionaryUse, AReaderFollowsAnActivation) {
     put(*vault, i);
     expect_all(*reader, "after");
   }
-  EXPECT_EQ(files_of(*reader, d->id), 1u);
+  EXPECT_EQ(files_of(*reader, d->id), 2u) << "the log, and the pack that sealing made";
   ASSERT_OK(vault->dictionaries().retire(d->id, true));
   expect_all(*reader, "retired");
   EXPECT_TRUE(reader->dictionaries().list()->empty());
