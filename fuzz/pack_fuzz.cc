@@ -8,6 +8,8 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "format/artifact.h"
+#include "tokvault/substrings.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
 
@@ -78,6 +80,23 @@ void open(const Buffer& file) {
   Cache cache(64u << 20);
   auto pack = PackFile::open(*backend, cache, 1);
   if (!pack) return;
+  // What it copies from is there: a set of runs of small tokens.
+  for (const std::uint64_t number : (*pack)->artifacts()) {
+    SubstringSet set;
+    for (Token first = 0; first < 300; first += 50) {
+      std::vector<Token> run(40);
+      for (std::size_t i = 0; i < run.size(); ++i) run[i] = first + static_cast<Token>(i * i % 99);
+      if (!set.add(run, {})) std::abort();
+    }
+    Artifact artifact;
+    artifact.number = number;
+    artifact.tenant = (*pack)->tenant();
+    artifact.vault_id = (*pack)->footer().vault.id;
+    artifact.record.kind = ArtifactKind::substring_set;
+    artifact.content = set.serialize();
+    auto bytes = encode_artifact(artifact, 1);
+    if (!bytes || !backend->put(artifact_name(number), *bytes)) std::abort();
+  }
   (void)(*pack)->records();
   auto tables = (*pack)->tables();
   if (!tables) return;

@@ -1,6 +1,6 @@
 // The token LZ: damaged codes never crash and give a text of the size that was asked for or
-// nothing; any text of whole codes comes back. An input is a byte that says what the rest is, and a
-// text, or a size and a code.
+// nothing; any text of whole codes comes back. An input is a byte that says what the rest is; a
+// history, if it says so; and a text, or a size and a code.
 #include <cstdint>
 #include <cstdlib>
 
@@ -18,21 +18,22 @@ void expect(bool condition) {
   if (!condition) std::abort();
 }
 
-void write(ModelUnit unit, ByteView text) {
-  auto coded = token_lz_encode(unit, text);
+void write(ModelUnit unit, ByteView text, ByteView history) {
+  auto coded = token_lz_encode(unit, text, history);
   if (!coded) return;
   Buffer back;
-  expect(token_lz_decode(unit, coded->bytes, text.size(), back).has_value() && back == text);
+  expect(token_lz_decode(unit, coded->bytes, text.size(), back, history).has_value());
+  expect(back == text);
 }
 
-void read(ModelUnit unit, ByteReader in) {
+void read(ModelUnit unit, ByteReader in, ByteView history) {
   const std::uint64_t size = in.varint();
   const ByteView coded = in.rest();
   if (!in.ok() || size > kTextBytesMax) return;
   Buffer text;
-  const bool is_good = token_lz_decode(unit, coded, size, text).has_value();
+  const bool is_good = token_lz_decode(unit, coded, size, text, history).has_value();
   expect(text.size() == (is_good ? size : 0));
-  if (is_good) write(unit, text);
+  if (is_good) write(unit, text, history);
 }
 
 }  // namespace
@@ -42,10 +43,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto kind = in.le<std::uint8_t>();
   if (!in.ok()) return 0;
   const ModelUnit unit = (kind & 1) != 0 ? ModelUnit::byte : ModelUnit::token_code;
+  const ByteView history = (kind & 4) != 0 ? in.sized() : ByteView();
+  if (!in.ok()) return 0;
   if ((kind & 2) != 0) {
-    read(unit, in);
+    read(unit, in, history);
   } else {
-    write(unit, in.rest());
+    write(unit, in.rest(), history);
   }
   return 0;
 }

@@ -861,6 +861,18 @@ class Artifact:
         return out[:1 << 20]
 
 
+def artifacts_of(folder):
+    """The artifacts of a vault by number, or what is wrong with them: what needs them fails, and
+    nothing else."""
+    out = {}
+    for path in sorted((folder / "artifacts").glob("*.artifact")):
+        try:
+            out[int(path.stem)] = Artifact(path.read_bytes(), int(path.stem))
+        except Failure as failure:
+            out[int(path.stem)] = Failure(failure.status, f"{path}: {failure}")
+    return out
+
+
 # --- manifest.md -------------------------------------------------------------------------------
 
 TEXT, TOKENS, STRING, SCALAR, JSON, BINARY = 1, 2, 3, 4, 5, 6
@@ -1391,13 +1403,8 @@ SPECIAL = {
 class Vault:
     def __init__(self, folder, ranks=None):
         folder = pathlib.Path(folder)
-        packs = self.read_all(folder / "packs", "*.pack", Pack)
-        artifacts = {}
-        for path in sorted((folder / "artifacts").glob("*.artifact")):
-            try:
-                artifacts[int(path.stem)] = Artifact(path.read_bytes(), int(path.stem))
-            except Failure as failure:  # what needs it fails, and nothing else
-                artifacts[int(path.stem)] = Failure(failure.status, f"{path}: {failure}")
+        artifacts = artifacts_of(folder)
+        packs = self.read_all(folder / "packs", "*.pack", lambda d, n: Pack(d, n, artifacts))
         logs = self.read_all(folder / "log", "*.log", lambda d, n: Log(d, n, artifacts))
         if not packs and not logs:
             raise Failure(3, f"not_found: no log and no pack in {folder}")

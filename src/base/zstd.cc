@@ -238,8 +238,8 @@ Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& st
   TOKVAULT_TRY(configure(c.get(), level));
   TOKVAULT_TRY(set(c.get(), ZSTD_c_windowLog, window_log(prefix.size() + text.size())));
   if (!prefix.empty()) {
-    TOKVAULT_TRY(encoder_status(ZSTD_CCtx_refPrefix_advanced(c.get(), prefix.data(), prefix.size(),
-                                                             ZSTD_dct_rawContent)));
+    TOKVAULT_TRY(encoder_status(
+        ZSTD_CCtx_refPrefix_advanced(c.get(), prefix.data(), prefix.size(), ZSTD_dct_rawContent)));
   }
   if (stop.stop_possible()) return compress_stoppable(c.get(), text, stop);
   return compress_with(c.get(), text);

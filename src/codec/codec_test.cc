@@ -100,6 +100,27 @@ TEST_P(TokenMaps, RefuseDamage) {
   }
 }
 
+TEST(Zstd, AFrameAfterAPrefix) {
+  std::mt19937 random(8);
+  for (const std::size_t size : {0u, 1u, 7u, 8u, 4'000u, 600'000u}) {
+    Buffer prefix(size, '\0');
+    for (char& c : prefix) c = static_cast<char>(random());
+    const Buffer text = prefix + "new" + prefix;
+    for (const int level : {3, 19}) {
+      const auto frame = zstd_compress(text, level, {}, prefix);
+      ASSERT_TRUE(frame);
+      EXPECT_LT(frame->size(), 200u) << size;
+      Buffer back;
+      ASSERT_TRUE(zstd_decompress(*frame, text.size(), back, prefix));
+      EXPECT_EQ(back, text);
+      if (size < 4'000) continue;
+      // For this frame only, and never without it.
+      EXPECT_FALSE(zstd_decompress(*frame, text.size(), back) && back == text);
+      EXPECT_FALSE(zstd_decompress(*frame, text.size(), back, "another") && back == text);
+    }
+  }
+}
+
 TEST(Zstd, BlocksAgainstADictionary) {
   Buffer dictionary;
   for (int i = 0; i < 3000; ++i) dictionary += "conversation " + std::to_string(i * 7919) + "\n";

@@ -29,15 +29,15 @@ struct TokenLzCode {
   std::uint64_t work = 0;
 };
 
-// Codes a text of codes of tokens without FF and ends of segments, or of bytes. `history`, a text of
-// the same kind, stands before it to be copied from. `invalid` if one of them ends inside a code, or
-// both together are too long. Takes about 2 us and 60 bytes of memory a token, of both.
+// Codes a text of codes of tokens without FF and ends of segments, or of bytes. `history`, a text
+// of the same kind, stands before it to be copied from. `invalid` if one of them ends inside a
+// code, or both together are too long. Takes about 2 us and 60 bytes of memory a token, of both.
 Result<TokenLzCode> token_lz_encode(ModelUnit unit, ByteView text, ByteView history = {});
 
-// Appends the `size` bytes that `coded` stands for after the history that it was coded with; nothing
-// if it fails. `corrupt` if it is not the code of a text of that size. (Damage can make it that of
-// another text: checksums are the caller's.) Takes 4 bytes of memory for each byte of text and of
-// history, and up to 8 MB.
+// Appends the `size` bytes that `coded` stands for after the history that it was coded with;
+// nothing if it fails. `corrupt` if it is not the code of a text of that size. (Damage can make it
+// that of another text: checksums are the caller's.) Takes 4 bytes of memory for each byte of text
+// and of history, and up to 8 MB.
 Status token_lz_decode(ModelUnit unit, ByteView coded, std::uint64_t size, Buffer& text,
                        ByteView history = {});
 

@@ -121,7 +121,8 @@ TEST(TokenLz, AHistoryIsCopiedFrom) {
     const Buffer history = some_text(8, 60);
     // What stands in the history, all or half of it, and what does not.
     const Buffer half = history.substr(history.find('\xff', history.size() / 2) + 1);
-    for (const Buffer& text : {history, half + some_text(9, 5) + half, some_text(9, 30), Buffer()}) {
+    for (const Buffer& text :
+         {history, half + some_text(9, 5) + half, some_text(9, 30), Buffer()}) {
       const auto alone = token_lz_encode(unit, text);
       const auto code = token_lz_encode(unit, text, history);
       ASSERT_TRUE(alone);
@@ -149,8 +150,8 @@ TEST(TokenLz, AHistoryIsCopiedFrom) {
   const Buffer cut = Buffer("\x81", 1);
   EXPECT_EQ(token_lz_encode(ModelUnit::token_code, "\xff", cut).code(), Errc::invalid);
   Buffer back;
-  EXPECT_FALSE(token_lz_decode(ModelUnit::token_code, code_of(ModelUnit::token_code, "\xff"), 1, back,
-                               cut));
+  EXPECT_FALSE(
+      token_lz_decode(ModelUnit::token_code, code_of(ModelUnit::token_code, "\xff"), 1, back, cut));
   // Both together are bounded.
   const Buffer most(kTokenLzTextBytesMax, 'x');
   EXPECT_EQ(token_lz_encode(ModelUnit::byte, "a", most).code(), Errc::invalid);

@@ -1,8 +1,9 @@
 // The framing of a pack file: header, parts, footer, trailer.
 //
-// A pack is immutable and stands alone: everything in it is numbered within it, and what it needs
-// of other packs it names by content. Each stream of segments is a dictionary (segments that lie
-// whole in one frame, from which blocks may copy) and blocks. Format: docs/format/pack.md
+// A pack is immutable and stands alone: everything in it is numbered within it, what it needs of
+// other packs it names by content, and the artifact that it may copy from by number. Each stream of
+// segments is a dictionary (segments that lie whole in one frame, from which blocks may copy) and
+// blocks. Format: docs/format/pack.md
 //
 // Where a segment lies is said in one of two ways. An *ended* stream ends each segment with a byte
 // that no code has: lengths then cost next to nothing, because what is alike ends alike (tau_bench:

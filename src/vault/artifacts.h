@@ -50,9 +50,9 @@ struct ArtifactTokens {
 };
 // The most that is taken of one: its first tokens.
 inline constexpr std::size_t kArtifactTokensMax = std::size_t{1} << 20;
-// Of a set of substrings the tokens of all its runs, by id; of a dictionary its bytes, read as codes
-// of tokens (docs/format/artifact.md). `corrupt` as above; `unsupported` if nothing can be copied
-// from its kind. Kept in the cache.
+// Of a set of substrings the tokens of all its runs, by id; of a dictionary its bytes, read as
+// codes of tokens (docs/format/artifact.md). `corrupt` as above; `unsupported` if nothing can be
+// copied from its kind. Kept in the cache.
 Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backend, Cache& cache,
                                                             const ArtifactUse& use);
 void keep_tokens(Cache& cache, std::shared_ptr<const ArtifactTokens> tokens);

@@ -28,7 +28,7 @@ struct MergeOptions {
   std::mutex* turn = nullptr;        // see put_pack
   // What the packs may copy from.
   std::vector<std::shared_ptr<const ArtifactTokens>> artifacts{};
-  std::stop_token stop{};            // everything ends with `cancelled` soon after a request
+  std::stop_token stop{};  // everything ends with `cancelled` soon after a request
 };
 
 // Threads: one at a time. Lifetime: holds its sources.

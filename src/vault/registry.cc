@@ -87,8 +87,9 @@ Status VaultImpl::rewrite_without(std::uint64_t number) {
   TOKVAULT_TRY(settle());
   std::uint64_t newest = 0;
   for (const auto& [n, log] : state_.logs()) {
-    const bool names = std::any_of(log->parts().begin(), log->parts().end(),
-                                   [&](const auto& part) { return part.second->names_artifact(number); });
+    const bool names = std::any_of(log->parts().begin(), log->parts().end(), [&](const auto& part) {
+      return part.second->names_artifact(number);
+    });
     if (names) newest = n;
   }
   const auto logs = logs_until(newest);

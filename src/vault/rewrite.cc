@@ -546,9 +546,9 @@ Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {
   TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, false, nullptr, kept_records(records)));
   std::vector<std::unique_ptr<PackBuilder>> builders;
   builders.push_back(std::move(builder));
-  TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), {pack->file()},
-                                      std::max(options_.level, pack->footer().level),
-                                      PackPurpose::compact));
+  TOKVAULT_ASSIGN(auto files,
+                  publish(state_.vault(), std::move(builders), {pack->file()},
+                          std::max(options_.level, pack->footer().level), PackPurpose::compact));
   return swap(std::move(files), {pack->file()}, {});
 }
 

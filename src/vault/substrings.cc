@@ -322,8 +322,7 @@ bool SubstringsImpl::names_retired(const TenantState& tenant, const Source& sour
   const auto named = source.artifacts();
   return std::any_of(named.begin(), named.end(), [&](std::uint64_t number) {
     const auto known = tenant.artifacts.find(number);
-    return known != tenant.artifacts.end() &&
-           known->second.kind == ArtifactKind::substring_set &&
+    return known != tenant.artifacts.end() && known->second.kind == ArtifactKind::substring_set &&
            (active == tenant.active.end() || number != active->second);
   });
 }

@@ -40,7 +40,7 @@ def place(path, what, number):
     own = int(pathlib.Path(path).stem)
     if what == "body":
         return decode.Log(data, own).bodies[n]
-    pack = decode.Pack(data, own)
+    pack = decode.Pack(data, own, decode.artifacts_of((ROOT / path).parent.parent))
     if what == "footer":
         return pack.footer
     if what == "part":

@@ -211,8 +211,10 @@ def variants_of_version_2():
         ("v2_level_4", "corrupt", "level 4", footer_byte(2, 4)),
         ("v2_compacted", "corrupt", "made by what nobody knows", footer_byte(1, 3)),
         ("v2_codec", "unsupported", "an unknown codec", stream(lambda s: {"codec": 255})),
-        ("v2_artifact", "unsupported", "a stream that needs an artifact",
+        ("v2_artifact", "corrupt", "a stream that needs an artifact which is not there",
          stream(lambda s: {"artifacts": [2]})),
+        ("v2_artifacts", "unsupported", "a stream that needs two artifacts",
+         stream(lambda s: {"artifacts": [2, 3]})),
         ("v2_ended", "corrupt", "neither ended nor not", stream(lambda s: {"ended": 2})),
         ("v2_model_not_ended", "corrupt", "a token model, and segments that are not ended",
          stream(lambda s: {"codec": 1, "ended": 0})),
@@ -244,6 +246,21 @@ def variants_of_version_2():
     ]
     for name, code, why, change in packs:
         yield name, "v2/artifact", "packs/00000004.pack", code, why, change
+
+    def without_artifact(data):
+        with_stream(data, decode_shared(data), artifacts=[])
+
+    def flip_bit(data):
+        data[-9] ^= 0x40
+
+    def decode_shared(data):
+        artifacts = decode.artifacts_of(HERE / "v2" / "shared_lz")
+        return decode.Pack(bytes(data), 5, artifacts).streams[0]
+
+    yield ("v2_no_artifact", "v2/shared_lz", "packs/00000005.pack", "corrupt",
+           "a token LZ that copies from an artifact, and names none", without_artifact)
+    yield ("v2_shared_bit", "v2/shared_lz", "artifacts/00000002.artifact", "corrupt",
+           "a bit of the substrings that a pack copies from", flip_bit)
 
     def model_size(s):
         at, size, raw_size, checksum = s["dictionary"]

@@ -38,11 +38,12 @@ def seeds():
         code, text = ((HERE / "token_lz" / f"{name}.{end}").read_bytes() for end in ("bin", "text"))
         yield "token_lz", f"{name}_text", bytes([i]) + text
         yield "token_lz", f"{name}_code", bytes([2 + i]) + varint(len(text)) + code
+        yield "token_lz", f"{name}_after_itself", bytes([4 + i]) + sized(text) + text
     for path in sorted(HERE.glob("v[0-9]*/*/packs/*.pack")):
         name = f"{name_of(path)}_{int(path.stem)}"
         data = path.read_bytes()
         yield "pack", name, data
-        p = decode.Pack(data, int(path.stem))
+        p = decode.Pack(data, int(path.stem), decode.artifacts_of(path.parent.parent))
         for s in (0, 1):
             stream = p.streams[s]
             if stream["ended"]:

@@ -317,8 +317,8 @@ TEST_P(SharedPacks, WhatIsErasedIsNotInIt) {
       const auto a = load_artifact(place_.disk, number_of(blob.name));
       EXPECT_OK(a);
       Cache cache(1u << 20);
-      const auto t = cached_tokens(
-          place_.disk, cache, {number_of(blob.name), (*a)->tenant, {}, (*a)->vault_id});
+      const auto t = cached_tokens(place_.disk, cache,
+                                   {number_of(blob.name), (*a)->tenant, {}, (*a)->vault_id});
       EXPECT_OK(t);
       const std::string text((*t)->tokens.begin(), (*t)->tokens.end());  // tokens are bytes
       for (std::size_t at = 0; at + 32 <= secret.size(); ++at) {
