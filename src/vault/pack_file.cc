@@ -227,7 +227,7 @@ Result<Buffer> PackFile::history(Stream stream) const {
     return damaged("it needs " + artifact_name(number) + ", which is not there");
   }
   if (!shared) return std::move(shared).error().with(name() + " needs an artifact");
-  TOKVAULT_ASSIGN(auto l, loaded());
+  TOKVAULT_ASSIGN(auto l, segments());
   l->map.encode((*shared)->tokens, out);
   return out;
 }
