@@ -197,10 +197,9 @@ struct SubstringChange {
   double saved_bytes = 0;  // of what was measured, an estimate by the options
 };
 
-// The substrings of a vault, one set for each tenant. Packs that are written next copy from it
-// where that is smaller. A change writes the set anew and makes that the active one in one commit;
-// a crash leaves the one before. What was coded with an older state stays readable until it is
-// rewritten, and the older state is kept as long.
+// The substrings of a vault, one set for each tenant. A change writes the set anew and makes that
+// the active one in one commit; a crash leaves the one before. What was coded with an older state
+// stays readable until it is rewritten, and the older state is kept as long.
 //
 // Threads: as the vault; writes wait for a change, reads go on. Lifetime: the vault outlives it.
 // `tenant`, if empty, is the default one.

@@ -201,6 +201,39 @@ TEST_F(VaultMerging, ItCanBeSwitchedOffAndWaitsForEnough) {
   compare("merged");
 }
 
+TEST_F(VaultMerging, ADictionaryIsUsedAndCanBeRetiredMeanwhile) {
+  put(0, 30);
+  ASSERT_OK(vault_->seal());
+  const auto d = vault_->dictionaries().train({}, {.size_bytes = 2000});
+  ASSERT_OK(d);
+  ASSERT_OK(vault_->dictionaries().activate(d->id));
+  put(30, 60);
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  EXPECT_EQ(stats().packs, 1u);
+  EXPECT_EQ(vault_->dictionaries().list()->at(0).files, 1u) << "the merged pack";
+  compare("merged");
+  put(60, 100);
+  latch_->close_after(1);  // sealing puts one itself
+  ASSERT_OK(vault_->seal());
+  ASSERT_TRUE(latch_->await_merge());
+  std::thread opener([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    latch_->open();
+  });
+  const Status retired = vault_->dictionaries().retire(d->id, true);
+  opener.join();
+  ASSERT_OK(retired);
+  EXPECT_TRUE(vault_->dictionaries().list()->empty());
+  EXPECT_TRUE(place_.disk.list("artifacts")->empty());
+  compare("retired");
+  put(100, 130);
+  ASSERT_OK(vault_->seal());
+  ASSERT_OK(vault_->finish_merging());
+  compare("merged without it");
+  expect_repairable();
+}
+
 TEST_F(VaultMerging, WhatIsWrittenMeanwhileHolds) {
   ASSERT_NO_FATAL_FAILURE(begin_merge());
   EXPECT_GT(stats().merge_running_bytes, 0u);
