@@ -195,11 +195,12 @@ void Stager::forget_packs(std::span<const std::uint64_t> packs) {
 }
 
 void Stager::encode(Prepared& p, PreparedSegment& s, Tokenizer::Encoder& encoder) {
+  constexpr std::size_t kTokensKept = 1u << 20;  // memory of a thread, for its next text
+  thread_local std::vector<Token> encoded;
   TokenView tokens;
   if (s.ids != nullptr) {
     tokens = *s.ids;
   } else {
-    thread_local std::vector<Token> encoded;
     encoded.clear();
     encoder.encode(*s.text, encoded);
     s.tokens = static_cast<std::uint32_t>(encoded.size());
@@ -210,6 +211,7 @@ void Stager::encode(Prepared& p, PreparedSegment& s, Tokenizer::Encoder& encoder
   TokenMap().encode(tokens, p.codes);
   s.code_size = p.codes.size() - s.code_begin;
   s.has_code = true;
+  if (encoded.capacity() > kTokensKept) encoded = std::vector<Token>();
 }
 
 // Hashes the values of a part. Texts and token ids get their codes later, if they are not known.
