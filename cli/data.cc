@@ -87,6 +87,7 @@ ExitStatus run_get(const GetCommand& command) {
 
 ExitStatus run_export(const ExportCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
+  TOKVAULT_TRY(outside_of(command.vault, command.output));
   TOKVAULT_ASSIGN(const auto writer, LineWriter::open(command.output));
   ProgressLine progress("export");
   Status status;

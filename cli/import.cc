@@ -474,6 +474,7 @@ ExitStatus run_import(const ImportCommand& command) {
   for (const std::string& file : command.files) {
     if (file != "-") TOKVAULT_TRY(check_readable(file));
   }
+  TOKVAULT_TRY(outside_of(command.vault, command.skip_bad));
   VaultOptions options;
   options.level = command.level;
   options.log_bytes_max = command.log_bytes_max;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -180,11 +181,15 @@ Result<std::vector<Token>> tokens_of(const Options& o) {
 Status write_output(const Options& o, ByteView bytes) {
   const std::string path = o.text("--output");
   if (path.empty()) return {};
+  if (!o.target.empty()) TOKVAULT_TRY(outside_of(o.target, path));
   std::FILE* const file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
   if (file == nullptr) return Error(Errc::io, path + ": " + std::strerror(errno));
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
   const bool ended = file == stdout ? std::fflush(file) == 0 : std::fclose(file) == 0;
-  if (!written || !ended) return Error(Errc::io, path + " could not be written");
+  if (!written || !ended) {
+    const int why = errno;
+    return Error(why == ENOSPC ? Errc::exhausted : Errc::io, path + ": " + std::strerror(why), why);
+  }
   return {};
 }
 
@@ -648,6 +653,12 @@ Status kv_replay(const Options& o) {
 }
 
 Status run(const Options& o) {
+  constexpr std::array kCommands = {"put",   "get",   "match",  "explain", "list",  "stats",
+                                    "check", "evict", "import", "export",  "replay"};
+  if (!o.command.empty() &&
+      std::find(kCommands.begin(), kCommands.end(), o.command) == kCommands.end()) {
+    return usage("kv: there is no command '" + o.command + "'");
+  }
   const bool needs_target = !(o.command == "get" && o.has("--kvc"));
   if (needs_target && o.target.empty()) {
     return usage(o.command.empty() ? "kv: no command is given"
@@ -663,8 +674,7 @@ Status run(const Options& o) {
   if (o.command == "evict") return kv_evict(o);
   if (o.command == "import") return kv_transfer(o, true);
   if (o.command == "export") return kv_transfer(o, false);
-  if (o.command == "replay") return kv_replay(o);
-  return usage("kv: there is no command '" + o.command + "'");
+  return kv_replay(o);
 }
 
 }  // namespace

@@ -98,6 +98,7 @@ ExitStatus run_near(const NearCommand& command) {
 }
 
 ExitStatus run_dupes(const DupesCommand& command) {
+  TOKVAULT_TRY(outside_of(command.vault, command.output));  // before the work
   std::unordered_set<std::string> drop;
   DuplicateReport report;
   {

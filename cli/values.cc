@@ -211,6 +211,18 @@ Result<std::string> read_all(const std::string& path) {
   return all;
 }
 
+Status outside_of(const std::string& folder_name, const std::string& file) {
+  if (file.empty() || file == "-") return {};
+  std::error_code failed;
+  const std::filesystem::path folder = std::filesystem::canonical(folder_name, failed);
+  if (failed) return {};  // it is not there, and so nothing in it
+  const std::filesystem::path path = std::filesystem::weakly_canonical(file, failed);
+  if (failed) return {};  // cannot be written either
+  const auto where = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  if (where.first != folder.end() || where.second == path.end()) return {};
+  return Error(Errc::invalid, "cannot write " + file + ": it is inside " + folder_name);
+}
+
 std::string join_tokens(const std::vector<Token>& tokens, char separator) {
   std::string out;
   char digits[16];

@@ -179,6 +179,13 @@ int rowid(sqlite3_vtab_cursor* cursor, sqlite3_int64* out) {
   return SQLITE_OK;
 }
 
+// Never called, because the authorizer refuses what writes. Without it SQLite says of a table that
+// it may not be modified before it asks the authorizer, and that would be `invalid`, not `denied`.
+int update(sqlite3_vtab* /*table*/, int /*count*/, sqlite3_value** /*values*/,
+           sqlite3_int64* /*row*/) {
+  return SQLITE_READONLY;
+}
+
 sqlite3_module make_module() {
   sqlite3_module m{};
   m.xConnect = connect;
@@ -191,6 +198,7 @@ sqlite3_module make_module() {
   m.xEof = eof;
   m.xColumn = column;
   m.xRowid = rowid;
+  m.xUpdate = update;
   return m;
 }
 

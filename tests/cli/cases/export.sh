@@ -12,4 +12,14 @@ tokvault export v -o absent/out.jsonl
 echo "$?"
 tokvault export v -o .
 echo "$?"
+for file in v/catalog.db v/new ./v/log/../packs/new; do
+  tokvault export v -o "$file"
+  echo "$?"
+done
+ln -s v/catalog.db link
+tokvault dupes v -o link --json
+echo "$?"
+tokvault import v "$EXAMPLES/conversations.jsonl" --skip-bad v/bad.jsonl
+echo "$?"
+tokvault export v | cmp - out.jsonl && echo "still the same"
 ls

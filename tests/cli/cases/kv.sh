@@ -42,3 +42,9 @@ tokvault kv evict kv.store --budget 1M --bytes 1M
 tokvault kv explain kv.store --namespace qwen --tokens prompt.ids
 tokvault kv evict kv.store --expired --json
 tokvault kv stats kv.store | grep budget
+echo "-- where a payload cannot be written"
+tokvault kv put kv.store --namespace qwen --tokens prompt.ids --payload state.bin
+for file in kv.store/store kv.store/new /dev/full; do
+  tokvault kv get kv.store --namespace qwen --tokens prompt.ids --output "$file"
+  echo "$?"
+done

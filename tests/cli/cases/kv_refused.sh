@@ -8,6 +8,7 @@ echo state > state.bin
 echo "-- what is missing"
 try
 try put
+try frobnicate
 try put s --payload state.bin
 try put s --tokens prompt.ids
 try put s --tokens absent.ids --payload state.bin
