@@ -206,6 +206,8 @@ Result<std::unique_ptr<PackBuilder>> VaultImpl::gather(const TenantState& tenant
   Scratch scratch;
   std::vector<Token> tokens;
   for (const Stream s : {kTokenStream, kByteStream}) {
+    // Nothing is read then, so that a pack of which nothing is left goes even if it is damaged.
+    if (needed != nullptr && (*needed)[s].empty()) continue;
     for (std::uint32_t i = 0; i < tables->segment_counts[s]; ++i) {
       if (used.local[s][i]) continue;
       if (needed != nullptr) {

@@ -367,9 +367,12 @@ Result<std::optional<KnownSegment>> Stager::find_in_packs(TenantIndex& index, st
     const auto& [number, pack] = *it;
     if (pack->tenant() != tenant || !index.packs_read.insert(number).second) continue;
     for (const Stream stream : {kTokenStream, kByteStream}) {
-      TOKVAULT_ASSIGN(const auto prints, pack->fingerprints(stream));
-      if (index.fingerprints[stream].size() + prints->size() > kFingerprintsMax) continue;
-      for (const auto& f : *prints) index.fingerprints[stream].add(number, f.value, f.segment);
+      auto prints = pack->fingerprints(stream);
+      // What is damaged is not found; so its text is stored again.
+      if (!prints && prints.code() == Errc::corrupt) continue;
+      if (!prints) return std::move(prints).error();
+      if (index.fingerprints[stream].size() + (*prints)->size() > kFingerprintsMax) continue;
+      for (const auto& f : **prints) index.fingerprints[stream].add(number, f.value, f.segment);
     }
   }
   std::vector<FingerprintIndex::Place> places;
@@ -380,10 +383,13 @@ Result<std::optional<KnownSegment>> Stager::find_in_packs(TenantIndex& index, st
   for (const FingerprintIndex::Place& place : places) {
     const auto pack = state_.packs().find(place.pack);
     if (pack == state_.packs().end()) continue;  // rewritten since; what is there now is read above
-    TOKVAULT_ASSIGN(const ByteView code, pack->second->code(s.stream, place.segment, scratch_));
-    TOKVAULT_ASSIGN(const ShortDigest digest,
-                    segment_digest(*pack->second, s.stream, code, tokens));
-    if (digest != s.content) continue;
+    auto code = pack->second->code(s.stream, place.segment, scratch_);
+    if (!code && code.code() == Errc::corrupt) continue;
+    if (!code) return std::move(code).error();
+    auto digest = segment_digest(*pack->second, s.stream, *code, tokens);
+    if (!digest && digest.code() == Errc::corrupt) continue;
+    if (!digest) return std::move(digest).error();
+    if (*digest != s.content) continue;
     KnownSegment known;
     known.file = place.pack;
     known.number = place.segment;

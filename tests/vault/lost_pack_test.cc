@@ -53,6 +53,59 @@ std::vector<Loss> losses() {
   };
 }
 
+// The tables of a pack are sound, and its text is damaged: it can be stored again, and what is
+// forgotten goes with gc.
+TEST(DamagedText, IsStoredAgainAndCollected) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  std::vector<Conversation> all;
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    for (int i = 0; i < 6; ++i) {
+      all.push_back(conversation("c" + std::to_string(i), {shared_text(static_cast<unsigned>(i))}));
+      ASSERT_OK((*vault)->put(all.back(), {}));
+    }
+    ASSERT_OK((*vault)->seal());
+  }
+  const auto packs = place.disk.list("packs");
+  ASSERT_OK(packs);
+  ASSERT_EQ(packs->size(), 1u);
+  const std::string name = (*packs)[0].name;
+  Buffer bytes = bytes_of(place.disk, name);
+  {
+    Cache cache(1 << 20);
+    const auto pack = PackFile::open(place.disk, cache, number_of(name));
+    ASSERT_OK(pack);
+    const PackStream& s = (*pack)->footer().streams[kTokenStream];
+    bytes[s.dictionary.offset + s.dictionary.size / 2] ^= 0x20;
+  }
+  place.disk.overwrite(name, bytes);
+
+  auto vault = place.open();
+  ASSERT_OK(vault);
+  EXPECT_EQ((*vault)->get("c0").code(), Errc::corrupt);
+  // Under another id, and in the place of what cannot be read.
+  Conversation again = all[1];
+  again.id = "other";
+  ASSERT_OK((*vault)->put(again, {}));
+  ASSERT_OK((*vault)->put(all[0], {.replace = true}));
+  for (const Conversation* c : {&again, &all[0]}) {
+    const auto got = (*vault)->get(c->id);
+    ASSERT_OK(got);
+    EXPECT_EQ(*got, *c);
+  }
+  const std::vector<std::string> rest{"c1", "c2", "c3", "c4", "c5"};
+  ASSERT_OK((*vault)->forget(rest));
+  ASSERT_OK((*vault)->gc(false));
+  const auto left = place.disk.list("packs");
+  ASSERT_OK(left);
+  for (const BlobInfo& b : *left) EXPECT_NE(b.name, name);
+  const auto report = (*vault)->check({.read_data = true});
+  ASSERT_OK(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+}
+
 class LostPack : public ::testing::Test {
  protected:
   void SetUp() override {
