@@ -15,10 +15,21 @@ namespace {
 
 int write_errno = 0;  // of the first write to standard output that failed
 
+// No column is made wider than this for the sake of a few long cells.
+constexpr std::size_t kPaddedMax = 40;
+
 // Columns of a text on a terminal, near enough: its characters.
 std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (c & '\xc0') != '\x80'; }));
+}
+
+// What the cells of a column are filled up to. Those that are far longer than the others stand out
+// of it, instead of pushing everything to the right.
+std::size_t padded_width(std::vector<std::size_t> widths) {
+  std::sort(widths.begin(), widths.end());
+  const std::size_t most = std::max(kPaddedMax, widths[widths.size() / 2]);
+  return *std::prev(std::upper_bound(widths.begin() + 1, widths.end(), most));
 }
 
 }  // namespace
@@ -106,18 +117,17 @@ void Table::print() const {
   std::vector<std::size_t> widths;
   std::vector<std::string> titles;
   bool has_titles = false;
-  for (const Column& column : columns_) {
-    widths.push_back(width(column.title));
-    titles.push_back(column.title);
-    has_titles = has_titles || !column.title.empty();
-  }
-  for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    std::vector<std::size_t> cells{width(columns_[i].title)};
+    for (const auto& row : rows_) cells.push_back(i < row.size() ? width(row[i]) : 0);
+    widths.push_back(padded_width(std::move(cells)));
+    titles.push_back(columns_[i].title);
+    has_titles = has_titles || !columns_[i].title.empty();
   }
   const auto print_row = [&](const std::vector<std::string>& row) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string space(widths[i] - width(row[i]), ' ');
+      const std::string space(widths[i] - std::min(widths[i], width(row[i])), ' ');
       if (i > 0) line += "  ";
       line += columns_[i].align == Align::right ? space + row[i] : row[i] + space;
     }

@@ -19,3 +19,9 @@ tokvault list v --limit 2 --cursor "$cursor" --json | grep -o '"id":"[^"]*"'
 tokvault list v --limit 3 | wc -l
 tokvault list v --cursor nonsense
 echo "$?"
+echo "-- one long id does not push the others to the right"
+long=$(printf '%0300d' 7)
+printf '{"id":"%s","messages":[]}\n' "$long" | tokvault import v - | head -n 1
+tokvault list v | cut -d ' ' -f 1 | awk '{ print length($0) }'
+tokvault list v | grep -v "$long" | awk '{ if (length($0) > 120) print length($0) }'
+tokvault list v --json | grep -c "\"$long\""
