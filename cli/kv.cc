@@ -24,111 +24,29 @@
 namespace tokvault::cli {
 namespace {
 
-constexpr const char* kHelp =
-    "tokvault kv COMMAND STORE [OPTIONS]\n"
-    "\n"
-    "  put STORE      store the state of a prompt: --tokens FILE or --text FILE, --payload FILE\n"
-    "  get STORE      write the state of its longest stored prefix: --output FILE\n"
-    "  match STORE    how much of the prompt is stored\n"
-    "  explain STORE  the same, and why no more\n"
-    "  list STORE     every record; --limit N\n"
-    "  stats STORE    counts and sizes\n"
-    "  check STORE    read and verify everything; --remove: take out what is damaged\n"
-    "  evict STORE    evict down to --budget SIZE, less --bytes SIZE; or --expired only\n"
-    "  import STORE   --kvc DIR: take in a directory of KVC files\n"
-    "  export STORE   --kvc DIR: write them out again, byte for byte\n"
-    "  replay TRACE   hits of eviction policies on a request trace: --budget PERCENT,...\n"
-    "                 --policy NAME,... --block-tokens N\n"
-    "\n"
-    "Options\n"
-    "  --tokens FILE      token ids, separated by blanks or commas; - is standard input\n"
-    "  --text FILE        rendered text; looks states and blocks up by bytes\n"
-    "  --namespace NAME   the model, or FIELD=VALUE,... of model tokenizer chat_template dtype\n"
-    "                     layout lora tenant extra (default: kvc)\n"
-    "  --kvc DIR          get: serve this directory of KVC files as it is, without a store\n"
-    "  --state            put: in one piece instead of in blocks; always so without --tokens\n"
-    "  --sidecar NAME     explain: whether the boundary has this sidecar\n"
-    "  --budget SIZE      bytes on disk, with K, M, G or T (default: what the store was last "
-    "given,\n"
-    "                     64G for a new one)\n"
-    "  --eviction NAME    value, lru or decayed_hits (default value)\n"
-    "  --codec NAME       put: none, zstd, plane8, planes16 or by_dtype (default none)\n"
-    "  --block-tokens N   when the store is created (default 256)\n"
-    "  --json             print JSON\n";
-
-Error usage(const std::string& what) {
-  return Error(Errc::invalid, what + " (tokvault kv --help)");
-}
-
-struct Options {
-  std::string command;
-  std::string target;
-  std::map<std::string, std::string> values;
-  bool has(const std::string& name) const { return values.contains(name); }
-  std::string text(const std::string& name, const std::string& otherwise = "") const {
-    const auto it = values.find(name);
-    return it == values.end() ? otherwise : it->second;
-  }
-  bool json() const { return has("--json"); }
-};
-
-const std::set<std::string> kFlags = {"--json", "--state", "--expired", "--remove"};
-const std::set<std::string> kValues = {
-    "--tokens", "--text",  "--payload", "--output", "--namespace", "--kvc",          "--sidecar",
-    "--budget", "--bytes", "--limit",   "--policy", "--eviction",  "--block-tokens", "--codec"};
-
-Result<Options> parse(const std::vector<std::string>& args) {
-  Options o;
-  for (std::size_t i = 0; i < args.size(); ++i) {
-    std::string name = args[i];
-    if (!name.starts_with("--")) {
-      if (o.command.empty()) {
-        o.command = name;
-      } else if (o.target.empty()) {
-        o.target = name;
-      } else {
-        return usage("kv: one argument too many: " + name);
-      }
-      continue;
-    }
-    if (kFlags.contains(name)) {
-      o.values[name] = "1";
-      continue;
-    }
-    std::string value;
-    const std::size_t equals = name.find('=');
-    if (equals != std::string::npos) {
-      value = name.substr(equals + 1);
-      name.resize(equals);
-    }
-    if (!kValues.contains(name)) return usage("kv: there is no option " + name);
-    if (equals == std::string::npos) {
-      if (++i == args.size()) return usage("kv: " + name + " needs a value");
-      value = args[i];
-    }
-    o.values[name] = value;
-  }
-  return o;
+// What is wrong with the call of a command.
+Error usage(const KvCommand& o, const std::string& what) {
+  return Error(Errc::invalid, what + " (tokvault kv " + o.name + " --help)");
 }
 
 // An option's value, or what is wrong with it.
 template <class T>
-Result<T> named(const char* option, Result<T> parsed) {
+Result<T> named(const KvCommand& o, const char* option, Result<T> parsed) {
   if (parsed) return parsed;
-  return usage("kv: " + std::string(option) + ": " + std::string(parsed.error().message()));
+  return usage(o, std::string(option) + ": " + std::string(parsed.error().message()));
 }
 
-Result<std::uint64_t> size_of(const Options& o, const char* option) {
-  return named(option, parse_size(o.text(option)));
+Result<std::uint64_t> size_of(const KvCommand& o, const char* option) {
+  return named(o, option, parse_size(o.text(option)));
 }
 
 // 0 if the option is not given.
-Result<std::uint64_t> number_of(const Options& o, const char* option, std::uint64_t max) {
+Result<std::uint64_t> number_of(const KvCommand& o, const char* option, std::uint64_t max) {
   if (!o.has(option)) return std::uint64_t{0};
-  return named(option, parse_number(o.text(option), max));
+  return named(o, option, parse_number(o.text(option), max));
 }
 
-Result<Namespace> namespace_of(const Options& o) {
+Result<Namespace> namespace_of(const KvCommand& o) {
   const std::string text = o.text("--namespace", "kvc");
   Namespace n;
   if (text.find('=') == std::string::npos) {
@@ -145,7 +63,7 @@ Result<Namespace> namespace_of(const Options& o) {
     const std::size_t equals = field.find('=');
     const auto it = fields.find(field.substr(0, equals));
     if (equals == std::string::npos || it == fields.end()) {
-      return usage("kv: a namespace has no field '" + field + "'");
+      return usage(o, "a namespace has no field '" + field + "'");
     }
     *it->second = field.substr(equals + 1);
     at = end + 1;
@@ -173,12 +91,12 @@ Result<Buffer> read_input(const std::string& path) {
   return out;
 }
 
-Result<std::vector<Token>> tokens_of(const Options& o) {
+Result<std::vector<Token>> tokens_of(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--tokens")));
-  return named("--tokens", parse_tokens(text));
+  return named(o, "--tokens", parse_tokens(text));
 }
 
-Status write_output(const Options& o, ByteView bytes) {
+Status write_output(const KvCommand& o, ByteView bytes) {
   const std::string path = o.text("--output");
   if (path.empty()) return {};
   if (!o.target.empty()) TOKVAULT_TRY(outside_of(o.target, path));
@@ -193,17 +111,17 @@ Status write_output(const Options& o, ByteView bytes) {
   return {};
 }
 
-Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write) {
+Result<std::unique_ptr<CheckpointStore>> open_store(const KvCommand& o, bool write) {
   CheckpointOptions options;
   options.read_only = !write;
   if (o.has("--budget")) {
     TOKVAULT_ASSIGN(options.budget_bytes, size_of(o, "--budget"));
     // 0 would be the budget that the store has.
-    if (options.budget_bytes == 0) return usage("kv: --budget is 0");
+    if (options.budget_bytes == 0) return usage(o, "--budget is 0");
   }
   if (write && o.has("--block-tokens")) {
     TOKVAULT_ASSIGN(const std::uint64_t tokens, number_of(o, "--block-tokens", 4096));
-    if (tokens == 0) return usage("kv: --block-tokens is 0");
+    if (tokens == 0) return usage(o, "--block-tokens is 0");
     options.block_tokens = static_cast<std::uint32_t>(tokens);
   }
   const std::string eviction = o.text("--eviction", "value");
@@ -212,7 +130,7 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write
   } else if (eviction == "decayed_hits") {
     options.eviction = Eviction::decayed_hits;
   } else if (eviction != "value") {
-    return usage("kv: there is no eviction '" + eviction + "'");
+    return usage(o, "there is no eviction '" + eviction + "'");
   }
   const std::map<std::string, CheckpointCodec> codecs = {{"none", CheckpointCodec::none},
                                                          {"zstd", CheckpointCodec::zstd},
@@ -220,7 +138,7 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const Options& o, bool write
                                                          {"planes16", CheckpointCodec::planes16},
                                                          {"by_dtype", CheckpointCodec::by_dtype}};
   const auto codec = codecs.find(o.text("--codec", "none"));
-  if (codec == codecs.end()) return usage("kv: there is no codec '" + o.text("--codec") + "'");
+  if (codec == codecs.end()) return usage(o, "there is no codec '" + o.text("--codec") + "'");
   options.codec = codec->second;
   return CheckpointStore::open(o.target, options);
 }
@@ -253,14 +171,14 @@ std::string name_of(const Namespace& n) {
 }
 
 // Prints a line of JSON, or the text.
-void answer(const Options& o, const JsonObject& json, const std::string& text) {
-  print_line(o.json() ? json.text() : text);
+void answer(const KvCommand& o, const JsonObject& json, const std::string& text) {
+  print_line(o.json ? json.text() : text);
 }
 
-Status kv_put(const Options& o) {
+Status kv_put(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
-  if (!o.has("--payload")) return usage("kv put: --payload is missing");
-  if (!o.has("--tokens") && !o.has("--text")) return usage("kv put: --tokens or --text is missing");
+  if (!o.has("--payload")) return usage(o, "--payload is required");
+  if (!o.has("--tokens") && !o.has("--text")) return usage(o, "--tokens or --text is required");
   TOKVAULT_ASSIGN(const Buffer payload, read_input(o.text("--payload")));
   CheckpointState state;
   if (o.has("--tokens")) {
@@ -271,16 +189,16 @@ Status kv_put(const Options& o) {
   }
   // All that can be wrong is said before a store is made.
   const bool whole = o.has("--state") || !o.has("--tokens");
-  if (state.tokens.empty() && state.text.empty()) return usage("kv put: the prompt is empty");
+  if (state.tokens.empty() && state.text.empty()) return usage(o, "the prompt is empty");
   if (!whole && o.has("--text")) {
-    return usage(
-        "kv put: which bytes of --text are of which block cannot be told; --state stores "
-        "the prompt in one piece, with its text");
+    return usage(o,
+                 "which bytes of --text are of which block cannot be told; --state stores "
+                 "the prompt in one piece, with its text");
   }
   if (!whole && payload.size() % state.tokens.size() != 0) {
-    return usage("kv put: " + std::to_string(payload.size()) +
-                 " bytes are not a whole number for each of " +
-                 std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
+    return usage(
+        o, "" + std::to_string(payload.size()) + " bytes are not a whole number for each of " +
+               std::to_string(state.tokens.size()) + " tokens; --state stores them in one piece");
   }
   TOKVAULT_ASSIGN(const auto store, open_store(o, true));
   if (whole) {
@@ -314,14 +232,14 @@ Status kv_put(const Options& o) {
 }
 
 // What is only read is not made.
-Status need_kvc_folder(const Options& o) {
+Status need_kvc_folder(const KvCommand& o) {
   std::error_code failed;
   if (std::filesystem::is_directory(o.text("--kvc"), failed)) return {};
   return Error(Errc::not_found, "no folder " + o.text("--kvc"));
 }
 
-Status get_kvc(const Options& o) {
-  if (!o.has("--text")) return usage("kv get --kvc: --text is missing");
+Status get_kvc(const KvCommand& o) {
+  if (!o.has("--text")) return usage(o, "--text is required");
   TOKVAULT_ASSIGN(const Buffer prompt, read_input(o.text("--text")));
   TOKVAULT_TRY(need_kvc_folder(o));
   TOKVAULT_ASSIGN(const auto cache, KvcCache::open(o.text("--kvc"), 1 << 20));
@@ -340,8 +258,9 @@ Status get_kvc(const Options& o) {
   return {};
 }
 
-Status kv_get(const Options& o) {
+Status kv_get(const KvCommand& o) {
   if (o.has("--kvc")) return get_kvc(o);
+  if (o.target.empty()) return usage(o, "STORE is required");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   // A reader's uses are counted by the next writer, so eviction knows them all the same.
   TOKVAULT_ASSIGN(const auto opened, open_store(o, false));
@@ -370,7 +289,7 @@ Status kv_get(const Options& o) {
       state = Error(Errc::not_found, "");
     }
   } else {
-    return usage("kv get: --tokens or --text is missing");
+    return usage(o, "--tokens or --text is required");
   }
   if (state) {
     TOKVAULT_TRY(write_output(o, payload));
@@ -416,7 +335,7 @@ Status kv_get(const Options& o) {
   return {};
 }
 
-Status kv_match(const Options& o) {
+Status kv_match(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
   if (o.has("--text")) {
@@ -434,7 +353,7 @@ Status kv_match(const Options& o) {
                std::to_string(text.size()) + " bytes");
     return {};
   }
-  if (!o.has("--tokens")) return usage("kv match: --tokens or --text is missing");
+  if (!o.has("--tokens")) return usage(o, "--tokens or --text is required");
   TOKVAULT_ASSIGN(const auto tokens, tokens_of(o));
   TOKVAULT_ASSIGN(const auto match, store->match(n, tokens));
   const auto state = store->find_state(n, tokens, nullptr);
@@ -451,10 +370,10 @@ Status kv_match(const Options& o) {
   return {};
 }
 
-Status kv_explain(const Options& o) {
+Status kv_explain(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
-  if (!o.has("--tokens")) return usage("kv explain: --tokens is missing");
+  if (!o.has("--tokens")) return usage(o, "--tokens is required");
   TOKVAULT_ASSIGN(const auto tokens, tokens_of(o));
   const std::string sidecar = o.text("--sidecar");
   TOKVAULT_ASSIGN(const auto e, store->explain(n, tokens, sidecar));
@@ -477,7 +396,7 @@ Status kv_explain(const Options& o) {
   return {};
 }
 
-Status kv_list(const Options& o) {
+Status kv_list(const KvCommand& o) {
   TOKVAULT_ASSIGN(std::uint64_t left, number_of(o, "--limit", ~std::uint64_t{0}));
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
   if (left == 0) left = ~std::uint64_t{0};
@@ -496,7 +415,7 @@ Status kv_list(const Options& o) {
   });
 }
 
-Status kv_stats(const Options& o) {
+Status kv_stats(const KvCommand& o) {
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
   const CheckpointStats s = store->stats();
   const std::pair<const char*, std::uint64_t> rows[] = {{"blocks", s.blocks},
@@ -513,13 +432,13 @@ Status kv_stats(const Options& o) {
   JsonObject json;
   for (const auto& [name, value] : rows) {
     json.field(name, value);
-    if (!o.json()) print_line(std::string(name) + " " + std::to_string(value));
+    if (!o.json) print_line(std::string(name) + " " + std::to_string(value));
   }
-  if (o.json()) print_line(json.text());
+  if (o.json) print_line(json.text());
   return {};
 }
 
-Status kv_check(const Options& o) {
+Status kv_check(const KvCommand& o) {
   TOKVAULT_ASSIGN(auto store, open_store(o, false));
   if (o.has("--remove")) {  // there is a store, and none is made
     store.reset();
@@ -530,7 +449,7 @@ Status kv_check(const Options& o) {
   answer(o,
          JsonObject().field("checked", c.checked).field("bad", c.bad).field("findings", c.findings),
          std::to_string(c.checked) + " records checked, " + std::to_string(c.bad) + " bad");
-  if (!o.json()) {
+  if (!o.json) {
     for (const std::string& finding : c.findings) print_line("  " + finding);
   }
   if (c.bad > 0 && !o.has("--remove")) {
@@ -541,7 +460,7 @@ Status kv_check(const Options& o) {
   return {};
 }
 
-Status kv_evict(const Options& o) {
+Status kv_evict(const KvCommand& o) {
   TOKVAULT_ASSIGN(const auto store, open_store(o, true));
   std::uint64_t gone = 0;
   if (o.has("--expired")) {
@@ -557,15 +476,20 @@ Status kv_evict(const Options& o) {
   return {};
 }
 
-Status kv_transfer(const Options& o, bool import) {
-  if (!o.has("--kvc")) return usage("kv " + o.command + ": --kvc is missing");
+Status kv_transfer(const KvCommand& o, bool import) {
+  if (!o.has("--kvc")) return usage(o, "--kvc is required");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   if (import) TOKVAULT_TRY(need_kvc_folder(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
   auto done =
       import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
   if (!done) return std::move(done).error();
+  const std::uint64_t states = store->stats().states;
   TOKVAULT_TRY(store->close());
+  if (!import && !o.json && done->files + done->skipped == 0 && states > 0) {
+    print_note("no state is in the namespace " + in_quotes(o.text("--namespace", "kvc")) +
+               "; --namespace names another, and kv list shows them");
+  }
   answer(o,
          JsonObject()
              .field("files", done->files)
@@ -587,7 +511,11 @@ std::vector<std::string> split(const std::string& text) {
   return out;
 }
 
-Status kv_replay(const Options& o) {
+Status kv_import(const KvCommand& o) { return kv_transfer(o, true); }
+
+Status kv_export(const KvCommand& o) { return kv_transfer(o, false); }
+
+Status kv_replay(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Buffer trace, read_input(o.target));
   ReplayOptions options;
   if (o.has("--budget")) {
@@ -597,7 +525,7 @@ Status kv_replay(const Options& o) {
       const char* const end = part.data() + part.size();
       const auto [after, failed] = std::from_chars(part.data(), end, percent);
       if (failed != std::errc() || after != end) {
-        return usage("kv replay: " + in_quotes(part) + " is no percentage");
+        return usage(o, in_quotes(part) + " is no percentage");
       }
       options.budgets_percent.push_back(percent);
     }
@@ -609,7 +537,7 @@ Status kv_replay(const Options& o) {
   }
   TOKVAULT_ASSIGN(const ReplayReport r, replay_trace(trace, options));
   std::vector<std::string> rows;
-  if (!o.json()) {
+  if (!o.json) {
     char line[160];
     std::snprintf(
         line, sizeof line, "%llu requests, %llu blocks, %llu unique, %.2f %% hit unbounded",
@@ -619,7 +547,7 @@ Status kv_replay(const Options& o) {
     print_line("budget %  policy           hit %  cost hit %   tokens saved  written   evictions");
   }
   for (const ReplayRow& row : r.rows) {
-    if (o.json()) {
+    if (o.json) {
       rows.push_back(JsonObject()
                          .field("policy", row.policy)
                          .field("budget_percent", row.budget_percent)
@@ -640,7 +568,7 @@ Status kv_replay(const Options& o) {
                   static_cast<unsigned long long>(row.evictions));
     print_line(line);
   }
-  if (o.json()) {
+  if (o.json) {
     print_line(JsonObject()
                    .field("requests", r.requests)
                    .field("blocks", r.blocks)
@@ -652,47 +580,19 @@ Status kv_replay(const Options& o) {
   return {};
 }
 
-Status run(const Options& o) {
-  constexpr std::array kCommands = {"put",   "get",   "match",  "explain", "list",  "stats",
-                                    "check", "evict", "import", "export",  "replay"};
-  if (!o.command.empty() &&
-      std::find(kCommands.begin(), kCommands.end(), o.command) == kCommands.end()) {
-    return usage("kv: there is no command '" + o.command + "'");
-  }
-  const bool needs_target = !(o.command == "get" && o.has("--kvc"));
-  if (needs_target && o.target.empty()) {
-    return usage(o.command.empty() ? "kv: no command is given"
-                                   : "kv " + o.command + ": the store (or trace) is missing");
-  }
-  if (o.command == "put") return kv_put(o);
-  if (o.command == "get") return kv_get(o);
-  if (o.command == "match") return kv_match(o);
-  if (o.command == "explain") return kv_explain(o);
-  if (o.command == "list") return kv_list(o);
-  if (o.command == "stats") return kv_stats(o);
-  if (o.command == "check") return kv_check(o);
-  if (o.command == "evict") return kv_evict(o);
-  if (o.command == "import") return kv_transfer(o, true);
-  if (o.command == "export") return kv_transfer(o, false);
-  return kv_replay(o);
+Status run(const KvCommand& o) {
+  static const std::map<std::string, Status (*)(const KvCommand&)> kCommands = {
+      {"put", kv_put},       {"get", kv_get},       {"match", kv_match},  {"explain", kv_explain},
+      {"list", kv_list},     {"stats", kv_stats},   {"check", kv_check},  {"evict", kv_evict},
+      {"import", kv_import}, {"export", kv_export}, {"replay", kv_replay}};
+  return kCommands.at(o.name)(o);
 }
 
 }  // namespace
 
-int run_kv(const std::vector<std::string>& args) {
-  const bool json = std::find(args.begin(), args.end(), "--json") != args.end();
-  if (std::find(args.begin(), args.end(), "--help") != args.end() ||
-      std::find(args.begin(), args.end(), "-h") != args.end()) {
-    print(kHelp);
-    return finish_output() ? 0 : exit_code(Errc::io);
-  }
-  auto options = parse(args);
-  Status status = options ? run(*options) : Status(std::move(options).error());
-  const Status written = finish_output();
-  if (status && !written) status = Error(Errc::io, std::string(written.error().message()));
-  if (status) return 0;
-  print_error(status.error(), json);
-  return exit_code(status.code());
+ExitStatus run_kv(const KvCommand& command) {
+  TOKVAULT_TRY(run(command));
+  return 0;
 }
 
 }  // namespace tokvault::cli

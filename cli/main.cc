@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -42,6 +43,9 @@ void unmark(CLI::Option* option) {
       ""));
 }
 
+// Of a file or a folder.
+const CLI::Validator kIsNamed(
+    [](std::string& name) { return std::string(name.empty() ? "the name is empty" : ""); }, "");
 const CLI::Validator kIsText(
     [](std::string& text) { return is_text(text) ? std::string() : "the value is not UTF-8"; }, "");
 
@@ -50,11 +54,13 @@ class CommandLine {
  public:
   CommandLine() {
     app_.require_subcommand(1);
-    app_.set_version_flag("--version", std::string(kVersion));
+    app_.set_version_flag("--version", std::string(kVersion), "Print the version");
+    app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
     app_.set_help_flag("-h,--help", "Print this help");
     app_.footer(
         "Exit status: 0, or what docs/errors.md says of an error.\n"
         "tokvault COMMAND --help explains a command.");
+    add_help();
     add_writing();
     add_reading();
     add_segments();
@@ -66,30 +72,95 @@ class CommandLine {
     unmark_all(app_);
   }
 
-  CLI::App& app() { return app_; }
+  void parse(std::vector<std::string> args) { app_.parse(std::move(args)); }
+
+  // The command that the arguments begin with, or the group if they do not go on with a command;
+  // `invalid` if there is none of that name.
+  Result<const CLI::App*> named(const std::vector<std::string>& args) const {
+    const CLI::App* command = &app_;
+    std::string name = "tokvault";
+    for (const std::string& arg : args) {
+      if (!is_group(*command) || arg.starts_with('-')) break;
+      const CLI::App* const sub = subcommand(*command, arg);
+      if (sub == nullptr) {
+        return Error(Errc::invalid, "there is no command " + in_quotes(arg) + see_help(name));
+      }
+      command = sub;
+      name += " " + arg;
+    }
+    return command;
+  }
+  static bool is_group(const CLI::App& command) {
+    return !command.get_subcommands([](const CLI::App*) { return true; }).empty();
+  }
+  // The help of a command under its whole name; help() of a group is that of the command that was
+  // parsed.
+  static std::string help(const CLI::App& command) {
+    std::string name = command.get_name();
+    for (const CLI::App* group = command.get_parent(); group != nullptr;
+         group = group->get_parent()) {
+      name.insert(0, group->get_name() + " ");
+    }
+    return command.get_formatter()->make_help(&command, name, CLI::AppFormatMode::Normal);
+  }
+
   ExitStatus run() const { return run_(); }
   bool json() const { return json_ != nullptr && *json_; }
 
+  // Whether nothing stands behind the name of a group.
+  bool is_without_command(const CLI::ParseError& error) const {
+    std::vector<std::string> unknown = app_.remaining(true);
+    std::erase(unknown, "--json");
+    return unknown.empty() && std::string_view(error.what()) == "A subcommand is required";
+  }
   // What is wrong with arguments that could not be parsed.
   std::string explain(const CLI::ParseError& error) const {
-    std::string message = marked_explanation(error);
+    std::string message = explain_marked(error);
     std::erase(message, kTextMark);
-    return message;
+    return message + see_help(parsed_name());
   }
 
  private:
-  std::string marked_explanation(const CLI::ParseError& error) const {
-    const std::vector<std::string> unknown = app_.remaining();
-    const bool no_command = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
-                            app_.get_subcommands().empty();
-    if (no_command && unknown.empty()) return "no command is given";
-    if (no_command) {
-      const char* const what = unknown[0].starts_with('-') ? "option" : "command";
-      std::string name = unknown[0];
-      std::erase(name, kTextMark);
-      return std::string("there is no ") + what + " " + in_quotes(name);
+  static std::string see_help(const std::string& command) { return " (" + command + " --help)"; }
+
+  static const CLI::App* subcommand(const CLI::App& group, const std::string& name) {
+    const auto found =
+        group.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == name; });
+    return found.empty() ? nullptr : found[0];
+  }
+
+  // The command that was meant, as far as it was understood.
+  std::string parsed_name() const {
+    std::string command = "tokvault";
+    for (auto under = app_.get_subcommands(); !under.empty();
+         under = under.back()->get_subcommands()) {
+      command += " " + under.back()->get_name();
     }
-    return error.what();
+    return command;
+  }
+
+  // CLI11 speaks of its own notions; users know commands, options and arguments.
+  std::string explain_marked(const CLI::ParseError& error) const {
+    const std::string said = error.what();
+    const std::string name = said.substr(0, said.find_first_of(": "));
+    if (is_without_command(error)) return "no command is given";
+    const std::vector<std::string> unknown = app_.remaining(true);
+    if (!unknown.empty()) {
+      std::string first = unknown[0];
+      std::erase(first, kTextMark);
+      const bool is_option = unknown[0].size() > 1 && unknown[0][0] == '-';
+      return (is_option ? "there is no option " : "one argument too many: ") + in_quotes(first);
+    }
+    if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+      return name + (said.ends_with(" missing") ? " needs a value" : " is given more than once");
+    }
+    if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+      return said.substr(0, said.rfind(" = ")).substr(said.find("--")) + " takes no value";
+    }
+    if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr) {
+      return name + " and " + said.substr(said.rfind(' ') + 1) + " exclude each other";
+    }
+    return said;
   }
 
   // A subcommand that calls `function` with `command` if it is the one that is called.
@@ -104,7 +175,9 @@ class CommandLine {
                 bool has_vault = true) {
     CLI::App* const sub = parent.add_subcommand(name, what);
     if (has_vault) {
-      sub->add_option("VAULT", command->vault, "The folder of the vault")->required();
+      sub->add_option("VAULT", command->vault, "The folder of the vault")
+          ->required()
+          ->check(kIsNamed);
     }
     sub->add_flag("--json", command->json, "Print JSON, errors as well");
     sub->callback([this, command, function] {
@@ -114,21 +187,23 @@ class CommandLine {
     return sub;
   }
 
+  // A size of 0 is none, whatever it means to the library that there is none.
   static void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size,
                        const std::string& what) {
-    sub->add_option_function<std::string>(
-           name,
-           [&size, name](const std::string& text) {
-             auto parsed = parse_size(text);
-             if (!parsed || (*parsed == 0 && size != 0)) {
-               throw CLI::ValidationError(
-                   name, in_quotes(text) + " is not a size (1000, 64K, 64M or 1G)");
-             }
-             size = *parsed;
-           },
-           what)
-        ->type_name("SIZE")
-        ->default_str(size == 0 ? "0" : std::to_string(size >> 20) + "M");
+    CLI::Option* const option =
+        sub->add_option_function<std::string>(
+               name,
+               [&size, name](const std::string& text) {
+                 auto parsed = parse_size(text);
+                 if (!parsed) {
+                   throw CLI::ValidationError(name, std::string(parsed.error().message()));
+                 }
+                 if (*parsed == 0) throw CLI::ValidationError(name, "0 is too small");
+                 size = *parsed;
+               },
+               what)
+            ->type_name("SIZE");
+    if (size != 0) option->default_str(std::to_string(size >> 20) + "M");
   }
 
   static void add_time(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
@@ -287,7 +362,9 @@ class CommandLine {
     auto import = std::make_shared<ImportCommand>();
     sub = add("import", "Store conversations from JSON lines, plain, .gz or .zst", import,
               run_import);
-    sub->add_option("FILE", import->files, "Files of JSON lines; - is standard input")->required();
+    sub->add_option("FILE", import->files, "Files of JSON lines; - is standard input")
+        ->required()
+        ->check(kIsNamed);
     add_level(sub, import->level);
     add_tenant(sub, import->tenant);
     sub->add_option("--application", import->application, "For lines that name none");
@@ -295,6 +372,7 @@ class CommandLine {
     sub->add_flag("--replace", import->replace,
                   "A line whose id is there with other content takes its place");
     sub->add_option("--skip-bad", import->skip_bad, "Append lines that cannot be stored to FILE")
+        ->check(kIsNamed)
         ->type_name("FILE");
     add_size(sub, "--max-line", import->line_bytes_max, "The longest line that is read");
     add_size(sub, "--log-size", import->log_bytes_max, "Seal a log into a pack at this size");
@@ -345,6 +423,7 @@ class CommandLine {
     add_filter(sub, export_command->filter, ignored_);
     sub->add_option("-o,--output", export_command->output,
                     "A file, compressed if its name ends in .gz or .zst")
+        ->check(kIsNamed)
         ->type_name("FILE")
         ->default_str("standard output");
     add_choice<int>(sub, "--format", export_format_, {{"jsonl", 0}}, "As");
@@ -374,7 +453,7 @@ class CommandLine {
     sub->add_option("-o,--output", dupes->output,
                     "Instead, write all conversations without those as JSON lines to a file")
         ->type_name("FILE")
-        ->check([](const std::string& name) { return std::string(name.empty() ? "empty" : ""); })
+        ->check(kIsNamed)
         ->excludes(ids);
     add_size(sub, "--memory", dupes->options.memory_bytes_max, "What it may take");
 
@@ -383,7 +462,10 @@ class CommandLine {
     sub->add_option("--by", stats->by, "Sums by model, application, day, or several of them")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::IsMember({"model", "application", "day"}).description(""))
+        ->check([](const std::string& field) {
+          if (field == "model" || field == "application" || field == "day") return std::string();
+          return in_quotes(field) + " is none of model, application, day";
+        })
         ->type_name("FIELD,...");
     add_filter(sub, stats->filter, stats->has_filter);
     add_keep_going(sub, stats->keep_going);
@@ -432,7 +514,9 @@ class CommandLine {
         {"bytes", SegmentCommand::As::bytes}};
     {
       auto [sub, command] = add_one("put", "Store segments, and hold them", run_segment_put);
-      sub->add_option("FILE", command->files, "A segment each; - is standard input")->required();
+      sub->add_option("FILE", command->files, "A segment each; - is standard input")
+          ->required()
+          ->check(kIsNamed);
       add_choice<SegmentCommand::As>(sub, "--as", command->as, shapes, "What the files hold");
       add_holder(sub, *command, "Who holds them; the empty name if absent");
     }
@@ -491,7 +575,7 @@ class CommandLine {
     sub = add("compact", "Rewrite a vault as small as the level makes it", compact, run_compact);
     add_level(sub, compact->options.level);
     add_size(sub, "--pack-size", compact->options.pack_bytes_max,
-             "No pack larger than this; 0: any");
+             "No pack larger than this; if absent, packs of at most 64M of text");
     add_age(sub, "--older-than", compact->options.older_than_ms,
             "Only packs whose conversations are all older: 36h, 30d, or a time");
     add_number(sub, "--threads", compact->threads, "0: as many as cores");
@@ -505,7 +589,9 @@ class CommandLine {
 
     auto dump = std::make_shared<DumpCommand>();
     sub = add("dump", "Describe one file of a vault", dump, run_dump, false);
-    sub->add_option("FILE", dump->file, "A log, pack, artifact or catalog")->required();
+    sub->add_option("FILE", dump->file, "A log, pack, artifact or catalog")
+        ->required()
+        ->check(kIsNamed);
 
     auto version = std::make_shared<Command>();
     add("version", "Print the version", version, run_version, false);
@@ -543,18 +629,21 @@ class CommandLine {
     retain->add_option("ID", retaining->ids, "Numbers of runs")->required();
     auto [import, importing] = add_action(
         "import", "Add the runs of a registry of the reference layout", run_substrings_import);
-    import->add_option("FOLDER", importing->folder, "With index.json and blobs.dat")->required();
+    import->add_option("FOLDER", importing->folder, "With index.json and blobs.dat")
+        ->required()
+        ->check(kIsNamed);
   }
 
   void add_dictionaries() {
-    CLI::App* const dict = app_.add_subcommand("dict", "Dictionaries: tokvault dict --help");
+    CLI::App* const dict =
+        app_.add_subcommand("dict", "Dictionaries: text that conversations have in common");
     dict->require_subcommand(1);
 
     auto train = std::make_shared<DictTrainCommand>();
     CLI::App* sub = add(*dict, "train", "Train one on what conversations have in common", train,
                         run_dict_train);
     add_size(sub, "--size", train->size_bytes,
-             "Of the dictionary; 0: by how much there is to train on, up to 110K");
+             "Of the dictionary; if absent, by how much there is to train on, up to 110K");
     add_size(sub, "--sample", train->sample_bytes_max, "Look at so much text");
     sub->add_flag("--activate", train->activate, "What is written next uses it");
     add_filter(sub, train->filter, train->has_filter);
@@ -583,19 +672,23 @@ class CommandLine {
     auto import = std::make_shared<DictFolderCommand>();
     sub = add(*dict, "import", "Add the dictionaries of a folder, or of a file", import,
               run_dict_import);
-    sub->add_option("PATH", import->path, "ID.zstd, ID.json, active")->required();
+    sub->add_option("PATH", import->path, "ID.zstd, ID.json, active")->required()->check(kIsNamed);
     add_tenant(sub, import->tenant);
 
     auto export_command = std::make_shared<DictFolderCommand>();
     sub = add(*dict, "export", "Write all of them into a folder", export_command, run_dict_export);
-    sub->add_option("FOLDER", export_command->path, "Made if it is absent")->required();
+    sub->add_option("FOLDER", export_command->path, "Made if it is absent")
+        ->required()
+        ->check(kIsNamed);
     add_tenant(sub, export_command->tenant);
   }
 
   void add_tokenizers() {
     auto tokenize = std::make_shared<TokenizeCommand>();
     CLI::App* sub = add("tokenize", "Print the token ids of a text", tokenize, run_tokenize, false);
-    sub->add_option("FILE", tokenize->file, "A text; - is standard input")->capture_default_str();
+    sub->add_option("FILE", tokenize->file, "A text; - is standard input")
+        ->capture_default_str()
+        ->check(kIsNamed);
     add_tokenizer(sub, tokenize->tokenizer, tokenize->pattern);
     sub->add_flag("--special", tokenize->special, "Special tokens in the text become their ids");
     sub->add_flag("--count", tokenize->count, "Only how many");
@@ -603,15 +696,116 @@ class CommandLine {
     auto detokenize = std::make_shared<TokenizeCommand>();
     sub = add("detokenize", "Print the text of token ids", detokenize, run_detokenize, false);
     sub->add_option("FILE", detokenize->file, "Numbers; - is standard input")
+        ->check(kIsNamed)
         ->capture_default_str();
     add_tokenizer(sub, detokenize->tokenizer, detokenize->pattern);
   }
 
-  // For the list of commands only: main() hands the command over.
-  void add_kv() {
-    app_.add_subcommand("kv", "The checkpoint store: tokvault kv --help")->callback([this] {
-      run_ = [] { return ExitStatus(Error(Errc::invalid, "kv is the first argument")); };
+  void add_help() {
+    auto words = std::make_shared<std::vector<std::string>>();
+    CLI::App* const sub = app_.add_subcommand("help", "Explain a command");
+    sub->add_option("COMMAND", *words, "Such as import, or dict train; if absent, list them");
+    sub->callback([this, words] {
+      run_ = [this, words]() -> ExitStatus {
+        TOKVAULT_ASSIGN(const CLI::App* const command, named(*words));
+        print(help(*command));
+        return 0;
+      };
     });
+  }
+
+  struct KvOption {
+    const char* name;
+    const char* type;  // empty: a flag
+    const char* what;
+  };
+
+  void add_kv_command(CLI::App& group, const std::string& name, const std::string& what,
+                      const std::vector<KvOption>& options, const std::string& target = "STORE") {
+    auto command = std::make_shared<KvCommand>();
+    command->name = name;
+    CLI::App* const sub = add(group, name, what, command, run_kv, false);
+    CLI::Option* const where =
+        sub->add_option(target, command->target,
+                        target == "STORE" ? "The folder of the store" : "JSON lines of requests");
+    // get needs none with --kvc, and says so.
+    if (name == "get") {
+      where->check(kIsNamed);
+    } else {
+      where->required()->check(kIsNamed);
+    }
+    for (const KvOption& option : options) {
+      const std::string long_name =
+          std::string(option.name).substr(std::string_view(option.name).starts_with("-o,") ? 3 : 0);
+      auto& values = command->values;
+      if (*option.type == '\0') {
+        sub->add_flag_callback(
+            option.name, [&values, long_name] { values[long_name]; }, option.what);
+        continue;
+      }
+      sub->add_option_function<std::string>(
+             option.name,
+             [&values, long_name](const std::string& value) { values[long_name] = value; },
+             option.what)
+          ->type_name(option.type);
+    }
+  }
+
+  void add_kv() {
+    CLI::App& group =
+        *app_.add_subcommand("kv", "The checkpoint store: KV-cache states by token prefix");
+    group.require_subcommand(1);
+    const KvOption tokens{"--tokens", "FILE", "Token ids; - is standard input"};
+    const KvOption text{"--text", "FILE", "The prompt as text; - is standard input"};
+    const KvOption name_space{"--namespace", "NAME=kvc",
+                              "The model, or FIELD=VALUE,... of model, tokenizer, chat_template, "
+                              "dtype, layout, lora, tenant, extra"};
+    const KvOption budget{"--budget", "SIZE",
+                          "Bytes on disk; if absent what the store was last given, 64G at first"};
+    const KvOption eviction{"--eviction", "NAME=value", "value, lru or decayed_hits"};
+    const KvOption codec{"--codec", "NAME=none", "none, zstd, plane8, planes16 or by_dtype"};
+    const KvOption block{"--block-tokens", "N=256", "Tokens of a block; counts for a new store"};
+
+    add_kv_command(
+        group, "put", "Store the state of a prompt",
+        {tokens,
+         text,
+         {"--payload", "FILE", "The state: as many bytes for each token; - is standard input"},
+         {"--state", "", "In one piece instead of in blocks, as always without --tokens"},
+         name_space,
+         budget,
+         eviction,
+         codec,
+         block});
+    add_kv_command(group, "get", "Write the state of the longest stored prefix of a prompt",
+                   {tokens,
+                    text,
+                    {"-o,--output", "FILE", "Where to; - is standard output"},
+                    {"--kvc", "FOLDER", "Serve --text from these KVC files, without a store"},
+                    name_space});
+    add_kv_command(group, "match", "How much of a prompt is stored", {tokens, text, name_space});
+    add_kv_command(
+        group, "explain", "How much of a prompt is stored, and why no more",
+        {tokens, {"--sidecar", "NAME", "Whether the boundary has this one, too"}, name_space});
+    add_kv_command(group, "list", "List records", {{"--limit", "N=0", "At most so many; 0: all"}});
+    add_kv_command(group, "stats", "Counts and sizes", {});
+    add_kv_command(group, "check", "Read and verify everything; exit status 5 if there is damage",
+                   {{"--remove", "", "Take out what is damaged"}});
+    add_kv_command(group, "evict", "Evict what is worth least, or what outlived its time",
+                   {budget,
+                    {"--bytes", "SIZE", "Until so much of the budget is free"},
+                    {"--expired", "", "What outlived its time"},
+                    eviction});
+    add_kv_command(
+        group, "import", "Take in KVC files, which stay where they are",
+        {{"--kvc", "FOLDER", "Of the files"}, name_space, budget, eviction, codec, block});
+    add_kv_command(group, "export", "Write the KVC files of a namespace again, byte for byte",
+                   {{"--kvc", "FOLDER", "Made if it is absent"}, name_space});
+    add_kv_command(group, "replay", "Hits of eviction policies on a trace of requests",
+                   {{"--budget", "PERCENT,...=1,5,10,30", "Of the unique blocks"},
+                    {"--policy", "NAME,...", "Of these policies; all of them if absent"},
+                    {"--block-tokens", "N=512", "Tokens of a block of the trace"}},
+                   "TRACE");
   }
 
   CLI::App app_{"tokvault stores the conversations of language models: durable, compressed, once.",
@@ -658,40 +852,38 @@ bool asks_for_json(const std::vector<std::string>& args) {
   return std::find(args.begin(), args.end(), "--json") != args.end();
 }
 
-// Where the command that was meant is explained, as far as it was understood.
-std::string help_of(const CLI::App& app) {
-  std::string command = "tokvault";
-  for (auto under = app.get_subcommands(); !under.empty();
-       under = under.back()->get_subcommands()) {
-    command += " " + under.back()->get_name();
-  }
-  return command + " --help";
-}
-
-int run_command(std::vector<std::string> args) {
-  CommandLine line;
-  const bool json = asks_for_json(args);
-  args = spell_out(args);
-  std::reverse(args.begin(), args.end());  // as CLI11 wants them
-  try {
-    line.app().parse(args);
-  } catch (const CLI::CallForHelp& e) {
-    return line.app().exit(e);
-  } catch (const CLI::CallForAllHelp& e) {
-    return line.app().exit(e);
-  } catch (const CLI::CallForVersion& e) {
-    return line.app().exit(e);
-  } catch (const CLI::ParseError& e) {
-    print_error(Error(Errc::invalid, line.explain(e) + " (" + help_of(line.app()) + ")"), json);
-    return exit_code(Errc::invalid);
-  }
-  auto status = line.run();
+// The exit status of a command that is done, when what it printed is written.
+int finish(ExitStatus status, bool json) {
   if (status) {
     if (auto written = finish_output(); !written) status = std::move(written).error();
   }
   if (status) return *status;
-  print_error(status.error(), line.json());
+  print_error(status.error(), json);
   return exit_code(status.code());
+}
+
+int run_command(const std::vector<std::string>& given) {
+  CommandLine line;
+  const bool json = asks_for_json(given);
+  auto command = line.named(given);
+  if (!command) return finish(std::move(command).error(), json);
+  std::vector<std::string> args = spell_out(given);
+  std::reverse(args.begin(), args.end());  // as CLI11 wants them
+  try {
+    line.parse(std::move(args));
+  } catch (const CLI::CallForHelp&) {
+    print(CommandLine::help(**command));
+    return finish(0, json);
+  } catch (const CLI::CallForVersion&) {
+    print_line(kVersion);
+    return finish(0, json);
+  } catch (const CLI::ParseError& e) {
+    if (!json && line.is_without_command(e)) {
+      std::fputs(CommandLine::help(**command).c_str(), stderr);
+    }
+    return finish(Error(Errc::invalid, line.explain(e)), json);
+  }
+  return finish(line.run(), line.json());
 }
 
 }  // namespace
@@ -704,10 +896,5 @@ int main(int argc, char** argv) {
   // Texts and tables of packs go back as soon as they are freed. By default malloc takes the first
   // that is freed as a hint to keep all such: 150 MB of an import that merges.
   mallopt(M_MMAP_THRESHOLD, 2 << 20);
-  const std::vector<std::string> args(argv + 1, argv + argc);
-  // The checkpoint store has a command line of its own.
-  if (!args.empty() && args[0] == "kv") {
-    return tokvault::cli::run_kv({args.begin() + 1, args.end()});
-  }
-  return tokvault::cli::run_command(args);
+  return tokvault::cli::run_command({argv + 1, argv + argc});
 }

@@ -364,7 +364,11 @@ ExitStatus run_forget(const ForgetCommand& command) {
                  "forget needs ids, a filter, or --all for every conversation of the tenant");
   }
   if (!command.ids.empty() && (command.has_filter || command.all)) {
-    return Error(Errc::invalid, "forget takes ids or a filter, not both");
+    return Error(Errc::invalid, command.all ? "forget takes ids or --all, not both"
+                                            : "forget takes ids or a filter, not both");
+  }
+  if (command.all && command.has_filter) {
+    return Error(Errc::invalid, "forget takes a filter or --all, not both");
   }
   TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   if (command.ids.empty()) {

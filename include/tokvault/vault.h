@@ -493,6 +493,7 @@ class Vault {
 };
 
 // A readable description of a file of a vault (log, pack, catalog, artifact), for `tokvault dump`.
+// `invalid` for a folder, `corrupt` if the file is none of its kind.
 Result<std::string> dump_file(const std::string& path, bool json);
 
 }  // namespace tokvault

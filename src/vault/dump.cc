@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -176,6 +177,10 @@ Result<std::string> dump_artifact(ByteView file, bool json) {
 }  // namespace
 
 Result<std::string> dump_file(const std::string& path, bool json) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) {
+    return Error(Errc::invalid, path + " is a folder, not a file of a vault");
+  }
   auto bytes = read_file(path, kDumpBytesMax);
   if (!bytes) return std::move(bytes).error();
   const std::uint32_t magic = bytes->size() < 4 ? 0 : load_le<std::uint32_t>(bytes->data());

@@ -39,8 +39,13 @@ PREPARED = {
 }
 MAKES_ITS_VAULT = {"init"}
 
-# Of every command, and of those whose synopsis says [filter].
+# Of every command, and what words of a synopsis stand for.
 COMMON = {"--help", "--json"}
+PLACEHOLDERS = {
+    "PROMPT": {"--tokens", "--text"},
+    "NAMESPACE": {"--namespace"},
+    "STORE OPTIONS": {"--budget", "--eviction", "--codec", "--block-tokens"},
+}
 FILTER = {"--model", "--application", "--tag", "--since", "--until", "--tenant"}
 
 VARYING = [
@@ -51,6 +56,7 @@ VARYING = [
 SIZE = re.compile(r"(?<![\w.])([0-9][0-9.,]*) (B|KB|MB|GB|%|MB/s)(?![\w/])")
 TOLERANCE = 0.25
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-o)(?![\w-])")
+SHORT = {"-o": "--output"}
 
 
 def sections(text):
@@ -165,14 +171,16 @@ class Help:
         return [f"{name} {part}".strip() for part in re.findall(r"^  (\w+)", listed[1], re.M)]
 
     def options(self, name):
-        """As they stand in the documents: -o for -o,--output."""
-        return {short.rstrip(",") or long for short, long in
-                re.findall(r"^  (-o,)?(?:-\w,)?(--[a-z][a-z-]*)", self.text(name), re.MULTILINE)}
+        return set(re.findall(r"^  (?:-\w,)?(--[a-z][a-z-]*)", self.text(name), re.MULTILINE))
 
 
 def synopses(text):
     """The synopsis lines of a section, without the `$` examples."""
     return re.findall(r"^    (tokvault [a-z].*)$", text, re.MULTILINE)
+
+
+def options_of(code):
+    return {SHORT.get(option, option) for option in OPTION.findall(code)}
 
 
 def named_elsewhere(code, help_of):
@@ -192,7 +200,7 @@ def check_options(title, text, help_of):
     wrong = []
     said = set()
     for code in re.findall(r"`([^`]+)`", re.sub(r"^    .*$", "", text, flags=re.MULTILINE)):
-        options = set(OPTION.findall(code))
+        options = options_of(code)
         other = named_elsewhere(code, help_of)
         if other is None or other in commands:
             said |= options
@@ -204,7 +212,10 @@ def check_options(title, text, help_of):
         if name is None:
             wrong.append(f"{title}: there is no such command: {line}")
             continue
-        of_line = set(OPTION.findall(line))
+        of_line = options_of(line)
+        for word, options in PLACEHOLDERS.items():
+            if word in line:
+                of_line |= options
         if "filter" in line:
             filtered |= FILTER
             of_line |= FILTER

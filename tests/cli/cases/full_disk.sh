@@ -7,3 +7,11 @@ tokvault export v > /dev/full
 echo "$?"
 tokvault export v -o /dev/full
 echo "$?"
+for command in --help --version help "kv --help" "kv put --help"; do
+  tokvault $command > /dev/full
+  echo "$?"
+done
+tokvault kv evict s --budget 1M > /dev/full
+echo "$?"
+tokvault kv stats s --json > /dev/full
+echo "$?"

@@ -1,7 +1,7 @@
 # The help of every command, so that a change of it is seen.
 tokvault --help
-for command in init import get list explain near dupes tag export stats tenants forget gc compact \
-    check repair dump tokenize detokenize version; do
+for command in init import get list explain near dupes tag export stats sql tenants forget gc \
+    compact check repair dump tokenize detokenize version; do
   echo "== $command"
   tokvault $command --help
 done
@@ -13,7 +13,24 @@ for command in put get has hold release list garbage replace collect; do
   echo "== segment $command"
   tokvault segment $command --help
 done
+for command in put get match explain list stats check evict import export replay; do
+  echo "== kv $command"
+  tokvault kv $command --help
+done
 for command in train list show activate retire import export; do
   echo "== dict $command"
   tokvault dict $command --help
+done
+# By the command help as well, and nothing for what is none.
+tokvault help kv put > one
+tokvault kv put --help | cmp - one && echo same
+tokvault help > all
+tokvault --help | cmp - all && echo same
+for command in frobnicate "dict frobnicate" "kv put x"; do
+  tokvault help $command > one
+  echo "$?"
+done
+for command in "frobnicate --help" "dict frobnicate --help"; do
+  tokvault $command
+  echo "$?"
 done

@@ -30,6 +30,7 @@ for file in out/*; do
   cmp "$file" "engine/$(basename "$file")" && echo same
 done
 tokvault kv export kv.store --kvc none --namespace other --json
+tokvault kv export kv.store --kvc none --namespace other
 echo "-- in place: the longest good one, and its hit counted"
 tokvault kv get --kvc served --text prompt.txt --output got.bin
 cat got.bin

@@ -29,3 +29,24 @@ try stats v --model m
 try export v --format csv
 try tokenize --tokenizer bytes a b
 try list v --since yesterday --json
+try compact v --pack-size 0
+try dict train v --size 0
+try forget v --all --model m
+# What only the parser sees.
+try list v --limit
+try list v --limit=
+try list v --limit 1 --limit 2
+try list v w
+try list v --json=x
+try dupes v --ids -o x
+try dupes v -o ''
+try import v ''
+try import v - --skip-bad ''
+try list ''
+try dump ''
+try kv put
+try kv frobnicate
+try kv put '' --payload x
+try kv stats s --limit 1
+try kv
+try dict --json
