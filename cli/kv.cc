@@ -1,9 +1,6 @@
 // tokvault kv: the checkpoint store from the command line.
 #include "kv.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -19,6 +16,7 @@
 #include "output.h"
 #include "tokvault/checkpoint.h"
 #include "tokvault/checkpoint_replay.h"
+#include "tokvault/interchange.h"
 #include "values.h"
 
 namespace tokvault::cli {
@@ -100,14 +98,8 @@ Status write_output(const KvCommand& o, ByteView bytes) {
   const std::string path = o.text("--output");
   if (path.empty()) return {};
   if (!o.target.empty()) TOKVAULT_TRY(outside_of(o.target, path));
-  std::FILE* const file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
-  if (file == nullptr) return Error(Errc::io, path + ": " + std::strerror(errno));
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  const bool ended = file == stdout ? std::fflush(file) == 0 : std::fclose(file) == 0;
-  if (!written || !ended) {
-    const int why = errno;
-    return Error(why == ENOSPC ? Errc::exhausted : Errc::io, path + ": " + std::strerror(why), why);
-  }
+  if (path != "-") return write_file(path, bytes);
+  print(bytes);
   return {};
 }
 

@@ -76,7 +76,7 @@ BANNED = [
     (r"(?<![.>\w])(?:::|std::)?(?:fsync|fdatasync|sync_file_range|syncfs)\s*\(",
      ("src/base/file.cc", "src/storage/", "src/checkpoint/"), "syncing has one door"),
     (r"(?<![.>\w])(?:::|std::|std::filesystem::)?(?:rename|renameat|renameat2)\s*\(",
-     ("src/storage/", "src/checkpoint/", "src/interchange/line_writer.cc"),
+     ("src/storage/", "src/checkpoint/", "src/interchange/output_file.cc"),
      "durable replacement is one function of storage, and one for files of a user"),
     (r"\bsystem_clock\b", ("src/base/clock.cc",), "one clock, which tests can set"),
     (r"\b(?:rand|srand|strtok|gets|sprintf|vsprintf|strcpy|strcat|alloca)\s*\(", (), "unsafe"),

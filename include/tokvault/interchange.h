@@ -99,6 +99,10 @@ class LineWriter {
   virtual Status finish() = 0;
 };
 
+// Writes a file as LineWriter does, whole or not at all, but its bytes as they are, whatever its
+// name.
+Status write_file(const std::string& path, ByteView bytes);
+
 // Milliseconds since 1970 of a time as people write it: "2026-11-21", "2026-11-21T10:00", with or
 // without seconds, a fraction and an offset (UTC if there is none); or an integer of seconds or,
 // from 10^11 on, milliseconds. `invalid` for anything else.

@@ -1,6 +1,5 @@
 // Folders of dictionaries, in and out.
 
-#include <fcntl.h>
 #include <simdjson.h>
 
 #include <algorithm>
@@ -75,12 +74,6 @@ Status import_one(Dictionaries& dictionaries, const std::string& path, std::stri
   if (!added) return std::move(added).error().with(path);
   out.added.push_back(*id);
   return {};
-}
-
-Status write_file(const std::string& path, ByteView bytes) {
-  TOKVAULT_ASSIGN(File file, File::open(path, O_WRONLY | O_CREAT | O_TRUNC));
-  TOKVAULT_TRY(file.write(bytes));
-  return file.close();
 }
 
 }  // namespace

@@ -48,3 +48,12 @@ for file in kv.store/store kv.store/new /dev/full; do
   tokvault kv get kv.store --namespace qwen --tokens prompt.ids --output "$file"
   echo "$?"
 done
+# What stood there stays if something fails.
+echo before > kept.bin
+(ulimit -f 8; trap '' XFSZ
+ tokvault kv get kv.store --namespace qwen --tokens prompt.ids --output kept.bin)
+echo "$?"
+cat kept.bin
+ls | grep -c part
+tokvault kv get kv.store --namespace qwen --tokens prompt.ids -o kept.bin
+cmp state.bin kept.bin && echo same
