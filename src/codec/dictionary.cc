@@ -24,8 +24,9 @@ Result<Buffer> train_dictionary(ByteView samples, std::span<const std::size_t> s
       out.data(), out.size(), samples.data(), sample_sizes.data(),
       static_cast<unsigned>(sample_sizes.size()), &p);
   if (ZDICT_isError(n)) {
-    return Error(Errc::invalid, std::string("too little to train a dictionary on (zstd: ") +
-                                    ZDICT_getErrorName(n) + ")");
+    return Error(Errc::invalid, "too little to train a dictionary on: " +
+                                    std::to_string(samples.size()) + " bytes that are shared, in " +
+                                    std::to_string(sample_sizes.size()) + " samples");
   }
   out.resize(n);
   return out;
@@ -41,11 +42,13 @@ Result<std::uint32_t> dictionary_id(ByteView dictionary) {
   ByteReader in(dictionary);
   const auto magic = in.le<std::uint32_t>();
   const auto id = in.le<std::uint32_t>();
-  if (!in.ok() || magic != kMagic) return Error(Errc::invalid, "this is no dictionary of zstd");
+  if (!in.ok() || magic != kMagic) {
+    return Error(Errc::invalid, "no dictionary: it does not begin as those of zstd do");
+  }
   if (id == 0) return Error(Errc::invalid, "a dictionary without an id cannot be named by a frame");
   // The magic number alone says nothing about the tables behind it.
   if (!is_zstd_dictionary(dictionary)) {
-    return Error(Errc::invalid, "this is no dictionary of zstd: its tables are damaged");
+    return Error(Errc::invalid, "a damaged dictionary: the tables at its beginning cannot be read");
   }
   return id;
 }

@@ -41,5 +41,7 @@ tokvault dict activate v $id --json --tenant acme 2>&1 | masked
 tokvault dict show v 77
 tokvault dict show v x
 tokvault dict import v $CASES/dict.sh 2>&1 | sed 's/.*cases/CASES/'
+printf '\067\244\060\354\001\000\000\000 and no tables' > damaged
+tokvault dict import v damaged
 tokvault dict
 echo "exit status $?"
