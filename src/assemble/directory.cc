@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "vault/recovery.h"
 
 namespace tokvault {
 namespace {
@@ -28,6 +29,26 @@ Status check_is_free(const std::string& path) {
     return Error(Errc::exists, path + " holds \"" + name + "\", which is not of a vault");
   }
   return {};
+}
+
+// Whether create_vault was interrupted here: what it makes first is there, and nothing was written.
+bool is_unfinished(const std::string& path) {
+  std::error_code failed;
+  const bool is_begun = std::filesystem::exists(path + "/lock", failed) ||
+                        std::filesystem::exists(path + "/log", failed);
+  if (!is_begun) return false;
+  auto backend = make_directory_backend(path, {.read_only = true});
+  if (!backend) return false;
+  const auto written = holds_anything_written(**backend);
+  return written && !*written;
+}
+
+Error no_vault(const std::string& path, const Error& why, const std::string& what_to_do) {
+  return Error(Errc::not_found,
+               "no vault at " + path + ": " + std::string(why.message()) +
+                   (is_unfinished(path) ? "; making it was interrupted: `tokvault init` or "
+                                          "`tokvault import` begins again"
+                                        : what_to_do));
 }
 
 }  // namespace
@@ -56,33 +77,37 @@ Status create_vault(const std::string& path, const InitOptions& options) {
 }
 
 Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOptions& options) {
-  auto no_vault = [&](Error e) {
-    if (e.code() != Errc::not_found) return std::move(e).with(path);
-    // The catalog alone is gone: that can be mended.
+  auto no_catalog = [&](const Error& e) {
     const bool has_log = File::open(path + "/log", O_RDONLY | O_DIRECTORY).has_value();
-    return Error(Errc::not_found,
-                 "no vault at " + path + ": " + std::string(e.message()) +
-                     (has_log ? "; `tokvault repair` makes a catalog from the files "
-                                "that are there"
-                              : ""));
+    return no_vault(
+        path, e,
+        has_log ? "; `tokvault repair` makes a catalog from the files that are there" : "");
   };
   auto backend = make_directory_backend(path, {.read_only = options.read_only});
-  if (!backend) return no_vault(std::move(backend).error());
-  auto catalog = make_sqlite_catalog(catalog_path(path), {.read_only = options.read_only});
-  if (!catalog) return no_vault(std::move(catalog).error());
+  if (!backend && backend.code() == Errc::not_found) return no_catalog(backend.error());
+  if (!backend) return std::move(backend).error().with(path);
+  auto open_catalog = [&] {
+    return make_sqlite_catalog(catalog_path(path), {.read_only = options.read_only});
+  };
+  auto catalog = open_catalog();
+  if (!catalog && catalog.code() == Errc::not_found) return no_catalog(catalog.error());
+  if (!catalog) return std::move(catalog).error().with(path);
   auto vault = Vault::open(std::move(*backend), std::move(*catalog), options);
-  if (!vault) return std::move(vault).error().with(path);
-  return vault;
+  if (vault) return vault;
+  // Other things may be missing, too.
+  if (vault.code() == Errc::not_found) {
+    auto again = open_catalog();
+    if (again && (*again)->load().code() == Errc::not_found) return no_catalog(vault.error());
+  }
+  return std::move(vault).error().with(path);
 }
 
 Result<CheckReport> repair_vault(const std::string& path) {
   auto backend = make_directory_backend(path, {});
-  if (!backend) {
-    return Error(Errc::not_found,
-                 "no vault at " + path + ": " + std::string(backend.error().message()));
-  }
+  if (!backend) return no_vault(path, backend.error(), "");
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
   auto report = Vault::repair(**backend, *catalog);
+  if (!report && report.code() == Errc::not_found) return no_vault(path, report.error(), "");
   if (!report) return std::move(report).error().with(path);
   return report;
 }

@@ -16,6 +16,10 @@ namespace tokvault {
 // The number in a name of log_name(), pack_name() or artifact_name(); 0 if it is none.
 std::uint64_t number_of(std::string_view name);
 
+// Whether anything was ever written: a pack is there, or a log that is more than its header or that
+// cannot be read. An interrupted Vault::create leaves nothing of the kind.
+Result<bool> holds_anything_written(const Backend& backend);
+
 // What the packs and logs under a backend say is live: sets that are whole supersede what they
 // name. What cannot be read goes into `report`; without a report it is an error. An older catalog,
 // if there is one, says how much of a log was acknowledged, so that a damaged end is not taken for

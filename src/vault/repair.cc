@@ -136,6 +136,20 @@ std::uint64_t number_of(std::string_view name) {
   return number;
 }
 
+Result<bool> holds_anything_written(const Backend& backend) {
+  TOKVAULT_ASSIGN(const auto packs, backend.list("packs"));
+  if (!packs.empty()) return true;
+  TOKVAULT_ASSIGN(const auto logs, backend.list("log"));
+  for (const BlobInfo& blob : logs) {
+    auto log = LogFile::open(backend, number_of(blob.name), 0);
+    if (!log || !(*log)->parts().empty() || !(*log)->lost().empty() ||
+        (*log)->size_bytes() != blob.size_bytes) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
                                      const CatalogState* before) {
   auto known_size = [&](std::uint64_t number) -> std::uint64_t {

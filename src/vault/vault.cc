@@ -98,18 +98,11 @@ Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& op
   if (existing && !existing->vault_record.empty()) {
     return Error(Errc::exists, "there is a vault already");
   }
-  // What an interrupted create left: a log without batches. Anything else is somebody's.
-  TOKVAULT_ASSIGN(const auto packs, backend.list("packs"));
-  TOKVAULT_ASSIGN(const auto logs, backend.list("log"));
-  bool in_use = !packs.empty();
-  for (const BlobInfo& blob : logs) {
-    auto log = LogFile::open(backend, number_of(blob.name), 0);
-    in_use = in_use || !log || !(*log)->parts().empty() || !(*log)->lost().empty() ||
-             (*log)->size_bytes() != blob.size_bytes;
-  }
+  TOKVAULT_ASSIGN(const bool in_use, holds_anything_written(backend));
   if (in_use) {
     return Error(Errc::exists, "there are files of a vault without a catalog: `tokvault repair`");
   }
+  TOKVAULT_ASSIGN(const auto logs, backend.list("log"));  // of an interrupted create
   for (const BlobInfo& blob : logs) TOKVAULT_TRY(backend.remove(blob.name));
   VaultRecord vault;
   vault.id = random_bytes(16);

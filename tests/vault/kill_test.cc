@@ -346,5 +346,25 @@ TEST_F(VaultKill, NothingAcknowledgedIsLostWhateverIsUnderWay) {
   std::cout << kills << " kills, " << repairs << " repairs\n";
 }
 
+// Killed while it is made, a vault is made by calling again.
+TEST_F(VaultKill, AVaultIsMadeInTheEnd) {
+  int kills = 0;
+  for (int round = 0; round < 30; ++round) {
+    fs::remove_all(path_);
+    kills += kill_during(
+        [&] {
+          if (!create_vault(path_, {.tokenizer = "bytes"})) ::_exit(1);
+        },
+        4'000);
+    const auto made = create_vault(path_, {.tokenizer = "bytes"});
+    EXPECT_TRUE(made || made.code() == Errc::exists);
+    auto vault = open_vault(path_);
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("a", {"text"}), {}));
+    ASSERT_OK((*vault)->get("a"));
+  }
+  EXPECT_GT(kills, 0);
+}
+
 }  // namespace
 }  // namespace tokvault

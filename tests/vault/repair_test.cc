@@ -265,6 +265,67 @@ TEST_F(Repair, CreateCuresAnInterruptedCreate) {
   EXPECT_EQ(create_vault(path_, {.tokenizer = "bytes"}).code(), Errc::exists);
 }
 
+// What a process leaves that is killed while it makes a vault, call by call. None of it is a vault;
+// whoever is asked says so and what to do, and init makes one there.
+TEST_F(Repair, AnInterruptedCreateIsSaidAndBegunAgain) {
+  const std::string made = folder_ + "/made";
+  ASSERT_TRUE(create_vault(made, {.tokenizer = "bytes"}));
+  const std::string log = "log/00000001.log";
+  const std::vector<std::vector<std::string>> states = {
+      {"lock"},
+      {"lock", "log/"},
+      {"lock", "log/", "log/.tmp-00000001.log-17-1"},
+      {"lock", log},
+      {"lock", log, "catalog.db"},
+      {"lock", log, "catalog.db", "catalog.db-journal"}};
+  int number = 0;
+  for (const auto& state : states) {
+    const std::string path = folder_ + "/killed" + std::to_string(++number);
+    fs::create_directories(path + "/log");
+    if (state.size() == 1) fs::remove(path + "/log");
+    for (const std::string& name : state) {
+      if (name == log) {
+        fs::copy_file(made + "/" + log, path + "/" + log);
+      } else if (!name.ends_with('/')) {
+        std::ofstream(path + "/" + name);  // empty
+      }
+    }
+    for (const bool read_only : {true, false}) {
+      const auto opened = open_vault(path, {.read_only = read_only});
+      EXPECT_EQ(opened.code(), Errc::not_found) << number;
+      EXPECT_NE(opened.error().message().find("`tokvault init`"), std::string::npos)
+          << number << ": " << opened.error().message();
+    }
+    const bool has_log = std::find(state.begin(), state.end(), log) != state.end();
+    if (!has_log) {
+      const auto repaired = repair_vault(path);
+      EXPECT_EQ(repaired.code(), Errc::not_found) << number;
+      EXPECT_NE(repaired.error().message().find("`tokvault init`"), std::string::npos) << number;
+    }
+    ASSERT_TRUE(create_vault(path, {.tokenizer = "bytes"})) << number;
+    auto vault = open_vault(path);
+    ASSERT_TRUE(vault) << number;
+    Conversation c;
+    c.id = "a";
+    ASSERT_TRUE((*vault)->put(c, {})) << number;
+    EXPECT_TRUE((*vault)->get("a")) << number;
+  }
+}
+
+TEST_F(Repair, WithoutACatalogConversationsAreSaidToBeRepairable) {
+  for (const bool truncated : {false, true}) {
+    if (truncated) {
+      std::ofstream(path_ + "/catalog.db", std::ios::trunc);
+    } else {
+      fs::remove(path_ + "/catalog.db");
+    }
+    const auto opened = open_vault(path_);
+    EXPECT_EQ(opened.code(), Errc::not_found);
+    EXPECT_NE(opened.error().message().find("`tokvault repair`"), std::string::npos)
+        << opened.error().message();
+  }
+}
+
 TEST_F(Repair, ForgettingForgetsHowFarAnImportWas) {
   auto vault = open();
   const ImportProgress progress{.source = "input", .lines = 2, .bytes = 9, .state_hash = "h"};
