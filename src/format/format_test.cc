@@ -368,7 +368,8 @@ TEST(Records, RoundTrip) {
   const IdHash id = hash_id(key, "conversation 1");
   EXPECT_NE(id, hash_id(Buffer(16, 'l'), "conversation 1"));
   IdKey parsed;
-  ASSERT_TRUE(parse_id_key(tag_key(5, id, "good"), RecordKind::tag, parsed));
+  const Buffer tag = tag_key(5, id, "good");  // what is parsed refers to it
+  ASSERT_TRUE(parse_id_key(tag, RecordKind::tag, parsed));
   EXPECT_EQ(parsed.tenant, 5u);
   EXPECT_EQ(parsed.id, id);
   EXPECT_EQ(parsed.tag, "good");

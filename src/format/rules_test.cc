@@ -188,11 +188,14 @@ TEST(FormatRules, BatchesByHand) {
 }
 
 TEST(FormatRules, DictionariesOfBatches) {
-  auto read = [](const Buffer& file, BatchHeader& header, ByteView& payload) {
-    return read_batch(file, 1, 0, 0, header, payload);
+  auto read = [](const Buffer& file, BatchHeader& header, Buffer& payload) {
+    ByteView view;
+    auto state = read_batch(file, 1, 0, 0, header, view);
+    payload = view;
+    return state;
   };
   BatchHeader h;
-  ByteView frame;
+  Buffer frame;
   constexpr std::uint8_t kAll = kNewSection | kNewFrame | kDictionary;
   const Buffer file = encode_batch({.flags = kAll}, bytes({0xac, 0x02}) + "frame", 1, 0);
   const auto state = read(file, h, frame);

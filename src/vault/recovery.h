@@ -3,6 +3,8 @@
 #define TOKVAULT_VAULT_RECOVERY_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "format/pack.h"
@@ -58,11 +60,15 @@ class Leftovers {
  private:
   bool is_dead(const Source& source) const;
   bool holds_anything(const std::vector<Record>& records) const;
+  // Whether somebody let go of it later, as a pack says: the state does not know of that.
+  bool is_released(const Record& hold) const;
 
   const Backend& backend_;
   const State& state_;
   std::set<std::uint64_t> live_;
   std::set<std::uint64_t> superseded_;
+  // Removals that lie in packs, by key, and their numbers; read when first asked for.
+  mutable std::optional<std::map<Buffer, std::uint64_t>> removals_;
 };
 
 }  // namespace tokvault

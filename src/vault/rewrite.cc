@@ -751,8 +751,26 @@ Status VaultImpl::remove_leftovers() {
 bool Leftovers::holds_anything(const std::vector<Record>& records) const {
   const std::vector<Record> last = last_of_each(records);
   return std::any_of(last.begin(), last.end(), [&](const Record& r) {
-    return is_kind(r, RecordKind::hold) && r.value && state_.record_sequence(r.key) <= r.sequence;
+    return is_kind(r, RecordKind::hold) && r.value && state_.record_sequence(r.key) <= r.sequence &&
+           !is_released(r);
   });
+}
+
+bool Leftovers::is_released(const Record& hold) const {
+  if (!removals_) {
+    removals_.emplace();
+    for (const auto& [number, pack] : state_.packs()) {
+      const auto records = pack->records();
+      if (!records) continue;  // then more is held than need be
+      for (const Record& r : *records) {
+        if (r.value) continue;
+        std::uint64_t& last = (*removals_)[r.key];
+        last = std::max(last, r.sequence);
+      }
+    }
+  }
+  const auto removal = removals_->find(hold.key);
+  return removal != removals_->end() && removal->second > hold.sequence;
 }
 
 Leftovers::Leftovers(const Backend& backend, const State& state)

@@ -145,6 +145,11 @@ class State {
     std::uint64_t sequence = 0;
     std::optional<Buffer> value;
   };
+  // What packs take away again of what an older log holds.
+  static Result<std::vector<Record>> later_removals(
+      const std::vector<CatalogFile>& files,
+      const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs,
+      const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs);
   void rebuild_sources();
   // Until when logs were written of which nothing can be read.
   void end_gone_logs();

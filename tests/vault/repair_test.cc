@@ -335,5 +335,78 @@ TEST_F(Repair, ForgettingForgetsHowFarAnImportWas) {
   EXPECT_FALSE(vault->import_progress("input"));
 }
 
+// Files of one vault as interrupted rewrites leave them: a hold that was released, in a log and in
+// the pack it was sealed to, and a pack that has nothing but the release.
+class ReleasedHold : public Repair {
+ protected:
+  void SetUp() override {
+    Repair::SetUp();
+    {
+      auto vault = open();
+      ASSERT_TRUE(vault->put_segments({&segment_, 1}, {}));
+    }
+    fs::copy_file(log(), folder_ + "/log");
+    auto vault = open();
+    ASSERT_TRUE(vault->seal());
+    held_ = newest_pack();
+    fs::copy_file(held_, folder_ + "/pack");
+    const SegmentId id = segment_.id();
+    ASSERT_EQ(vault->release_segments({&id, 1}, {}).value(), 1u);
+    // The next pack has a conversation, so that what is written last is not just the release.
+    put_into(*vault, {"c0"});
+    ASSERT_TRUE(vault->seal());
+  }
+  std::string newest_pack() const {
+    std::string newest;
+    for (const auto& entry : fs::directory_iterator(path_ + "/packs")) {
+      newest = std::max(newest, entry.path().string());
+    }
+    return newest;
+  }
+  void expect_released() const {
+    auto vault = open();
+    EXPECT_EQ(vault->stats({}).value().held_segments, 0u);
+    EXPECT_FALSE(vault->get_segments({&id_, 1}, {}).value()[0]);
+  }
+  void lose_catalog() const {
+    fs::remove(path_ + "/catalog.db");
+    ASSERT_TRUE(repair_vault(path_));
+  }
+
+  const Segment segment_ = Segment::of_bytes("short");
+  const SegmentId id_ = segment_.id();
+  std::string held_;
+};
+
+TEST_F(ReleasedHold, AReleaseInAPackHoldsAgainstAnOlderLog) {
+  // As if the log had been sealed to nothing and a later one to a pack, when the process was killed
+  // before the catalog knew of either.
+  fs::remove(held_);
+  fs::copy_file(folder_ + "/log", log());
+  lose_catalog();
+  expect_released();
+  EXPECT_TRUE(open()->get("a0"));
+  ASSERT_TRUE(open()->gc(false));
+  lose_catalog();
+  expect_released();
+}
+
+TEST_F(ReleasedHold, APackOfWhichNothingIsLeftDoesNotOutliveTheRelease) {
+  {
+    auto vault = open();
+    ASSERT_TRUE(vault->forget(std::vector<std::string>{"a0", "a1", "b0", "b1"}));
+    // Stopped after the pack of which nothing is left was taken out of the catalog.
+    int steps = 0;
+    auto stopped = vault->gc(false, [&](std::uint64_t, std::uint64_t) { return ++steps < 2; });
+    ASSERT_EQ(stopped.code(), Errc::cancelled);
+  }
+  ASSERT_FALSE(fs::exists(held_));
+  fs::copy_file(folder_ + "/pack", held_);  // killed before the file was removed, too
+  ASSERT_TRUE(open()->gc(false));
+  expect_released();
+  lose_catalog();
+  expect_released();
+}
+
 }  // namespace
 }  // namespace tokvault
