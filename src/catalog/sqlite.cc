@@ -36,18 +36,25 @@ namespace {
 
 // Part of the on-disk format, never changed: SQLite's application_id ("tkvc") and user_version.
 constexpr std::int64_t kApplicationId = 0x746b7663;
-constexpr std::int64_t kFormatVersion = 1;
+constexpr std::int64_t kFormatVersion = 2;
 
-// Part of the on-disk format: SQLite keeps the text, and a reader compares it.
-constexpr std::array<const char*, 3> kSchema = {
-    "CREATE TABLE file(number INTEGER PRIMARY KEY,kind INTEGER,tenant INTEGER,"
-    "size_bytes INTEGER,conversations INTEGER,sequence_first INTEGER,sequence_last INTEGER,"
-    "time_first_ms INTEGER,time_last_ms INTEGER,checksum INTEGER)",
-    "CREATE TABLE meta(id INTEGER PRIMARY KEY,generation INTEGER,next_file INTEGER,"
-    "vault_record BLOB,rows_sum INTEGER,checksum INTEGER)",
-    "CREATE TABLE record(key BLOB PRIMARY KEY,value BLOB,sequence INTEGER,checksum INTEGER)"
-    " WITHOUT ROWID",
-};
+// Part of the on-disk format: SQLite keeps the text, and a reader compares it. Version 2 says no
+// types, so that all of it fits the first page of 512 bytes; what is stored is the same.
+using Schema = std::array<const char*, 3>;
+constexpr std::array<Schema, kFormatVersion> kSchemas = {{
+    {"CREATE TABLE file(number INTEGER PRIMARY KEY,kind INTEGER,tenant INTEGER,"
+     "size_bytes INTEGER,conversations INTEGER,sequence_first INTEGER,sequence_last INTEGER,"
+     "time_first_ms INTEGER,time_last_ms INTEGER,checksum INTEGER)",
+     "CREATE TABLE meta(id INTEGER PRIMARY KEY,generation INTEGER,next_file INTEGER,"
+     "vault_record BLOB,rows_sum INTEGER,checksum INTEGER)",
+     "CREATE TABLE record(key BLOB PRIMARY KEY,value BLOB,sequence INTEGER,checksum INTEGER)"
+     " WITHOUT ROWID"},
+    {"CREATE TABLE file(number INTEGER PRIMARY KEY,kind,tenant,size_bytes,conversations,"
+     "sequence_first,sequence_last,time_first_ms,time_last_ms,checksum)",
+     "CREATE TABLE meta(id INTEGER PRIMARY KEY,generation,next_file,vault_record,rows_sum,"
+     "checksum)",
+     "CREATE TABLE record(key PRIMARY KEY,value,sequence,checksum)WITHOUT ROWID"},
+}};
 
 enum Query : std::size_t {
   kBegin,
@@ -243,15 +250,16 @@ class SqliteCatalog final : public Catalog {
                                           ", this release reads up to " +
                                           std::to_string(kFormatVersion));
     }
-    if (version != kFormatVersion) return damaged("catalog format " + std::to_string(version));
+    if (version < 1) return damaged("catalog format " + std::to_string(version));
+    const Schema& schema = kSchemas[version - 1];
     while (row) {
-      if (tables == kSchema.size() || use.blob(0) != kSchema[tables]) {
+      if (tables == schema.size() || use.blob(0) != schema[tables]) {
         return damaged("table " + std::to_string(tables) + " is not as it was made");
       }
       ++tables;
       TOKVAULT_ASSIGN(row, use.step());
     }
-    if (tables != kSchema.size()) return damaged("a table is missing");
+    if (tables != schema.size()) return damaged("a table is missing");
     return {};
   }
 
@@ -351,7 +359,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Result<std::uint64_t> create(const CatalogState& state) {
-    for (const char* table : kSchema) TOKVAULT_TRY(db_.execute(table));
+    for (const char* table : kSchemas.back()) TOKVAULT_TRY(db_.execute(table));
     TOKVAULT_TRY(db_.execute("PRAGMA application_id=" + std::to_string(kApplicationId)));
     TOKVAULT_TRY(db_.execute("PRAGMA user_version=" + std::to_string(kFormatVersion)));
     Meta meta;

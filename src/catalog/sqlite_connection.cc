@@ -133,7 +133,7 @@ int SqliteConnection::set_up() {
   // The journal is SQLite's default, DELETE. EXTRA: fsync of the folder after the journal is
   // removed, without which power loss can bring it back and undo an acknowledged commit.
   return sqlite3_exec(db_,
-                      "PRAGMA page_size=1024;PRAGMA temp_store=MEMORY;PRAGMA secure_delete=ON;"
+                      "PRAGMA page_size=512;PRAGMA temp_store=MEMORY;PRAGMA secure_delete=ON;"
                       "PRAGMA synchronous=EXTRA;PRAGMA cell_size_check=ON",
                       nullptr, nullptr, nullptr);
 }
