@@ -1,6 +1,7 @@
 // Timings of a vault through the public API; bench/run prepares the data and prints the tables.
 //
 //   vault_bench get     vault=DIR [count=5000] [seed=1] [cache_mb=128]
+//   vault_bench first   vault=DIR [count=50] [seed=1] [cache_mb=128]
 //   vault_bench put     folder=DIR input=FILE.jsonl [clients=1] [seconds=3]
 //   vault_bench tokens  folder=DIR [tokens=20000000]
 //   vault_bench fill    vault=DIR [count=1000000]
@@ -11,11 +12,13 @@
 // Each prints one line of JSON. Timings of a shared machine say little alone: compare runs of one
 // session, and what they are set against (the appends of `put`) is measured in turn with them.
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cctype>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <functional>
@@ -85,6 +88,92 @@ void get(const Arguments& arguments) {
               {"long_ns_per_token", long_tokens == 0 ? 0 : long_ns / long_tokens},
               {"text_mb_per_s", text_bytes / total.seconds() / 1e6},
               {"peak_rss_mb", peak_rss_mb()}});
+}
+
+double cpu_seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+// Calls f(descriptor) in a process of its own, and returns what it writes there.
+std::string in_child(const std::function<void(int)>& f) {
+  int ends[2];
+  if (::pipe(ends) != 0) die("pipe", "failed");
+  const pid_t child = ::fork();
+  if (child < 0) die("fork", "failed");
+  if (child == 0) {
+    ::close(ends[0]);
+    f(ends[1]);
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string out;
+  char buffer[65536];
+  for (ssize_t n = 0; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
+    out.append(buffer, static_cast<std::size_t>(n));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  if (::waitpid(child, &status, 0) != child || status != 0) die("child", "failed");
+  return out;
+}
+
+void write_all(int descriptor, const void* bytes, std::size_t size) {
+  for (const char* p = static_cast<const char*>(bytes); size > 0;) {
+    const ssize_t n = ::write(descriptor, p, size);
+    if (n <= 0) die("pipe", "cannot be written");
+    p += n;
+    size -= static_cast<std::size_t>(n);
+  }
+}
+
+// What the first get of a process costs. This process opens no vault, so that those that it forks
+// have nothing warm but the files.
+void first(const Arguments& arguments) {
+  const std::string path = arguments.text("vault");
+  VaultOptions options{.read_only = true};
+  options.cache_bytes = arguments.count("cache_mb", 128) << 20;
+  const std::string listed = in_child([&](int out) {
+    std::string ids;
+    for (const Summary& s : list_all(*need(open_vault(path, options), "open"))) ids += s.id + '\n';
+    write_all(out, ids.data(), ids.size());
+  });
+  std::vector<std::string> ids;
+  for (std::size_t at = 0; at < listed.size();) {
+    const std::size_t end = listed.find('\n', at);
+    ids.push_back(listed.substr(at, end - at));
+    at = end + 1;
+  }
+  if (ids.empty()) die(path, "holds no conversation");
+
+  enum { kOpen, kFirst, kCpu, kFigures };
+  std::array<std::vector<double>, kFigures> samples;
+  Random random(arguments.count("seed", 1));
+  for (std::uint64_t i = 0; i < arguments.count("count", 50); ++i) {
+    const std::string& id = ids[random.below(ids.size())];
+    const std::string answer = in_child([&](int out) {
+      double took[kFigures];
+      const Stopwatch watch;
+      took[kCpu] = -cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+      const auto vault = need(open_vault(path, options), "open");
+      took[kOpen] = watch.micros();
+      need(vault->get(id), "get");
+      took[kFirst] = watch.micros();
+      took[kCpu] = (took[kCpu] + cpu_seconds(CLOCK_PROCESS_CPUTIME_ID)) * 1e6;
+      write_all(out, took, sizeof took);
+    });
+    double took[kFigures];
+    if (answer.size() != sizeof took) die("child", "gave no figures");
+    std::memcpy(took, answer.data(), sizeof took);
+    for (std::size_t k = 0; k < kFigures; ++k) samples[k].push_back(took[k]);
+  }
+  print_json({{"open_us", quantile(samples[kOpen], 0.5)},
+              {"first_get_us", quantile(samples[kFirst], 0.5)},
+              {"first_get_p10_us", quantile(samples[kFirst], 0.1)},
+              {"first_get_p90_us", quantile(samples[kFirst], 0.9)},
+              {"cpu_us", quantile(samples[kCpu], 0.5)},
+              {"cpu_p90_us", quantile(samples[kCpu], 0.9)}});
 }
 
 std::vector<Conversation> read_conversations(const std::string& path, std::size_t count_max) {
@@ -399,12 +488,6 @@ void grow(const Arguments& arguments) {
       {{"bytes", static_cast<double>(written)}, {"repetitions", static_cast<double>(repetition)}});
 }
 
-double cpu_seconds(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
-
 Level level_of(const std::string& name) {
   if (name == "fast") return Level::fast;
   if (name == "balanced") return Level::balanced;
@@ -508,10 +591,10 @@ int main(int argc, char** argv) {
   using namespace tokvault::bench;
   const Arguments arguments(argc, argv);
   const std::map<std::string, void (*)(const Arguments&)> commands = {
-      {"get", get},   {"put", put},   {"tokens", tokens}, {"fill", fill},
+      {"get", get},   {"first", first}, {"put", put},   {"tokens", tokens}, {"fill", fill},
       {"open", open}, {"grow", grow}, {"stages", stages}};
   const auto found = commands.find(arguments.command());
-  if (found == commands.end()) die("vault_bench", "get, put, tokens, fill, open, grow or stages");
+  if (found == commands.end()) die("vault_bench", "get, first, put, tokens, fill, open, grow or stages");
   found->second(arguments);
   return 0;
 }
