@@ -146,7 +146,13 @@ class BpeTokenizer final : public Tokenizer, public std::enable_shared_from_this
   }
 
   std::unique_ptr<Encoder> make_encoder() const override {
-    return std::make_unique<BpeEncoder>(shared_from_this(), *vocabulary_, pattern_);
+    std::call_once(encoding_once_, [this] {
+      if (vocabulary_->can_encode()) return;
+      // A damaged image, of which what was checked is enough: it was built from nothing else.
+      rebuilt_ = std::move(vocabulary_->rebuild()).value();
+    });
+    return std::make_unique<BpeEncoder>(shared_from_this(), rebuilt_ ? *rebuilt_ : *vocabulary_,
+                                        pattern_);
   }
 
  private:
@@ -155,6 +161,8 @@ class BpeTokenizer final : public Tokenizer, public std::enable_shared_from_this
   const std::unique_ptr<const Vocabulary> vocabulary_;
   const SpecialTokens special_;
   Token id_limit_;
+  mutable std::once_flag encoding_once_;
+  mutable std::unique_ptr<const Vocabulary> rebuilt_;  // of encoders, instead of a damaged image
 };
 
 void BpeEncoder::encode(std::string_view text, std::vector<Token>& out) {

@@ -16,9 +16,10 @@ namespace {
 
 // "tvvocab" and a version, as one native word. The version grows with every change of the layout or
 // of what parse() puts into it; a machine of the other byte order sees another number.
-constexpr std::uint64_t kMagic = 0x7476766f63616201u;
+constexpr std::uint64_t kMagic = 0x7476766f63616202u;
 constexpr std::size_t kHeaderSize = 128;
-constexpr std::size_t kChecksumOffset = 64;
+constexpr std::size_t kDecodingSumOffset = 64;
+constexpr std::size_t kEncodingSumOffset = 72;
 constexpr std::size_t kTextPadding = 16;
 
 constexpr std::array<std::int8_t, 256> kBase64 = [] {
@@ -86,17 +87,18 @@ struct Vocabulary::Entry {
 
 // Where the parts of an image begin.
 struct Vocabulary::Layout {
-  std::size_t tokens, joints, byte_pairs, byte_index, offsets, ids, text, end;
+  std::size_t offsets, ids, text, pairs, tokens, joints, byte_pairs, byte_index, end;
   Layout(std::uint64_t count, std::uint64_t text_size, std::uint64_t token_slots,
          std::uint64_t pair_slots)
-      : tokens(kHeaderSize + pair_slots * 8),
+      : offsets(kHeaderSize),
+        ids(offsets + (count + 1) * 4),
+        text(ids + count * 4),
+        pairs((text + text_size + kTextPadding + 7) / 8 * 8),
+        tokens(pairs + pair_slots * 8),
         joints(tokens + token_slots * 8),
         byte_pairs(joints + kJointWords * 8),
         byte_index(byte_pairs + 65536 * 4),
-        offsets(byte_index + 256 * 4),
-        ids(offsets + (count + 1) * 4),
-        text(ids + count * 4),
-        end((text + text_size + kTextPadding + 7) / 8 * 8) {}
+        end(byte_index + 256 * 4) {}
 };
 
 std::uint64_t Vocabulary::hash_bytes(std::string_view bytes) {
@@ -203,7 +205,7 @@ void Vocabulary::point(char* base) {
   const Layout at(count_, text_size_, token_slots_, pair_slots_);
   base_ = base;
   size_ = at.end;
-  pairs_ = reinterpret_cast<std::uint64_t*>(base + kHeaderSize);
+  pairs_ = reinterpret_cast<std::uint64_t*>(base + at.pairs);
   tokens_ = reinterpret_cast<std::uint64_t*>(base + at.tokens);
   joints_ = reinterpret_cast<std::uint64_t*>(base + at.joints);
   byte_pairs_ = reinterpret_cast<std::uint32_t*>(base + at.byte_pairs);
@@ -296,8 +298,21 @@ void Vocabulary::fill_pairs(const std::vector<std::uint64_t>& pairs) {
 Result<std::unique_ptr<const Vocabulary>> Vocabulary::parse(ByteView rank_file) {
   Buffer text;
   TOKVAULT_ASSIGN(const std::vector<Entry> entries, read_ranks(rank_file, text));
+  return build(entries, text, sha256(rank_file));
+}
+
+Result<std::unique_ptr<const Vocabulary>> Vocabulary::rebuild() const {
+  std::vector<Entry> entries(count_);
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    entries[i] = {ids_[i], offsets_[i], offsets_[i + 1] - offsets_[i], i};
+  }
+  return build(entries, {text_, text_size_}, digest_);
+}
+
+Result<std::unique_ptr<const Vocabulary>> Vocabulary::build(const std::vector<Entry>& entries,
+                                                            ByteView text, const Digest& digest) {
   std::unique_ptr<Vocabulary> v(new Vocabulary);
-  v->digest_ = sha256(rank_file);
+  v->digest_ = digest;
   v->count_ = static_cast<std::uint32_t>(entries.size());
   v->text_size_ = static_cast<std::uint32_t>(text.size());
   v->token_slots_ = 2 * v->count_ + 1;
@@ -319,7 +334,8 @@ Result<std::unique_ptr<const Vocabulary>> Vocabulary::parse(ByteView rank_file) 
   const std::vector<std::uint64_t> pairs = v->find_pairs();
   if (pairs.size() > 0x7ffffff0u) return Error(Errc::exhausted, "rank file: too many pairs");
   const std::size_t gap = (2 * pairs.size() + 1);
-  v->owned_.insert(v->owned_.begin() + kHeaderSize / 8, gap, 0);
+  const std::size_t before = Layout(v->count_, v->text_size_, v->token_slots_, 0).pairs / 8;
+  v->owned_.insert(v->owned_.begin() + static_cast<std::ptrdiff_t>(before), gap, 0);
   v->pair_slots_ = static_cast<std::uint32_t>(gap);
   v->point(reinterpret_cast<char*>(v->owned_.data()));
   v->fill_pairs(pairs);
@@ -331,11 +347,29 @@ Result<std::unique_ptr<const Vocabulary>> Vocabulary::parse(ByteView rank_file) 
   std::memcpy(header, &kMagic, 8);
   std::memcpy(header + 8, fields, sizeof fields);
   std::memcpy(header + 32, v->digest_.data(), 32);
-  const std::uint64_t sum =
-      checksum64({header + kChecksumOffset + 8, v->size_ - kChecksumOffset - 8},
-                 checksum64({header, kChecksumOffset}));
-  std::memcpy(header + kChecksumOffset, &sum, 8);
+  const std::uint64_t encoding = v->encoding_sum();
+  std::memcpy(header + kEncodingSumOffset, &encoding, 8);
+  const std::uint64_t decoding = v->decoding_sum();
+  std::memcpy(header + kDecodingSumOffset, &decoding, 8);
   return std::unique_ptr<const Vocabulary>(std::move(v));
+}
+
+// Of the header, too, but for itself.
+std::uint64_t Vocabulary::decoding_sum() const {
+  const std::size_t end = Layout(count_, text_size_, token_slots_, pair_slots_).pairs;
+  return checksum64({base_ + kEncodingSumOffset, end - kEncodingSumOffset},
+                    checksum64({base_, kDecodingSumOffset}));
+}
+
+std::uint64_t Vocabulary::encoding_sum() const {
+  const std::size_t begin = Layout(count_, text_size_, token_slots_, pair_slots_).pairs;
+  return checksum64({base_ + begin, size_ - begin});
+}
+
+bool Vocabulary::can_encode() const {
+  std::uint64_t sum = 0;
+  std::memcpy(&sum, base_ + kEncodingSumOffset, 8);
+  return sum == encoding_sum();
 }
 
 Status Vocabulary::check_header() {
@@ -356,9 +390,8 @@ Status Vocabulary::check_header() {
     return Error(Errc::corrupt, "vocabulary image: its size does not fit its header");
   }
   std::uint64_t sum = 0;
-  std::memcpy(&sum, base_ + kChecksumOffset, 8);
-  if (sum != checksum64({base_ + kChecksumOffset + 8, size_ - kChecksumOffset - 8},
-                        checksum64({base_, kChecksumOffset}))) {
+  std::memcpy(&sum, base_ + kDecodingSumOffset, 8);
+  if (sum != decoding_sum()) {
     return Error(Errc::corrupt, "vocabulary image: its checksum is wrong");
   }
   return {};

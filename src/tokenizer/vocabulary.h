@@ -5,17 +5,20 @@
 //
 // All tables live in one block of memory, the *image*. It is built from a rank file, or mapped from
 // a file that was written at set-up time (tokvault_make_vocab): building takes 0.1 to 0.2 s,
-// mapping and checking a few ms. The image is a cache of the rank file, not a format: it is only
+// mapping and checking a ms. The image is a cache of the rank file, not a format: it is only
 // read by the version and byte order that wrote it, and whoever cannot read it builds it anew.
+// What turns ids into text has a checksum of its own, since most who open a vault only read: the
+// rest, four fifths, is looked at when somebody encodes.
 //
-//   header        kHeaderSize bytes: magic, version, SHA-256 of the rank file, counts, checksum
+//   header        kHeaderSize bytes: magic, version, SHA-256 of the rank file, counts, checksums
+//   offsets       u32 for each token and one more: where its bytes begin in text
+//   ids           u32 for each token: its id, ascending
+//   text          the bytes of all tokens, and 16 bytes of zero
 //   pairs         u64 a slot: left index << 42 | right index << 21 | index of both together
 //   tokens        u64 a slot: index << 43 | offset in text << 16 | tag (some bits of the hash)
 //   joints        bits: which bytes on both sides of a character's edge are inside a token
 //   (joined()) byte pairs    u32 for each two bytes: the index of both together, or kNone bytes u32
-//   for each byte: its index offsets       u32 for each token and one more: where its bytes begin
-//   in text ids           u32 for each token: its id, ascending text          the bytes of all
-//   tokens, and 16 bytes of zero
+//   for each byte: its index
 //
 // The two hash tables are open, with linear probing, at most half full.
 #ifndef TOKVAULT_TOKENIZER_VOCABULARY_H_
@@ -98,9 +101,14 @@ class Vocabulary {
   // the first bad line; every single byte must be a token.
   static Result<std::unique_ptr<const Vocabulary>> parse(ByteView rank_file);
 
-  // Maps the file that was written from image(). `corrupt` if it fails its checks, `unsupported` if
-  // another version or kind of machine wrote it.
+  // Maps the file that was written from image(). `corrupt` if what is needed to decode fails its
+  // checks, `unsupported` if another version or kind of machine wrote it. REQUIRES of whoever
+  // encodes: can_encode()
   static Result<std::unique_ptr<const Vocabulary>> map(const std::string& path);
+  // Whether the rest of an image is whole, too. Reads it all.
+  bool can_encode() const;
+  // The same vocabulary, built from what is needed to decode.
+  Result<std::unique_ptr<const Vocabulary>> rebuild() const;
 
   ~Vocabulary();
   Vocabulary(const Vocabulary&) = delete;
@@ -175,6 +183,10 @@ class Vocabulary {
   static std::uint64_t hash_bytes(std::string_view bytes);
 
   static Result<std::vector<Entry>> read_ranks(ByteView rank_file, Buffer& text);
+  static Result<std::unique_ptr<const Vocabulary>> build(const std::vector<Entry>& entries,
+                                                         ByteView text, const Digest& digest);
+  std::uint64_t decoding_sum() const;
+  std::uint64_t encoding_sum() const;
   Status check_header();
   void point(char* base);
   Status fill_tokens(const std::vector<Entry>& entries);
