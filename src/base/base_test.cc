@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <random>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "base/zstd.h"
 
 namespace tokvault {
 namespace {
@@ -55,6 +57,83 @@ TEST(Checksum, KnownValues) {
   EXPECT_EQ(checksum64(""), 0x2d06800538d394c2u);
   const Digest mac = hmac_sha256("Jefe", "what do ya want for nothing?");  // RFC 4231, case 2
   EXPECT_EQ(to_hex(ByteView(reinterpret_cast<const char*>(mac.data()), 4)), "5bdcc146");
+}
+
+// Random text with repeats, of several blocks of zstd's.
+Buffer text_of(std::size_t size, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  Buffer out;
+  while (out.size() < size) {
+    if (out.size() > 100 && random() % 3 == 0) {
+      const std::size_t from = random() % (out.size() - 50);
+      out += out.substr(from, 1 + random() % 50);
+    } else {
+      for (int i = 0; i < 20; ++i) out.push_back(static_cast<char>(random() % 64));
+    }
+  }
+  out.resize(size);
+  return out;
+}
+
+TEST(FrameReader, GivesWhatIsAskedForAndLittleMore) {
+  constexpr std::uint64_t kBlock = 128u << 10;
+  const Buffer text = text_of(1'000'000, 1);
+  const Buffer prefix = text_of(5000, 1);  // how the text begins
+  for (const bool with_prefix : {false, true}) {
+    const Buffer before = with_prefix ? prefix : Buffer();
+    const Buffer frame = *zstd_compress(text, 5, {}, before);
+    auto reader = FrameReader::make(frame, text.size(), before);
+    ASSERT_TRUE(reader);
+    const char* const start = (*reader)->text().data();
+    for (const std::uint64_t until : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{200'000},
+                                      std::uint64_t{100'000}, std::uint64_t{999'999}}) {
+      ASSERT_TRUE((*reader)->read_until(until));
+      const ByteView there = (*reader)->text();
+      EXPECT_EQ(there.data(), start);
+      EXPECT_GE(there.size(), until);
+      EXPECT_LE(there.size(), std::max<std::uint64_t>(until, 200'000) + kBlock);
+      EXPECT_EQ(there, ByteView(text).substr(0, there.size()));
+    }
+    EXPECT_EQ((*reader)->read_until(text.size() + 1).code(), Errc::corrupt);
+    ASSERT_TRUE((*reader)->read_until(text.size()));
+    EXPECT_TRUE((*reader)->is_whole());
+    EXPECT_EQ((*reader)->text(), text);
+    EXPECT_EQ((*reader)->memory_bytes(), text.size());
+  }
+  auto empty = FrameReader::make(*zstd_compress("", 5), 0);
+  ASSERT_TRUE(empty);
+  EXPECT_TRUE((*empty)->read_until(0));
+  EXPECT_TRUE((*empty)->is_whole());
+}
+
+TEST(FrameReader, RefusesWhatIsNotOneFrameOfTheSize) {
+  const Buffer text = text_of(300'000, 2);
+  const Buffer frame = *zstd_compress(text, 3);
+  auto read = [](const Buffer& bytes, std::uint64_t size) {
+    auto reader = FrameReader::make(bytes, size);
+    if (!reader) return reader.code();
+    const Errc code = (*reader)->read_until(size).code();
+    if (code != Errc::ok) {
+      EXPECT_EQ((*reader)->read_until(size).code(), Errc::corrupt);
+    }
+    return code;
+  };
+  EXPECT_EQ(read(frame, text.size()), Errc::ok);
+  EXPECT_EQ(read(frame + "x", text.size()), Errc::corrupt);
+  EXPECT_EQ(read(frame, text.size() + 1), Errc::corrupt);
+  EXPECT_EQ(read(frame, text.size() - 1), Errc::corrupt);
+  EXPECT_EQ(read(frame, std::uint64_t{1} << 40), Errc::corrupt);
+  EXPECT_EQ(read({}, 0), Errc::corrupt);
+  for (std::size_t n = 0; n < frame.size(); n += 1 + n / 20) {
+    EXPECT_EQ(read(frame.substr(0, n), text.size()), Errc::corrupt) << n;
+  }
+  // Damage is found, or gives other text of the same size: frames have checksums around them.
+  for (std::size_t n = 0; n < frame.size(); n += 1 + n / 20) {
+    Buffer damaged = frame;
+    damaged[n] = static_cast<char>(damaged[n] ^ 0x41);
+    const Errc code = read(damaged, text.size());
+    EXPECT_TRUE(code == Errc::ok || code == Errc::corrupt) << n;
+  }
 }
 
 TEST(Clock, Days) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/background.h"
+#include "base/large_allocator.h"
 
 namespace tokvault {
 namespace {
@@ -198,6 +199,92 @@ class StreamEncoderImpl final : public StreamEncoder {
   Cctx c_;
 };
 
+class FrameReaderImpl final : public FrameReader {
+ public:
+  FrameReaderImpl(Dctx d, Buffer frame, std::uint64_t size, Buffer prefix)
+      : size_(size),
+        // Not cleared: what nobody reads is not touched.
+        text_(size > 0 ? Memory().allocate(size) : nullptr),
+        frame_(std::move(frame)),
+        prefix_(std::move(prefix)),
+        d_(std::move(d)) {}
+  FrameReaderImpl(const FrameReaderImpl&) = delete;
+  FrameReaderImpl& operator=(const FrameReaderImpl&) = delete;
+  ~FrameReaderImpl() override {
+    if (text_ != nullptr) Memory().deallocate(text_, size_);
+  }
+
+  Status start() {
+    // Straight into the text, from which later blocks copy: no window beside it.
+    TOKVAULT_TRY(
+        check(ZSTD_DCtx_setParameter(d_.get(), ZSTD_d_stableOutBuffer, 1), Errc::exhausted));
+    if (prefix_.empty()) return {};
+    return check(
+        ZSTD_DCtx_refPrefix_advanced(d_.get(), prefix_.data(), prefix_.size(), ZSTD_dct_rawContent),
+        Errc::exhausted);
+  }
+
+  Status read_until(std::uint64_t bytes) override {
+    if (bytes > size_) return bad_frame(0);
+    const bool to_end = bytes == size_;
+    while (!is_whole() && (to_end || there_ < bytes)) {
+      if (!d_) return bad_frame(0);  // it has failed before
+      Status status = read_block();
+      if (!status) {
+        d_.reset();
+        return status;
+      }
+    }
+    return {};
+  }
+  ByteView text() const override { return {text_, there_}; }
+  bool is_whole() const override { return is_whole_; }
+  std::uint64_t memory_bytes() const override {
+    return size_ + (is_whole_ ? 0 : frame_.size() + prefix_.size() + kContextBytes);
+  }
+
+ private:
+  using Memory = LargeAllocator<char>;
+  static constexpr std::uint64_t kContextBytes = 300u << 10;
+
+  static Status check(std::size_t code, Errc otherwise) {
+    if (!ZSTD_isError(code)) return {};
+    return Error(otherwise, std::string("zstd: ") + ZSTD_getErrorName(code));
+  }
+
+  Status read_block() {
+    const std::size_t taken_before = taken_;
+    const std::size_t there_before = there_;
+    // As much as zstd wants next, which is a block and the header of the one after it.
+    ZSTD_inBuffer in{frame_.data(), std::min(frame_.size(), taken_ + wanted_), taken_};
+    ZSTD_outBuffer to{text_, size_, there_};
+    const std::size_t n = ZSTD_decompressStream(d_.get(), &to, &in);
+    if (ZSTD_isError(n)) return bad_frame(n);
+    taken_ = in.pos;
+    there_ = to.pos;
+    wanted_ = n;
+    if (n != 0) {
+      return taken_ == taken_before && there_ == there_before ? bad_frame(0) : Status();
+    }
+    if (taken_ != frame_.size() || there_ != size_) return bad_frame(0);
+    is_whole_ = true;
+    d_.reset();
+    frame_ = {};
+    prefix_ = {};
+    return {};
+  }
+
+  const std::uint64_t size_;
+  char* const text_;
+  Buffer frame_;
+  Buffer prefix_;
+  Dctx d_;  // null at the end, and after an error
+  std::size_t taken_ = 0;
+  std::size_t there_ = 0;
+  std::size_t wanted_ = ZSTD_FRAMEHEADERSIZE_MAX;
+  bool is_whole_ = false;
+};
+
 class StreamDecoderImpl final : public StreamDecoder {
  public:
   explicit StreamDecoderImpl(Dctx d) : d_(std::move(d)) {}
@@ -257,6 +344,16 @@ Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView
   const std::size_t n = ZSTD_decompressDCtx(d, out.data(), out.size(), frame.data(), frame.size());
   if (ZSTD_isError(n) || n != size) return bad_frame(n);
   return {};
+}
+
+Result<std::unique_ptr<FrameReader>> FrameReader::make(Buffer frame, std::uint64_t size,
+                                                       Buffer prefix) {
+  if (!can_give(frame, size)) return bad_frame(0);
+  TOKVAULT_ASSIGN(Dctx d, make_dctx());
+  auto reader =
+      std::make_unique<FrameReaderImpl>(std::move(d), std::move(frame), size, std::move(prefix));
+  TOKVAULT_TRY(reader->start());
+  return std::unique_ptr<FrameReader>(std::move(reader));
 }
 
 bool is_zstd_dictionary(ByteView bytes) {

@@ -27,6 +27,26 @@ Result<Buffer> zstd_entropy(ByteView text);
 // it was compressed with. The caller has bounded `size`.
 Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView prefix = {});
 
+// Reads a frame from its beginning, and no further than somebody asks: what stands in the middle of
+// a large text is there after half of the work. Threads: one at a time; text() stays readable while
+// more is decoded behind it.
+class FrameReader {
+ public:
+  // The frame must give exactly `size` bytes; `prefix` is what it was compressed with. The caller
+  // has bounded `size`.
+  static Result<std::unique_ptr<FrameReader>> make(Buffer frame, std::uint64_t size,
+                                                   Buffer prefix = {});
+  virtual ~FrameReader() = default;
+  // Goes on until `bytes` of the text are there, and a block of zstd's more at most; with all of
+  // them, the frame must end. `corrupt` if it does not give them.
+  virtual Status read_until(std::uint64_t bytes) = 0;
+  // What is there. It does not move.
+  virtual ByteView text() const = 0;
+  // Whether that is all; then only the text is kept.
+  virtual bool is_whole() const = 0;
+  virtual std::uint64_t memory_bytes() const = 0;
+};
+
 // Whether zstd can decode with these bytes as a trained dictionary (RFC 8878, section 6).
 bool is_zstd_dictionary(ByteView bytes);
 

@@ -260,7 +260,7 @@ Status decode_names(ByteView part, StringTable& models, StringTable& application
 }
 
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
-                             const TableCounts& counts) {
+                             const TableCounts& counts, std::optional<StringTable> ids) {
   Tables t;
   auto part = [&](TablePart p) -> const Buffer& { return parts[static_cast<std::size_t>(p)]; };
   t.models = StringTable();
@@ -283,7 +283,11 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
     if (counts.segments[s] > kColumnValuesMax) return corrupt_tables("counts");
     t.segment_counts[s] = static_cast<std::uint32_t>(counts.segments[s]);
   }
-  TOKVAULT_TRY(decode_strings(part(TablePart::ids), counts.rows, t.ids));
+  if (ids) {
+    t.ids = std::move(*ids);
+  } else {
+    TOKVAULT_TRY(decode_strings(part(TablePart::ids), counts.rows, t.ids));
+  }
 
   t.rows.resize(counts.rows);
   std::vector<std::uint64_t> column;

@@ -138,9 +138,11 @@ TableCounts counts_of(const Tables& tables);
 // token segment. What a repeated message costs less than its text is the gain of sharing prefixes.
 std::uint64_t node_text_bytes(const Tables& tables, const std::vector<std::uint64_t>& text_sizes);
 
-// Decodes all parts; every number in the result is in range. `corrupt` otherwise.
+// Decodes all parts; every number in the result is in range. `corrupt` otherwise. With `ids`, which
+// are those of TablePart::ids, decoded, that part is not looked at.
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
-                             const TableCounts& counts);
+                             const TableCounts& counts,
+                             std::optional<StringTable> ids = std::nullopt);
 // The names in TablePart::strings alone, for sums.
 Status decode_names(ByteView part, StringTable& models, StringTable& applications);
 

@@ -16,6 +16,19 @@ void Cache::insert(const Key& key, std::shared_ptr<const void> value, std::uint6
   entries_.push_front({key, std::move(value), bytes});
   by_key_[key] = entries_.begin();
   bytes_ += bytes;
+  make_room();
+}
+
+void Cache::resize(const Key& key, std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  const auto it = by_key_.find(key);
+  if (it == by_key_.end()) return;
+  bytes_ = bytes_ - it->second->bytes + bytes;
+  it->second->bytes = bytes;
+  make_room();
+}
+
+void Cache::make_room() {
   while (bytes_ > bytes_max_ && entries_.size() > 1) {
     const Entry& last = entries_.back();
     bytes_ -= last.bytes;

@@ -38,6 +38,8 @@ class Cache {
 
   std::shared_ptr<const void> find(const Key& key);
   void insert(const Key& key, std::shared_ptr<const void> value, std::uint64_t bytes);
+  // Something that is in the cache, or was, takes another amount now.
+  void resize(const Key& key, std::uint64_t bytes);
   void erase_file(std::uint64_t file);
 
  private:
@@ -46,6 +48,8 @@ class Cache {
     std::shared_ptr<const void> value;
     std::uint64_t bytes;
   };
+  void make_room();  // under mutex_
+
   std::mutex mutex_;
   const std::uint64_t bytes_max_;
   std::uint64_t bytes_ = 0;                           // guarded by mutex_

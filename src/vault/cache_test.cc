@@ -35,6 +35,20 @@ TEST(Cache, KeepsTheLastOneThoughItIsTooLarge) {
   EXPECT_EQ(number(cache.find({2, Kind::tables})), -1);
 }
 
+TEST(Cache, WhatGrowsMakesRoomAndWhatShrinksGivesIt) {
+  Cache cache(300);
+  for (std::uint64_t file = 1; file <= 3; ++file) {
+    cache.insert({file, Kind::tables}, value(static_cast<int>(file)), 100);
+  }
+  cache.resize({9, Kind::tables}, 1'000);  // not there any more
+  cache.resize({3, Kind::tables}, 50);
+  cache.insert({4, Kind::tables}, value(4), 50);
+  EXPECT_EQ(number(cache.find({1, Kind::tables})), 1);
+  cache.resize({4, Kind::tables}, 51);
+  EXPECT_EQ(number(cache.find({2, Kind::tables})), -1);
+  EXPECT_EQ(number(cache.find({1, Kind::tables})), 1);
+}
+
 TEST(Cache, TheFirstOfTwoThatDecodedTheSameStays) {
   Cache cache(100);
   cache.insert({1, Kind::tables}, value(1), 60);

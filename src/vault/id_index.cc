@@ -44,30 +44,24 @@ void IdIndex::add(const IdHash& hash, std::uint32_t row) {
   slots_[i] = {tag_of(hash), row + 1};
 }
 
-IdFilter::IdFilter(std::size_t count) : tags_(count + count / 4 + 1) {}
+std::uint32_t PackIds::tag_of(const IdHash& hash) {
+  return load_le<std::uint32_t>(reinterpret_cast<const char*>(hash.data()) + 8);
+}
 
-std::size_t IdFilter::place_of(const IdHash& hash) const {
+std::size_t PackIds::bucket_of(const IdHash& hash) const {
   const std::uint32_t h = load_le<std::uint32_t>(reinterpret_cast<const char*>(hash.data()));
-  return static_cast<std::size_t>(std::uint64_t{h} * tags_.size() >> 32);
+  return static_cast<std::size_t>(std::uint64_t{h} * (begins_.size() - 1) >> 32);
 }
 
-std::size_t IdFilter::find(const IdHash& hash, std::uint32_t& tag) const {
-  tag = load_le<std::uint32_t>(reinterpret_cast<const char*>(hash.data()) + 8);
-  if (tag == 0) tag = 1;
-  std::size_t i = place_of(hash);
-  while (tags_[i] != 0 && tags_[i] != tag) i = i + 1 < tags_.size() ? i + 1 : 0;
-  return i;
-}
-
-void IdFilter::add(const IdHash& hash) {
-  std::uint32_t tag = 0;
-  const std::size_t place = find(hash, tag);
-  tags_[place] = tag;
-}
-
-bool IdFilter::may_hold(const IdHash& hash) const {
-  std::uint32_t tag = 0;
-  return tags_[find(hash, tag)] != 0;
+PackIds::PackIds(std::span<const IdHash> hashes)
+    : begins_(hashes.size() / 4 + 2), entries_(hashes.size()) {
+  // Each bucket is counted where the next one begins, and filled from its end.
+  for (const IdHash& hash : hashes) ++begins_[bucket_of(hash)];
+  for (std::size_t i = 1; i < begins_.size(); ++i) begins_[i] += begins_[i - 1];
+  for (std::size_t row = hashes.size(); row-- > 0;) {
+    entries_[--begins_[bucket_of(hashes[row])]] = {tag_of(hashes[row]),
+                                                   static_cast<std::uint32_t>(row)};
+  }
 }
 
 }  // namespace tokvault

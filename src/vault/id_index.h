@@ -3,6 +3,7 @@
 #define TOKVAULT_VAULT_ID_INDEX_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "format/record.h"
@@ -41,24 +42,37 @@ class IdIndex {
   std::size_t count_ = 0;
 };
 
-// Which ids a pack may hold: 32 bits of the hash of each, open addressing, four fifths full. It is
-// wrong for one in some 300 million that are not there. It is small enough to stay in memory for
-// every pack, so that the look-up of an id costs a line of the cache or two for each pack and reads
-// the tables of the one that has it.
-// Threads: const methods from any thread at once.
-class IdFilter {
+// The same for a pack, whose ids are all known at once: buckets of about four, 9 bytes an id. Of
+// each id it has 32 bits besides those that choose its bucket, so that it is wrong for one in some
+// hundred million that are not there. It is small enough to stay in memory for every pack: the
+// look-up of an id costs two lines of the processor's cache for each pack, and reads the tables of
+// the one that has it. Threads: const methods from any thread at once.
+class PackIds {
  public:
-  explicit IdFilter(std::size_t count);  // how many will be added at most
-  void add(const IdHash& hash);
-  bool may_hold(const IdHash& hash) const;
-  std::size_t memory_bytes() const { return tags_.capacity() * sizeof(std::uint32_t); }
+  explicit PackIds(std::span<const IdHash> hashes);  // of the rows 0, 1, ...
+  // Calls visit(row) for every candidate, in ascending order.
+  template <class F>
+  void find(const IdHash& hash, F visit) const {
+    const std::size_t bucket = bucket_of(hash);
+    const std::uint32_t tag = tag_of(hash);
+    for (std::uint32_t i = begins_[bucket]; i < begins_[bucket + 1]; ++i) {
+      if (entries_[i].tag == tag) visit(entries_[i].row);
+    }
+  }
+  std::size_t memory_bytes() const {
+    return begins_.capacity() * sizeof(std::uint32_t) + entries_.capacity() * sizeof(Entry);
+  }
 
  private:
-  std::size_t place_of(const IdHash& hash) const;
-  // Where the tag of this hash stands, or the empty place where it belongs.
-  std::size_t find(const IdHash& hash, std::uint32_t& tag) const;
+  struct Entry {
+    std::uint32_t tag;
+    std::uint32_t row;
+  };
+  static std::uint32_t tag_of(const IdHash& hash);
+  std::size_t bucket_of(const IdHash& hash) const;
 
-  std::vector<std::uint32_t> tags_;  // 0: empty; at least one always is
+  std::vector<std::uint32_t> begins_;  // of each bucket, and where the last one ends
+  std::vector<Entry> entries_;
 };
 
 }  // namespace tokvault

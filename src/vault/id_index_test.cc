@@ -9,7 +9,8 @@
 namespace tokvault {
 namespace {
 
-std::vector<std::uint32_t> rows(const IdIndex& index, const IdHash& hash) {
+template <class Index>
+std::vector<std::uint32_t> rows(const Index& index, const IdHash& hash) {
   std::vector<std::uint32_t> out;
   index.find(hash, [&](std::uint32_t row) { out.push_back(row); });
   return out;
@@ -59,31 +60,52 @@ TEST(IdIndex, KeepsTheOrderOfEqualHashes) {
   EXPECT_EQ(rows(index, same), expected);
 }
 
-TEST(IdFilter, NeverMissesAndIsHardlyEverWrong) {
-  const Buffer key(16, 'k');
-  constexpr int kCount = 20'000;
-  IdFilter filter(kCount);
-  for (int i = 0; i < kCount; ++i) filter.add(hash_id(key, std::to_string(i)));
-  for (int i = 0; i < kCount; ++i) {
-    ASSERT_TRUE(filter.may_hold(hash_id(key, std::to_string(i)))) << i;
-  }
-  constexpr int kOthers = 200'000;
-  int wrong = 0;
-  for (int i = 0; i < kOthers; ++i) {
-    wrong += filter.may_hold(hash_id(key, "not " + std::to_string(i))) ? 1 : 0;
-  }
-  EXPECT_EQ(wrong, 0);
-  EXPECT_LE(filter.memory_bytes(), 5u * kCount + 64);
-  EXPECT_FALSE(IdFilter(0).may_hold(hash_id(key, "a")));
+std::vector<IdHash> hashes_of(const std::vector<std::string>& ids) {
+  std::vector<IdHash> out;
+  for (const std::string& id : ids) out.push_back(hash_id(Buffer(16, 'k'), id));
+  return out;
 }
 
-TEST(IdFilter, ManyVersionsOfOneIdTakeOnePlace) {
-  const Buffer key(16, 'k');
-  constexpr int kCount = 100'000;
-  IdFilter filter(kCount);
-  for (int i = 0; i < kCount; ++i) filter.add(hash_id(key, "again"));  // quadratic otherwise
-  EXPECT_TRUE(filter.may_hold(hash_id(key, "again")));
-  EXPECT_FALSE(filter.may_hold(hash_id(key, "other")));
+TEST(PackIds, FindsEveryRowAndHardlyAnythingElse) {
+  constexpr std::uint32_t kCount = 20'000;
+  std::vector<std::string> ids;
+  for (std::uint32_t i = 0; i < kCount; ++i) ids.push_back(std::to_string(i));
+  const auto hashes = hashes_of(ids);
+  const PackIds index(hashes);
+  for (std::uint32_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(rows(index, hashes[i]), std::vector<std::uint32_t>{i});
+  }
+  for (std::uint32_t i = 0; i < 200'000; ++i) {
+    const IdHash other = hash_id(Buffer(16, 'k'), "not " + std::to_string(i));
+    ASSERT_TRUE(rows(index, other).empty()) << i;
+  }
+  EXPECT_LE(index.memory_bytes(), 9u * kCount + 64);
+}
+
+TEST(PackIds, OfFewIds) {
+  EXPECT_TRUE(rows(PackIds({}), hash_id(Buffer(16, 'k'), "a")).empty());
+  for (std::size_t count = 1; count < 20; ++count) {
+    std::vector<std::string> ids;
+    for (std::size_t i = 0; i < count; ++i) ids.push_back(std::to_string(i));
+    const auto hashes = hashes_of(ids);
+    const PackIds index(hashes);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      EXPECT_EQ(rows(index, hashes[i]), std::vector<std::uint32_t>{i});
+    }
+  }
+}
+
+TEST(PackIds, ManyVersionsOfOneIdAreFoundInOrder) {
+  constexpr std::uint32_t kCount = 100'000;  // placing them one after another would be quadratic
+  std::vector<std::string> ids(kCount, "again");
+  for (std::uint32_t i = 0; i < kCount; i += 7) ids[i] = std::to_string(i);
+  const PackIds index(hashes_of(ids));
+  std::vector<std::uint32_t> expected;
+  for (std::uint32_t i = 0; i < kCount; ++i) {
+    if (i % 7 != 0) expected.push_back(i);
+  }
+  EXPECT_EQ(rows(index, hash_id(Buffer(16, 'k'), "again")), expected);
+  EXPECT_TRUE(rows(index, hash_id(Buffer(16, 'k'), "other")).empty());
 }
 
 }  // namespace

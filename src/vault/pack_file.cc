@@ -20,7 +20,7 @@ Cache::Kind dictionary_kind(Stream stream) {
 }  // namespace
 
 std::uint64_t PackFile::Segments::memory_bytes() const {
-  std::uint64_t bytes = map.size() * 24;
+  std::uint64_t bytes = map.size() * sizeof(Token);
   for (std::size_t s = 0; s < kStreams; ++s) {
     bytes += places[s].capacity() * sizeof(Place) + blocks[s].capacity() * sizeof(BlockPlace) +
              fingerprints[s].capacity() * sizeof(Fingerprint);
@@ -75,23 +75,21 @@ Status PackFile::read_extent(const Extent& extent, Buffer& out) const {
   return {};
 }
 
-Result<std::shared_ptr<const PackFile::Index>> PackFile::index() const {
+Result<std::shared_ptr<const Tables>> PackFile::tables() const { return load_tables({}); }
+
+Result<std::shared_ptr<const Tables>> PackFile::load_tables(std::optional<StringTable> ids) const {
   const Cache::Key key{number_, Cache::Kind::tables};
-  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Index>(found);
-  auto out = std::make_shared<Index>();
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Tables>(found);
   std::array<Buffer, kTableParts> parts;
   for (std::size_t i = 0; i < kTableParts; ++i) {
+    if (ids && i == static_cast<std::size_t>(TablePart::ids)) continue;
     TOKVAULT_TRY(read_extent(footer_.tables[i], parts[i]));
   }
-  auto tables = decode_tables(parts, footer_.counts);
+  auto tables = decode_tables(parts, footer_.counts, std::move(ids));
   if (!tables) return std::move(tables).error().with(name());
-  out->tables = std::move(*tables);
-  out->ids.reserve(out->tables.rows.size());
-  for (std::uint32_t i = 0; i < out->tables.rows.size(); ++i) {
-    out->ids.add(hash_id(footer_.tenant.key, out->tables.ids[i]), i);
-  }
-  cache_.insert(key, out, out->tables.memory_bytes() + out->ids.memory_bytes());
-  return std::shared_ptr<const Index>(std::move(out));
+  auto out = std::make_shared<const Tables>(std::move(*tables));
+  cache_.insert(key, out, out->memory_bytes());
+  return out;
 }
 
 Result<std::shared_ptr<const PackFile::Segments>> PackFile::segments() const {
@@ -168,43 +166,48 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
   return {};
 }
 
-Result<std::shared_ptr<const PackFile::Dictionary>> PackFile::dictionary(Stream stream) const {
+Result<std::shared_ptr<const PackDictionary>> PackFile::dictionary(Stream stream) const {
   const Cache::Key key{number_, dictionary_kind(stream)};
-  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Dictionary>(found);
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const PackDictionary>(found);
+  TOKVAULT_ASSIGN(auto out, load_dictionary(stream));
+  cache_.insert(key, out, out->memory_bytes());
+  return out;
+}
+
+Result<std::shared_ptr<const PackDictionary>> PackFile::load_dictionary(Stream stream) const {
   const PackStream& ps = footer_.streams[stream];
-  auto out = std::make_shared<Dictionary>();
-  if (ps.dictionary.size > 0) {
-    Buffer coded;
-    TOKVAULT_TRY(read_extent(ps.dictionary, coded));
-    TOKVAULT_ASSIGN(const Buffer before, history(stream));
-    Status status;
-    if (ps.codec == PackCodec::token_model) {
-      auto model = TokenModel::decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text);
-      if (model) out->model = std::move(*model);
-      if (!model) status = std::move(model).error();
-    } else if (ps.codec == PackCodec::token_lz) {
-      status = token_lz_decode(unit_of(stream), coded, ps.dictionary.raw_size, out->text, before);
-    } else {
-      status = zstd_decompress(coded, ps.dictionary.raw_size, out->text, before);
-    }
-    if (!status) return std::move(status).error().with(name() + ": dictionary");
-  }
+  std::optional<std::uint64_t> count;
   if (ps.ended) {
-    std::uint64_t count = footer_.counts.segments[stream];
+    count = footer_.counts.segments[stream];
     if (ps.block_count > 0) {
       TOKVAULT_ASSIGN(auto l, segments());
       count = l->blocks[stream].front().first_segment;
     }
-    TOKVAULT_TRY(find_ends(count, *out));
   }
-  if (ps.codec == PackCodec::zstd && ps.block_count > 0) {
-    TOKVAULT_ASSIGN(out->decoder, BlockDecoder::make(out->text));
+  Buffer coded, before;
+  if (ps.dictionary.size > 0) {
+    TOKVAULT_TRY(read_extent(ps.dictionary, coded));
+    TOKVAULT_ASSIGN(before, history(stream));
   }
-  if (ps.block_count == 0) out->model.reset();  // nothing is left to decode with it
-  cache_.insert(key, out,
-                out->text.size() + out->ends.size() * 4 + 64 * 1024 +
-                    (out->model ? out->model->memory_bytes() : 0));
-  return std::shared_ptr<const Dictionary>(std::move(out));
+  auto decode = [&]() -> Result<std::shared_ptr<const PackDictionary>> {
+    const std::uint64_t size = ps.dictionary.raw_size;
+    if (ps.dictionary.size == 0) return PackDictionary::make({}, nullptr, count);
+    if (ps.codec == PackCodec::zstd) {
+      return PackDictionary::read(std::move(coded), size, std::move(before), count);
+    }
+    Buffer text;
+    std::unique_ptr<TokenModel> model;
+    if (ps.codec == PackCodec::token_model) {
+      TOKVAULT_ASSIGN(model, TokenModel::decode(unit_of(stream), coded, size, text));
+      if (ps.block_count == 0) model.reset();  // nothing is left to decode with it
+    } else {
+      TOKVAULT_TRY(token_lz_decode(unit_of(stream), coded, size, text, before));
+    }
+    return PackDictionary::make(std::move(text), std::move(model), count);
+  };
+  auto out = decode();
+  if (!out) return std::move(out).error().with(name() + ": dictionary");
+  return out;
 }
 
 std::vector<std::uint64_t> PackFile::artifacts() const {
@@ -247,48 +250,52 @@ Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {
   return {};
 }
 
-Result<std::shared_ptr<const Tables>> PackFile::tables() const {
-  TOKVAULT_ASSIGN(auto i, index());
-  return std::shared_ptr<const Tables>(i, &i->tables);
-}
-
-Result<const IdFilter*> PackFile::id_filter() const {
-  std::lock_guard lock(filter_mutex_);
-  if (filter_) return filter_.get();
-  Buffer column;
+Result<const PackIds*> PackFile::pack_ids(std::optional<StringTable>& column) const {
+  std::lock_guard lock(ids_mutex_);
+  if (ids_) return ids_.get();
+  Buffer coded;
   StringTable ids;
-  TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::ids)], column));
-  auto status = decode_strings(column, footer_.counts.rows, ids);
+  TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::ids)], coded));
+  auto status = decode_strings(coded, footer_.counts.rows, ids);
   if (!status) return std::move(status).error().with(name());
-  auto filter = std::make_unique<IdFilter>(ids.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    filter->add(hash_id(footer_.tenant.key, ids[i]));
-  }
-  filter_ = std::move(filter);
-  return filter_.get();
+  std::vector<IdHash> hashes(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) hashes[i] = hash_id(footer_.tenant.key, ids[i]);
+  ids_ = std::make_unique<const PackIds>(hashes);
+  column = std::move(ids);
+  return ids_.get();
 }
 
 Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
-  TOKVAULT_ASSIGN(const IdFilter* filter, id_filter());
-  if (!filter->may_hold(id)) return std::vector<std::uint32_t>();
-  TOKVAULT_ASSIGN(auto i, index());
+  std::optional<StringTable> column;
+  TOKVAULT_ASSIGN(const PackIds* const ids, pack_ids(column));
   std::vector<std::uint32_t> rows;
-  i->ids.find(id, [&](std::uint32_t row) {
-    if (hash_id(footer_.tenant.key, i->tables.ids[row]) == id) rows.push_back(row);
-  });
+  ids->find(id, [&](std::uint32_t row) { rows.push_back(row); });
+  if (rows.empty()) return rows;
+  TOKVAULT_ASSIGN(const auto tables, load_tables(std::move(column)));
+  std::erase_if(
+      rows, [&](std::uint32_t row) { return hash_id(footer_.tenant.key, tables->ids[row]) != id; });
   return rows;
 }
 
 // The dictionary is block 0 of the scratch, block n is n + 1.
-Result<const BlockText*> PackFile::dictionary_text(Stream stream, Scratch& scratch) const {
+template <class Get>
+Result<ByteView> PackFile::in_dictionary(Stream stream, Scratch& scratch, Get get) const {
   const Scratch::Block* b = scratch.find(number_, stream, 0);
   if (b == nullptr) {
-    TOKVAULT_ASSIGN(auto d, dictionary(stream));
+    TOKVAULT_ASSIGN(auto loaded, dictionary(stream));
     Scratch::Block& slot = scratch.replace_oldest(number_, stream, 0);
-    slot.pin = std::move(d);
+    slot.dictionary = std::move(loaded);
     b = &slot;
   }
-  return b->pin.get();
+  const PackDictionary& d = *b->dictionary;
+  const bool was_whole = d.is_whole();
+  Result<ByteView> view = get(d);
+  if (!view) return std::move(view).error().with(name() + ": dictionary");
+  // What it was decoded from is let go.
+  if (!was_whole && d.is_whole()) {
+    cache_.resize({number_, dictionary_kind(stream)}, d.memory_bytes());
+  }
+  return view;
 }
 
 Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, std::uint32_t block,
@@ -305,12 +312,10 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   }
   auto out = std::make_shared<BlockText>();
   Status status;
-  if (d->model) {
-    status = d->model->decode_block(payload, where.text_size, out->text);
-  } else if (d->decoder) {
-    status = d->decoder->decode(payload, where.text_size, out->text);
-  } else {
+  if (footer_.streams[stream].codec == PackCodec::token_model && !d->has_model()) {
     status = damaged("a block has nothing to be decoded with");
+  } else {
+    status = d->decode_block(payload, where.text_size, out->text);
   }
   if (status && footer_.streams[stream].ended) {
     const auto& blocks = l.blocks[stream];
@@ -329,37 +334,32 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
 }
 
 Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
-  auto segment = [](const BlockText& t, std::uint32_t i) {
-    const std::uint32_t begin = i == 0 ? 0 : t.ends[i - 1] + 1;
-    return ByteView(t.text).substr(begin, t.ends[i] - begin);
-  };
   const PackStream& ps = footer_.streams[stream];
-  if (ps.ended && ps.block_count == 0) {
-    TOKVAULT_ASSIGN(const BlockText* const d, dictionary_text(stream, scratch));
-    return segment(*d, number);
-  }
+  auto from_dictionary = [&](const PackDictionary& d) { return d.segment(number); };
+  if (ps.ended && ps.block_count == 0) return in_dictionary(stream, scratch, from_dictionary);
   TOKVAULT_ASSIGN(auto l, segments());
   if (ps.ended) {
     const auto& blocks = l->blocks[stream];
     if (number < blocks.front().first_segment) {
-      TOKVAULT_ASSIGN(const BlockText* const d, dictionary_text(stream, scratch));
-      return segment(*d, number);
+      return in_dictionary(stream, scratch, from_dictionary);
     }
     const auto after =
         std::upper_bound(blocks.begin(), blocks.end(), number,
                          [](std::uint32_t n, const BlockPlace& b) { return n < b.first_segment; });
     const auto block = static_cast<std::uint32_t>(after - blocks.begin()) - 1;
     TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, *l, block, scratch));
-    return segment(*text, number - blocks[block].first_segment);
+    const std::uint32_t i = number - blocks[block].first_segment;
+    const std::uint32_t begin = i == 0 ? 0 : text->ends[i - 1] + 1;
+    return ByteView(text->text).substr(begin, text->ends[i] - begin);
   }
   const Place& place = l->places[stream][number];
   if (place.size == 0) return ByteView();
-  const BlockText* text = nullptr;
   if (place.block == kDictionaryBlock) {
-    TOKVAULT_ASSIGN(text, dictionary_text(stream, scratch));
-  } else {
-    TOKVAULT_ASSIGN(text, block_text(stream, *l, place.block, scratch));
+    return in_dictionary(stream, scratch, [&](const PackDictionary& d) {
+      return d.bytes(place.offset, place.size);
+    });
   }
+  TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, *l, place.block, scratch));
   return ByteView(text->text).substr(place.offset, place.size);
 }
 

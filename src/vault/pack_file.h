@@ -6,16 +6,17 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "base/zstd.h"
 #include "codec/token_model.h"
 #include "dedup/grouping.h"
 #include "format/pack.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
 #include "vault/id_index.h"
+#include "vault/pack_dictionary.h"
 #include "vault/source.h"
 
 namespace tokvault {
@@ -83,12 +84,8 @@ class PackFile final : public Source {
     std::uint32_t text_size = 0;
     std::uint32_t first_segment = 0;  // of an ended stream
   };
-  // Two halves, because most of what looks for a segment needs no row, and listing needs no
-  // segment.
-  struct Index {
-    Tables tables;
-    IdIndex ids;
-  };
+  // Apart from the tables, because most of what looks for a segment needs no row, and listing needs
+  // no segment.
   struct Segments {
     std::array<std::vector<Place>, kStreams> places;  // empty if the stream is ended
     std::array<std::vector<BlockPlace>, kStreams> blocks;
@@ -96,28 +93,29 @@ class PackFile final : public Source {
     TokenMap map;
     std::uint64_t memory_bytes() const;
   };
-  struct Dictionary : BlockText {
-    std::unique_ptr<BlockDecoder> decoder;
-    std::unique_ptr<TokenModel> model;
-  };
 
   PackFile(const Backend& backend, Cache& cache, std::uint64_t number)
       : backend_(backend), cache_(cache), number_(number) {}
   Error damaged(std::string_view what) const;
   Status read_extent(const Extent& extent, Buffer& out) const;
-  Result<std::shared_ptr<const Index>> index() const;
+  // With `ids`, that is what the id column gives.
+  Result<std::shared_ptr<const Tables>> load_tables(std::optional<StringTable> ids) const;
   Result<std::shared_ptr<const Segments>> segments() const;
-  // Made from the id column when an id is first looked up, and kept as long as the pack is open.
-  Result<const IdFilter*> id_filter() const;
+  // Made from the id column when an id is first looked up, and kept as long as the pack is open. If
+  // that is now, `column` is what was decoded for it.
+  Result<const PackIds*> pack_ids(std::optional<StringTable>& column) const;
   Status load_segments(Segments& out) const;
   Status load_stream(Stream stream, Segments& out) const;
-  Result<std::shared_ptr<const Dictionary>> dictionary(Stream stream) const;
+  Result<std::shared_ptr<const PackDictionary>> dictionary(Stream stream) const;
+  Result<std::shared_ptr<const PackDictionary>> load_dictionary(Stream stream) const;
   // What the text of a stream may copy from besides itself: its artifact, in the pack's own codes.
   Result<Buffer> history(Stream stream) const;
   // Finds the ends of `count` segments, after which nothing stands.
   Status find_ends(std::uint64_t count, BlockText& text) const;
-  // The text of the dictionary or of a block; it stays in `scratch`.
-  Result<const BlockText*> dictionary_text(Stream stream, Scratch& scratch) const;
+  // A view of the dictionary, given by `get`; the dictionary stays in `scratch`.
+  template <class Get>
+  Result<ByteView> in_dictionary(Stream stream, Scratch& scratch, Get get) const;
+  // The text of a block; it stays in `scratch`.
   Result<const BlockText*> block_text(Stream stream, const Segments& l, std::uint32_t block,
                                       Scratch& scratch) const;
   CodeBytes code_bytes() const {
@@ -130,8 +128,8 @@ class PackFile final : public Source {
   std::uint64_t size_ = 0;
   PackHeader header_;
   PackFooter footer_;
-  mutable std::mutex filter_mutex_;
-  mutable std::unique_ptr<const IdFilter> filter_;  // guarded by filter_mutex_ until it is there
+  mutable std::mutex ids_mutex_;
+  mutable std::unique_ptr<const PackIds> ids_;  // guarded by ids_mutex_ until it is there
 };
 
 }  // namespace tokvault

@@ -38,7 +38,7 @@ Scratch::Block& Scratch::replace_oldest(std::uint64_t file, Stream stream, std::
   } else {
     blocks_.splice(blocks_.begin(), blocks_, std::prev(blocks_.end()));
   }
-  blocks_.front() = {file, stream, number, nullptr};
+  blocks_.front() = {file, stream, number, nullptr, nullptr};
   return blocks_.front();
 }
 

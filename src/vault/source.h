@@ -19,7 +19,9 @@
 
 namespace tokvault {
 
-// A dictionary or block, decoded.
+class PackDictionary;
+
+// A block, decoded.
 struct BlockText {
   Buffer text;
   // Where each segment ends, if the text says that itself (PackStream::ended).
@@ -34,6 +36,7 @@ class Scratch {
     Stream stream = kTokenStream;
     std::uint64_t number = 0;
     std::shared_ptr<const BlockText> pin;
+    std::shared_ptr<const PackDictionary> dictionary{};  // instead, if it is not a block
   };
   const Block* find(std::uint64_t file, Stream stream, std::uint64_t number);
   // A slot to decode a block into.
