@@ -591,10 +591,11 @@ int main(int argc, char** argv) {
   using namespace tokvault::bench;
   const Arguments arguments(argc, argv);
   const std::map<std::string, void (*)(const Arguments&)> commands = {
-      {"get", get},   {"first", first}, {"put", put},   {"tokens", tokens}, {"fill", fill},
-      {"open", open}, {"grow", grow}, {"stages", stages}};
+      {"get", get},   {"first", first}, {"put", put},   {"tokens", tokens},
+      {"fill", fill}, {"open", open},   {"grow", grow}, {"stages", stages}};
   const auto found = commands.find(arguments.command());
-  if (found == commands.end()) die("vault_bench", "get, first, put, tokens, fill, open, grow or stages");
+  if (found == commands.end())
+    die("vault_bench", "get, first, put, tokens, fill, open, grow or stages");
   found->second(arguments);
   return 0;
 }

@@ -27,6 +27,11 @@ std::string to_hex(ByteView bytes) {
 }
 
 std::uint64_t ByteReader::varint_slow() {
+  if (left() >= 2) {  // nearly always
+    const auto low = static_cast<std::uint8_t>(p_[0]);
+    const auto high = static_cast<std::uint8_t>(p_[1]);
+    if (high > 0 && high < 0x80) return p_ += 2, (low & 0x7fu) | std::uint64_t{high} << 7;
+  }
   std::uint64_t v = 0;
   for (unsigned shift = 0; shift < 70; shift += 7) {
     if (p_ == end_) break;

@@ -72,12 +72,8 @@ TokenMap TokenMap::by_frequency(std::vector<std::pair<Token, std::uint64_t>> cou
   });
   if (counts.size() > tokens_max(bytes)) counts.resize(tokens_max(bytes));
   TokenMap map(bytes);
-  Token top = 0;
-  for (const auto& c : counts) {
-    map.tokens_.push_back(c.first);
-    top = std::max(top, c.first);
-  }
-  map.index(top);
+  for (const auto& c : counts) map.tokens_.push_back(c.first);
+  map.index();
   return map;
 }
 
@@ -100,8 +96,8 @@ Result<TokenMap> TokenMap::parse(ByteView bytes, CodeBytes code) {
   }
   TokenMap map(code);
   map.tokens_.reserve(count);
+  std::vector<bool> is_listed;
   std::int64_t previous = -1;
-  Token top = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::int64_t step = in.svarint();
     constexpr std::int64_t kStepMax = kListedTokenMax;
@@ -111,23 +107,19 @@ Result<TokenMap> TokenMap::parse(ByteView bytes, CodeBytes code) {
       return Error(Errc::corrupt, "token map: bad token");
     }
     previous = t;
-    map.tokens_.push_back(static_cast<Token>(t));
-    top = std::max(top, static_cast<Token>(t));
+    const auto token = static_cast<Token>(t);
+    if (token >= is_listed.size()) is_listed.resize(std::max<std::size_t>(1 << 18, token + 1));
+    if (is_listed[token]) return Error(Errc::corrupt, "token map: token repeats");
+    is_listed[token] = true;
+    map.tokens_.push_back(token);
   }
   if (!in.at_end()) return Error(Errc::corrupt, "token map: bytes after the end");
-  map.codes_.assign(count > 0 ? top + 1 : 0, 0);
-  for (const Token t : map.tokens_) {
-    if (std::exchange(map.codes_[t], 1) != 0) {
-      return Error(Errc::corrupt, "token map: token repeats");
-    }
-  }
-  map.index(top);
   return map;
 }
 
-void TokenMap::index(Token top) {
+void TokenMap::index() {
   if (tokens_.empty()) return;
-  codes_.assign(top + 1, 0);
+  codes_.assign(*std::max_element(tokens_.begin(), tokens_.end()) + 1, 0);
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     char code[kTokenCodeBytesMax] = {};
     const char* const end = bytes_ == CodeBytes::all ? write_number<CodeBytes::all>(i, code)
@@ -153,6 +145,11 @@ char* TokenMap::encode(TokenView tokens, char* p) const {
 }
 
 void TokenMap::encode(TokenView tokens, Buffer& out) const {
+  if (codes_.size() < tokens_.size()) {
+    TokenMap with_codes = *this;
+    with_codes.index();
+    return with_codes.encode(tokens, out);
+  }
   // Through a small buffer: a string would be cleared to its largest possible size first.
   constexpr std::size_t kChunk = 256;
   char buffer[kChunk * kTokenCodeBytesMax];

@@ -63,6 +63,7 @@ class TokenMap {
   // The list, by classes of frequency, the most frequent first.
   TokenView tokens() const { return tokens_; }
 
+  // A map that was parsed, which is nearly always to decode with, makes the table for it each time.
   void encode(TokenView tokens, Buffer& out) const;
   // Appends the tokens that `bytes` is the code of; `corrupt` if it ends inside a code or holds a
   // code that no encoder writes.
@@ -74,8 +75,8 @@ class TokenMap {
   static std::uint64_t count(ByteView bytes);
 
  private:
-  // Makes codes_ of tokens_, of which `top` is the highest.
-  void index(Token top);
+  // Makes codes_ of tokens_.
+  void index();
   template <CodeBytes kBytes>
   char* encode(TokenView tokens, char* p) const;
   template <CodeBytes kBytes>
@@ -84,7 +85,7 @@ class TokenMap {
   CodeBytes bytes_ = CodeBytes::all;
   std::vector<Token> tokens_;  // number -> token
   // The codes of tokens below codes_.size(): three bytes, in the order in which they are written,
-  // and their number; 0 for a token that is not listed.
+  // and their number; 0 for a token that is not listed. Empty in a map that was parsed.
   std::vector<std::uint32_t> codes_;
 };
 

@@ -1,6 +1,7 @@
 #include "format/column.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/bytes.h"
 #include "base/zstd.h"
@@ -141,64 +142,80 @@ Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
     TOKVAULT_TRY(decode_bytes(packed, size, part));
   }
   if (!in.at_end()) return corrupt_column();
-  ByteReader ops(parts[0]), numbers(parts[1]), texts(parts[2]);
-  // Field texts of the string before, as (offset, size) into `previous`.
-  struct Span {
-    std::size_t begin, size;
+  const Buffer& ops = parts[0];
+  std::size_t next_op = 0;
+  ByteReader numbers(parts[1]), texts(parts[2]);
+  if (ops.size() < count) return corrupt_column();
+  // A field where it stands in `out`. Whether it is a number, and which, is found out when that is
+  // asked, if it was not written as one.
+  constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+  constexpr std::uint64_t kNone = kUnknown - 1;
+  struct Place {
+    std::size_t begin = 0;
+    std::size_t size = 0;
+    std::uint64_t number = kUnknown;
   };
-  std::string previous, current;
-  std::uint64_t total = 0;
-  std::vector<Span> before, fields;
+  constexpr std::uint64_t kNumbersEnd = 1'000'000'000'000'000'000;  // 19 digits are no number
+  const std::size_t start = out.bytes();
+  std::vector<Place> before, fields;
+  auto append_number = [&](std::uint64_t number) {
+    char digits[20];
+    const char* const end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+    out.append({digits, static_cast<std::size_t>(end - digits)});
+    return number < kNumbersEnd ? number : kNone;
+  };
+  out.reserve(out.size() + count, 0);
   for (std::uint64_t i = 0; i < count; ++i) {
-    current.clear();
     fields.clear();
+    const std::size_t string_begin = out.bytes();
     for (;;) {
-      const ByteView op = ops.bytes(1);
-      if (!ops.ok()) return corrupt_column();
-      if (op[0] == kEnd) break;
-      const std::size_t begin = current.size();
+      if (next_op == ops.size()) return corrupt_column();
+      const char op = ops[next_op++];
+      if (op == kEnd) break;
       const std::size_t k = fields.size();
-      const std::string_view old =
-          k < before.size() ? std::string_view(previous).substr(before[k].begin, before[k].size)
-                            : std::string_view();
-      switch (op[0]) {
+      Place* const old = k < before.size() ? &before[k] : nullptr;
+      if (old == nullptr && op <= kStep) return corrupt_column();
+      Place field{out.bytes()};
+      switch (op) {
         case kSame:
-          if (k >= before.size()) return corrupt_column();
-          current.append(old);
+          out.append_again(old->begin, old->size);
+          field.number = old->number;
           break;
         case kNext:
         case kStep: {
-          const Field f = make_field(old);
-          if (!f.is_number) return corrupt_column();
+          if (old->number == kUnknown) {
+            const Field f = make_field(out.view(old->begin, old->size));
+            old->number = f.is_number ? f.number : kNone;
+          }
+          if (old->number == kNone) return corrupt_column();
           const std::uint64_t step =
-              op[0] == kNext ? 1 : static_cast<std::uint64_t>(numbers.svarint());
-          current.append(std::to_string(f.number + step));
+              op == kNext ? 1 : static_cast<std::uint64_t>(numbers.svarint());
+          field.number = append_number(old->number + step);
           break;
         }
         case kNumber:
-          current.append(std::to_string(numbers.varint()));
+          field.number = append_number(numbers.varint());
           break;
         case kText:
-          current.append(texts.bytes(numbers.varint()));
+          out.append(texts.bytes(numbers.varint()));
           break;
         case kHex:
-          current.append(to_hex(texts.bytes(numbers.varint())));
+          out.append(to_hex(texts.bytes(numbers.varint())));
           break;
         default:
           return corrupt_column();
       }
-      if (!numbers.ok() || !texts.ok() || current.size() > kColumnBytesMax) {
+      field.size = out.bytes() - field.begin;
+      if (!numbers.ok() || !texts.ok() || out.bytes() - string_begin > kColumnBytesMax) {
         return corrupt_column();
       }
-      fields.push_back({begin, current.size() - begin});
+      fields.push_back(field);
     }
-    total += current.size();
-    if (total > kColumnBytesMax) return corrupt_column();
-    out.add(current);
-    std::swap(previous, current);
+    if (out.bytes() - start > kColumnBytesMax) return corrupt_column();
+    out.finish();
     std::swap(before, fields);
   }
-  if (!ops.at_end() || !numbers.at_end() || !texts.at_end()) return corrupt_column();
+  if (next_op != ops.size() || !numbers.at_end() || !texts.at_end()) return corrupt_column();
   return {};
 }
 
@@ -309,15 +326,17 @@ Status decode_integers(ByteView column, std::uint64_t count, std::vector<std::ui
     for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<std::uint8_t>(raw[i]);
     return {};
   }
+  if (encoding != kPlain && encoding != kDelta) return corrupt_column();
   ByteReader values(raw);
-  std::uint64_t before = 0;
-  for (std::uint64_t& v : out) {
-    v = values.varint();
-    if (encoding == kDelta) before = v = before + static_cast<std::uint64_t>(unzigzag(v));
+  if (encoding == kPlain) {
+    for (std::uint64_t& v : out) v = values.varint();
+  } else {
+    std::uint64_t before = 0;
+    for (std::uint64_t& v : out) {
+      before = v = before + static_cast<std::uint64_t>(values.svarint());
+    }
   }
-  if ((encoding != kPlain && encoding != kDelta) || !values.ok() || !values.at_end()) {
-    return corrupt_column();
-  }
+  if (!values.ok() || !values.at_end()) return corrupt_column();
   return {};
 }
 

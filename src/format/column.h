@@ -27,9 +27,18 @@ class StringTable {
     return std::string_view(bytes_).substr(begin, ends_[i] - begin);
   }
   void add(std::string_view text) {
-    bytes_.append(text);
-    ends_.push_back(bytes_.size());
+    append(text);
+    finish();
   }
+  // A string in pieces: what is appended belongs to the one that finish() ends.
+  void append(std::string_view piece) { bytes_.append(piece); }
+  void finish() { ends_.push_back(bytes_.size()); }
+  // Appends a copy of bytes that are there already.
+  void append_again(std::size_t offset, std::size_t size) { bytes_.append(bytes_, offset, size); }
+  std::string_view view(std::size_t offset, std::size_t size) const {
+    return std::string_view(bytes_).substr(offset, size);
+  }
+  std::size_t bytes() const { return bytes_.size(); }
   void reserve(std::size_t count, std::size_t bytes) {
     ends_.reserve(count);
     bytes_.reserve(bytes);

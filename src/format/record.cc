@@ -1,6 +1,7 @@
 #include "format/record.h"
 
 #include <algorithm>
+#include <array>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -29,13 +30,23 @@ Buffer id_key(RecordKind kind, std::uint32_t tenant, const IdHash& id) {
 // XXH3-128 with 64 bits of the key as seed and the rest after the id: without the key nobody can
 // test whether an id was here. It need not resist someone who has the key: he has the vault.
 IdHash hash_id(ByteView key, std::string_view id) {
-  Buffer text(id);
   std::uint64_t seed = 0;
+  ByteView tail;
   if (key.size() == kTenantKeyBytes) {
     seed = load_le<std::uint64_t>(key.data());
-    text.append(key.substr(8));
+    tail = key.substr(8);
   }
-  const XXH128_hash_t h = XXH3_128bits_withSeed(text.data(), text.size(), seed);
+  // Most ids are short, and all those of a pack are hashed for the first of them that is looked up.
+  std::array<char, 256> near;
+  Buffer far;
+  const std::size_t size = id.size() + tail.size();
+  char* text = near.data();
+  if (size > near.size()) {
+    far.resize(size);
+    text = far.data();
+  }
+  std::copy(tail.begin(), tail.end(), std::copy(id.begin(), id.end(), text));
+  const XXH128_hash_t h = XXH3_128bits_withSeed(text, size, seed);
   IdHash out;
   store_le(h.low64, reinterpret_cast<char*>(out.data()));
   store_le(h.high64, reinterpret_cast<char*>(out.data()) + 8);
