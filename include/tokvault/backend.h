@@ -80,6 +80,15 @@ class Backend {
   // Absent afterwards, durably; removing what is absent succeeds.
   virtual Status remove(std::string_view name) = 0;
 
+  // Keeps a blob for reading: as long as what it returns lives, get() of this handle reads the blob
+  // even after it was removed, though it takes room until then. `not_found` if it is not there.
+  // Null, which is what a backend answers that does not do this, if it cannot or not now: then
+  // a removed blob is gone.
+  virtual Result<std::shared_ptr<const void>> hold(std::string_view name) const {
+    (void)name;
+    return std::shared_ptr<const void>();
+  }
+
   // Removes leftovers of interrupted puts. Only the holder of the writer lock calls it.
   virtual Result<std::uint64_t> sweep() = 0;
 

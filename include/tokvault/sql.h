@@ -87,8 +87,9 @@ class SqlStatement {
 // Reads only: anything but SELECT (with WITH, VALUES and EXPLAIN), and the pragmas table_info,
 // table_xinfo, table_list and function_list, is `denied`, and no file is opened or written, except
 // temporary ones of SQLite where a sort does not fit into memory.
-// What is read is what the vault says at that moment: a statement that runs beside a writer may
-// give one conversation as it was before a commit, and another as it is after it.
+// A statement reads the vault as it is when its first table is opened, in its first next(),
+// whatever is committed or rewritten until its last row (Vault::snapshot(), which it keeps until
+// then, or until it is destroyed). Another statement reads the vault as it is when that one begins.
 // Threads: one at a time, but for interrupt().
 class SqlDatabase {
  public:

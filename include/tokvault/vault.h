@@ -469,6 +469,14 @@ class Vault {
   // that have been merged; `cancelled` if it stops the waiting, while the merge goes on.
   virtual Status finish_merging(const Progress& progress = {}) = 0;
 
+  // The vault as it is now, for reading: what is committed later, by whomever, is not in it. Takes
+  // a copy of the logs and records in memory, and holds the files of the packs, so that those that
+  // a rewrite removes take room until it is destroyed; a call that needs one that could not be held
+  // (Backend::hold; a directory holds 256) is `conflict`. What writes is `denied`, check()
+  // `invalid`.
+  // Lifetime: the vault outlives it.
+  virtual Result<std::shared_ptr<const Vault>> snapshot() const = 0;
+
   // Of all tenants together, or of one: then the bytes are those of its packs and of its part of
   // the logs. `not_found` if there is no such tenant.
   // Counts what can be read.

@@ -148,8 +148,14 @@ int filter(sqlite3_vtab_cursor* at, int columns, const char* plan, int count,
     const auto column = static_cast<std::size_t>(plan[2 * i] - 'A');
     condition.add(table.roles[column], static_cast<Op>(plan[2 * i + 1] - 'a'), value_of(values[i]));
   }
-  cursor.rows = table.open(cursor.module().connection.reading, std::move(condition),
-                           static_cast<std::uint64_t>(columns));
+  Connection& connection = cursor.module().connection;
+  Reading& reading = *connection.reading;
+  if (!reading.vault) {  // the first table of the statement
+    auto snapshot = connection.vault.snapshot();
+    if (!snapshot) return fail(at->pVtab, connection, std::move(snapshot).error());
+    reading.vault = std::move(*snapshot);
+  }
+  cursor.rows = table.open(reading, std::move(condition), static_cast<std::uint64_t>(columns));
   return next(at);
 }
 

@@ -11,8 +11,9 @@ namespace tokvault::query {
 // What the tables of one connection share. An error of the vault goes to SQLite as SQLITE_ERROR,
 // and is kept here as it is.
 struct Connection {
-  Reading reading;
-  Error error;
+  const Vault& vault;
+  Reading* reading = nullptr;  // of the statement that makes a step
+  Error error{};
 };
 
 // Adds all tables to a connection. Lifetime: `connection` outlives `db`.

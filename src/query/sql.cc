@@ -66,8 +66,14 @@ Error error_of(sqlite3* db, int rc) {
 
 class StatementImpl final : public SqlStatement {
  public:
-  StatementImpl(sqlite3* db, sqlite3_stmt* statement, query::Connection& connection)
-      : db_(db), statement_(statement), connection_(connection) {
+  // `passed_over` is added to.
+  StatementImpl(sqlite3* db, sqlite3_stmt* statement, query::Connection& connection,
+                bool keep_going, std::uint64_t& passed_over)
+      : db_(db),
+        statement_(statement),
+        connection_(connection),
+        reading_{.keep_going = keep_going},
+        passed_over_(passed_over) {
     for (int i = 0; i < sqlite3_column_count(statement); ++i) {
       const char* const name = sqlite3_column_name(statement, i);
       columns_.emplace_back(name == nullptr ? "" : name);
@@ -108,14 +114,22 @@ class StatementImpl final : public SqlStatement {
     if (error_.code() != Errc::ok) return error_.clone();
     if (is_done_) return false;
     connection_.error = Error();
+    connection_.reading = &reading_;
     const int rc = sqlite3_step(statement_);
+    connection_.reading = nullptr;
+    passed_over_ += std::exchange(reading_.passed_over, 0);
     if (rc == SQLITE_ROW) return true;
     is_done_ = true;
-    if (rc == SQLITE_DONE) return false;
-    // What the vault said, rather than what SQLite made of it.
-    const bool is_vaults = connection_.error.code() != Errc::ok && (rc & 0xff) == SQLITE_ERROR;
-    error_ = is_vaults ? std::move(connection_.error) : error_of(db_, rc);
-    return error_.clone();
+    if (rc != SQLITE_DONE) {
+      // What the vault said, rather than what SQLite made of it.
+      const bool is_vaults = connection_.error.code() != Errc::ok && (rc & 0xff) == SQLITE_ERROR;
+      error_ = is_vaults ? std::move(connection_.error) : error_of(db_, rc);
+    }
+    // Closes the cursors; then nobody needs the vault as it was.
+    (void)sqlite3_reset(statement_);
+    reading_.vault.reset();
+    if (error_.code() != Errc::ok) return error_.clone();
+    return false;
   }
 
   SqlValue value(std::size_t column) const override {
@@ -126,6 +140,8 @@ class StatementImpl final : public SqlStatement {
   sqlite3* db_;
   sqlite3_stmt* statement_;
   query::Connection& connection_;
+  query::Reading reading_;  // cursors read from it until the statement is reset
+  std::uint64_t& passed_over_;
   std::vector<std::string> columns_;
   bool is_done_ = false;
   Error error_;
@@ -134,7 +150,7 @@ class StatementImpl final : public SqlStatement {
 class DatabaseImpl final : public SqlDatabase {
  public:
   DatabaseImpl(const Vault& vault, const SqlOptions& options)
-      : connection_{{vault, options.keep_going}, {}} {}
+      : connection_{vault}, keep_going_(options.keep_going) {}
   DatabaseImpl(const DatabaseImpl&) = delete;
   DatabaseImpl& operator=(const DatabaseImpl&) = delete;
   ~DatabaseImpl() override { sqlite3_close_v2(db_); }
@@ -168,7 +184,8 @@ class DatabaseImpl final : public SqlDatabase {
     int rc = sqlite3_prepare_v2(db_, text.c_str(), -1, &first, &tail);
     if (rc != SQLITE_OK) return error_of(db_, rc);
     if (first == nullptr) return Error(Errc::invalid, "SQL: there is no statement");
-    auto statement = std::make_unique<StatementImpl>(db_, first, connection_);
+    auto statement =
+        std::make_unique<StatementImpl>(db_, first, connection_, keep_going_, passed_over_);
     if (sqlite3_stmt_readonly(first) == 0) return denied();
     while (*tail != '\0') {
       sqlite3_stmt* more = nullptr;
@@ -182,10 +199,12 @@ class DatabaseImpl final : public SqlDatabase {
   }
 
   void interrupt() override { sqlite3_interrupt(db_); }
-  std::uint64_t passed_over() const override { return connection_.reading.passed_over; }
+  std::uint64_t passed_over() const override { return passed_over_; }
 
  private:
   query::Connection connection_;
+  const bool keep_going_;
+  std::uint64_t passed_over_ = 0;
   sqlite3* db_ = nullptr;
 };
 

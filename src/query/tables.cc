@@ -68,7 +68,7 @@ class Summaries {
     page_.clear();
     at_ = 0;
     if (!is_begun_) {
-      TOKVAULT_ASSIGN(tenants_, tenants_of(reading_.vault, condition_));
+      TOKVAULT_ASSIGN(tenants_, tenants_of(*reading_.vault, condition_));
       is_begun_ = true;
     }
     if (cursor_.empty()) {
@@ -77,7 +77,7 @@ class Summaries {
       limit_ = kFirstPage;
     }
     if (condition_.id) return look_up();
-    TOKVAULT_ASSIGN(Page page, reading_.vault.list(condition_.filter, limit_, cursor_));
+    TOKVAULT_ASSIGN(Page page, reading_.vault->list(condition_.filter, limit_, cursor_));
     limit_ = kPage;
     cursor_ = std::move(page.cursor);
     page_ = std::move(page.conversations);
@@ -85,7 +85,7 @@ class Summaries {
   }
 
   Result<bool> look_up() {
-    auto summary = reading_.vault.summary(*condition_.id, condition_.filter.tenant);
+    auto summary = reading_.vault->summary(*condition_.id, condition_.filter.tenant);
     if (summary) {
       page_.push_back(std::move(*summary));
     } else if (summary.code() == Errc::corrupt && reading_.keep_going) {
@@ -275,7 +275,7 @@ class MessageRows final : public Rows {
       while (limit < items_.size() && items_[limit].tenant == items_[first].tenant) {
         ids.push_back(items_[limit++].id);
       }
-      TOKVAULT_ASSIGN(auto found, reading_.vault.get_batch(ids, items_[first].tenant));
+      TOKVAULT_ASSIGN(auto found, reading_.vault->get_batch(ids, items_[first].tenant));
       for (auto& conversation : found) {
         TOKVAULT_TRY(take(items_[first++], std::move(conversation), &Item::texts));
       }
@@ -286,10 +286,7 @@ class MessageRows final : public Rows {
   Status read_tokens() {
     for (Item& item : items_) {
       if (item.is_passed_over) continue;
-      const std::uint64_t before = item.messages;
-      TOKVAULT_TRY(take(item, reading_.vault.get_tokens(item.id, item.tenant), &Item::tokens));
-      // If somebody has replaced it since its texts were read.
-      if ((columns_ & kTextColumns) != 0) item.messages = std::min(item.messages, before);
+      TOKVAULT_TRY(take(item, reading_.vault->get_tokens(item.id, item.tenant), &Item::tokens));
     }
     return {};
   }
@@ -302,7 +299,6 @@ class MessageRows final : public Rows {
     }
     item.is_passed_over = true;
     const Error& error = conversation.error();
-    if (error.code() == Errc::not_found && error.os_code() == 0) return {};  // forgotten since
     if (error.code() == Errc::corrupt && reading_.keep_going) {
       ++reading_.passed_over;
       return {};
@@ -326,14 +322,14 @@ class UsageRows final : public Rows {
 
   Result<bool> next() override {
     if (!is_begun_) {
-      TOKVAULT_ASSIGN(tenants_, tenants_of(reading_.vault, condition_));
+      TOKVAULT_ASSIGN(tenants_, tenants_of(*reading_.vault, condition_));
       is_begun_ = true;
     }
     while (++at_ >= rows_.size()) {
       if (next_tenant_ == tenants_.size()) return false;
       UsageQuery query{condition_.filter, true, true, true};
       query.filter.tenant = tenants_[next_tenant_++];
-      TOKVAULT_ASSIGN(rows_, reading_.vault.usage(query));
+      TOKVAULT_ASSIGN(rows_, reading_.vault->usage(query));
       at_ = SIZE_MAX;
     }
     return true;
@@ -384,7 +380,7 @@ class HoldRows final : public Rows {
 
   Result<bool> next() override {
     if (!is_begun_) {
-      TOKVAULT_ASSIGN(tenants_, tenants_of(reading_.vault, condition_));
+      TOKVAULT_ASSIGN(tenants_, tenants_of(*reading_.vault, condition_));
       is_begun_ = true;
     }
     ++holder_;
@@ -394,8 +390,8 @@ class HoldRows final : public Rows {
       if (page_.cursor.empty() && next_tenant_ == tenants_.size()) return false;
       if (page_.cursor.empty()) ++next_tenant_;
       TOKVAULT_ASSIGN(
-          page_, reading_.vault.list_segments({.tenant = tenant(), .holder = condition_.holder},
-                                              kSegmentPage, page_.cursor));
+          page_, reading_.vault->list_segments({.tenant = tenant(), .holder = condition_.holder},
+                                               kSegmentPage, page_.cursor));
       at_ = 0;
     }
     return true;
@@ -442,7 +438,7 @@ class FileRows final : public Rows {
 
   Result<bool> next() override {
     if (!is_begun_ && !condition_.is_empty) {
-      TOKVAULT_ASSIGN(files_, reading_.vault.files());
+      TOKVAULT_ASSIGN(files_, reading_.vault->files());
     }
     is_begun_ = true;
     return ++at_ < files_.size();

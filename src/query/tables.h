@@ -14,9 +14,9 @@
 
 namespace tokvault::query {
 
-// What a cursor's rows are read from.
+// What the rows of a statement are read from.
 struct Reading {
-  const Vault& vault;
+  std::shared_ptr<const Vault> vault{};  // as it was when the statement began to read
   bool keep_going = false;
   std::uint64_t passed_over = 0;
 };

@@ -14,8 +14,9 @@
 //
 // Reading goes through a bounded cache of open files. A blob never changes what is before its end
 // (truncate cuts what was never acknowledged), so a cached file is right as long as its name is
-// not removed; remove() in this process drops it. A reader in another process may read a removed
-// blob a little longer, which is harmless: names are not reused for other bytes.
+// not removed; remove() in this process drops it, unless somebody holds it. A reader in another
+// process may read a removed blob a little longer, which is harmless: names are not reused for
+// other bytes.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -44,6 +45,8 @@ constexpr std::string_view kLeftoverPrefix = ".tmp-";
 constexpr std::string_view kLockFile = "lock";
 // Open files kept for reading and for appending; a vault appends to one or two blobs at a time.
 constexpr std::size_t kReadersMax = 128;
+// And so many for those who hold blobs: well below the 1,024 that a process may have.
+constexpr std::size_t kHeldMax = 256;
 constexpr std::size_t kAppendersMax = 8;
 constexpr std::size_t kCompareBytes = 1 << 16;
 constexpr std::size_t kHolderBytesMax = 256;
@@ -141,6 +144,7 @@ class ReaderCache {
         it->second.used = ++clock_;
         return it->second.reader;
       }
+      if (auto held = find_held(name)) return held;
       removals = removals_;
     }
     TOKVAULT_ASSIGN(File file, File::open(path, O_RDONLY));
@@ -157,6 +161,19 @@ class ReaderCache {
     return reader;
   }
 
+  // The blob, open for as long as what is returned lives; null if too many are held.
+  Result<std::shared_ptr<const void>> hold(std::string_view name, const std::string& path) {
+    TOKVAULT_ASSIGN(auto reader, open(name, path));
+    const std::lock_guard lock(mutex_);
+    if (auto held = find_held(name)) return std::shared_ptr<const void>(std::move(held));
+    if (held_.size() >= kHeldMax) {
+      std::erase_if(held_, [](const auto& held) { return held.second.expired(); });
+    }
+    if (held_.size() >= kHeldMax) return std::shared_ptr<const void>();
+    held_.insert_or_assign(std::string(name), reader);
+    return std::shared_ptr<const void>(std::move(reader));
+  }
+
   void drop(std::string_view name) {
     const std::lock_guard lock(mutex_);
     ++removals_;
@@ -169,8 +186,15 @@ class ReaderCache {
     std::shared_ptr<Reader> reader;
     std::uint64_t used = 0;
   };
+  // REQUIRES: mutex_ is held
+  std::shared_ptr<Reader> find_held(std::string_view name) const {
+    const auto it = held_.find(name);
+    return it == held_.end() ? nullptr : it->second.lock();
+  }
+
   std::mutex mutex_;
   std::map<std::string, Entry, std::less<>> entries_;  // guarded by mutex_, like what follows
+  std::map<std::string, std::weak_ptr<Reader>, std::less<>> held_;
   std::uint64_t clock_ = 0;
   std::uint64_t removals_ = 0;
 };
@@ -307,6 +331,13 @@ class DirectoryBackend final : public Backend {
       return std::move(done).error().with("remove " + std::string(name));
     }
     return {};
+  }
+
+  Result<std::shared_ptr<const void>> hold(std::string_view name) const override {
+    TOKVAULT_TRY(parse_name(name));
+    auto held = readers_.hold(name, path_of(name));
+    if (!held && held.code() == Errc::exhausted) return std::shared_ptr<const void>();
+    return held;
   }
 
   Result<std::uint64_t> sweep() override {

@@ -121,6 +121,11 @@ Result<std::vector<BlobInfo>> FaultBackend::list(std::string_view folder) const 
   return disk_->blobs.list(folder);
 }
 
+Result<std::shared_ptr<const void>> FaultBackend::hold(std::string_view name) const {
+  const std::lock_guard lock(disk_->mutex);
+  return disk_->blobs.hold(name);
+}
+
 Status FaultBackend::remove(std::string_view name) {
   const std::lock_guard lock(disk_->mutex);
   ++disk_->counts.remove;

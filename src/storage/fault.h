@@ -85,6 +85,7 @@ class FaultBackend final : public Backend {
   Result<std::uint64_t> size(std::string_view name) const override;
   Result<std::vector<BlobInfo>> list(std::string_view folder) const override;
   Status remove(std::string_view name) override;
+  Result<std::shared_ptr<const void>> hold(std::string_view name) const override;
   Result<std::uint64_t> sweep() override;
   Result<std::unique_ptr<WriterLock>> lock_writer() override;
   Result<std::uint64_t> total_bytes() const override;

@@ -41,8 +41,9 @@ Status MemoryBackend::get(std::string_view name, std::uint64_t offset, std::uint
   TOKVAULT_TRY(parse_name(name));
   const std::shared_lock lock(mutex_);
   const auto it = blobs_.find(name);
-  if (it == blobs_.end()) return absent(name);
-  const Buffer& bytes = it->second.bytes;
+  const auto held = it == blobs_.end() ? find_held(name) : nullptr;
+  if (it == blobs_.end() && (!held || !held->bytes)) return absent(name);
+  const Buffer& bytes = held ? *held->bytes : it->second.bytes;
   if (offset > bytes.size() || size > bytes.size() - offset) {
     return Error(Errc::corrupt, std::string(name) + ": " + std::to_string(size) +
                                     " bytes at offset " + std::to_string(offset) +
@@ -108,8 +109,29 @@ Status MemoryBackend::remove(std::string_view name) {
   TOKVAULT_TRY(parse_name(name));
   const std::unique_lock lock(mutex_);
   const auto it = blobs_.find(name);
-  if (it != blobs_.end()) blobs_.erase(it);
+  if (it == blobs_.end()) return {};
+  if (const auto held = find_held(name)) held->bytes = std::move(it->second.bytes);
+  blobs_.erase(it);
   return {};
+}
+
+Result<std::shared_ptr<const void>> MemoryBackend::hold(std::string_view name) const {
+  TOKVAULT_TRY(parse_name(name));
+  const std::unique_lock lock(mutex_);
+  auto held = find_held(name);
+  if (!blobs_.contains(name) && (!held || !held->bytes)) return absent(name);
+  if (!held) {
+    held = std::make_shared<Held>();
+    std::erase_if(held_, [](const auto& other) { return other.second.expired(); });
+    held_.insert_or_assign(std::string(name), held);
+  }
+  return std::shared_ptr<const void>(std::move(held));
+}
+
+// REQUIRES: mutex_ is held
+std::shared_ptr<MemoryBackend::Held> MemoryBackend::find_held(std::string_view name) const {
+  const auto it = held_.find(name);
+  return it == held_.end() ? nullptr : it->second.lock();
 }
 
 Result<std::uint64_t> MemoryBackend::sweep() { return std::uint64_t{0}; }

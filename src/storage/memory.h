@@ -5,6 +5,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 
@@ -34,6 +35,7 @@ class MemoryBackend final : public Backend {
   Result<std::uint64_t> size(std::string_view name) const override;
   Result<std::vector<BlobInfo>> list(std::string_view folder) const override;
   Status remove(std::string_view name) override;
+  Result<std::shared_ptr<const void>> hold(std::string_view name) const override;
   Result<std::uint64_t> sweep() override;
   Result<std::unique_ptr<WriterLock>> lock_writer() override;
   Result<std::uint64_t> total_bytes() const override;
@@ -43,8 +45,15 @@ class MemoryBackend final : public Backend {
   Blobs snapshot() const;
 
  private:
+  // The bytes of a blob that was removed while it was held.
+  struct Held {
+    std::optional<Buffer> bytes;
+  };
+  std::shared_ptr<Held> find_held(std::string_view name) const;
+
   mutable std::shared_mutex mutex_;
-  Blobs blobs_;  // guarded by mutex_
+  Blobs blobs_;                                                           // guarded by mutex_
+  mutable std::map<std::string, std::weak_ptr<Held>, std::less<>> held_;  // guarded by mutex_
   // Shared with the lock that was handed out, which may outlive the backend.
   std::shared_ptr<std::atomic<bool>> locked_ = std::make_shared<std::atomic<bool>>(false);
 };

@@ -170,6 +170,8 @@ Status check_source(const State& state, const TenantState& tenant,
 }
 
 Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress& progress) const {
+  // It is about the files as they are, not as they were.
+  if (is_snapshot_) return Error(Errc::invalid, "a snapshot is not checked, but its vault");
   for (int attempt = 0;; ++attempt) {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
     TOKVAULT_ASSIGN(CheckReport report, check_once(catalog, options, progress));

@@ -25,6 +25,23 @@ Buffer join(const std::vector<std::shared_ptr<const Buffer>>& bodies) {
 
 LogPart::LogPart(std::uint64_t file, std::uint32_t tenant) : file_(file), tenant_(tenant) {}
 
+// Digests are found again when they are asked for.
+LogPart::LogPart(const LogPart& other)
+    : Source(other),
+      BatchVisitor(other),
+      file_(other.file_),
+      tenant_(other.tenant_),
+      tenant_key_(other.tenant_key_),
+      tables_(other.tables_),
+      counts_(other.counts_),
+      range_(other.range_),
+      ids_(other.ids_),
+      tokens_stored_(other.tokens_stored_),
+      size_bytes_(other.size_bytes_),
+      frames_(other.frames_),
+      bodies_(other.bodies_),
+      places_(other.places_) {}
+
 std::size_t LogPart::DigestHash::operator()(const ShortDigest& d) const {
   return load_le<std::uint64_t>(reinterpret_cast<const char*>(d.data()));
 }
@@ -171,6 +188,21 @@ std::shared_ptr<LogFile> LogFile::make_gone(std::uint64_t number, const Error& e
   log->lost_.push_back(std::move(lost));
   log->is_gone_ = true;
   log->end_gone(log->lost_.back().first, false);
+  return log;
+}
+
+std::shared_ptr<LogFile> LogFile::copy_for_reading() const {
+  auto log = std::make_shared<LogFile>(number_, size_);
+  log->vault_ = vault_;
+  log->text_bytes_ = text_bytes_;
+  log->next_sequence_ = next_sequence_;
+  log->first_sequence_ = first_sequence_;
+  for (const auto& [tenant, part] : parts_) log->parts_[tenant] = std::make_shared<LogPart>(*part);
+  log->records_ = records_;
+  log->lost_ = lost_;
+  log->lost_tenants_ = lost_tenants_;
+  log->all_lost_ = all_lost_;
+  log->is_gone_ = is_gone_;
   return log;
 }
 

@@ -31,6 +31,9 @@ namespace tokvault {
 class LogPart final : public Source, private BatchVisitor {
  public:
   LogPart(std::uint64_t file, std::uint32_t tenant);
+  // As it is now; the two share the bodies.
+  LogPart(const LogPart& other);
+  LogPart& operator=(const LogPart&) = delete;
 
   std::uint64_t file() const override { return file_; }
   bool is_pack() const override { return false; }
@@ -127,6 +130,9 @@ class LogFile {
   // A log of which nothing can be read, for `error`: whatever was committed in it is lost.
   static std::shared_ptr<LogFile> make_gone(std::uint64_t number, const Error& error,
                                             std::uint64_t first_sequence);
+
+  // The log as it is now, to be read: neither follow() nor apply() goes on with it.
+  std::shared_ptr<LogFile> copy_for_reading() const;
 
   // Reads what has been added to the file since. Returns whether anything was.
   Result<bool> follow(const Backend& backend);

@@ -7,6 +7,13 @@
 
 namespace tokvault {
 
+State State::copy() const {
+  State out(*this);
+  for (auto& [number, log] : out.logs_) log = log->copy_for_reading();
+  out.rebuild_sources();
+  return out;
+}
+
 Status State::load(const CatalogState& catalog,
                    std::vector<std::pair<CatalogFile, Error>>* errors) {
   TOKVAULT_ASSIGN(vault_, decode_vault(catalog.vault_record));

@@ -78,6 +78,9 @@ struct Found {
 class State {
  public:
   State(const Backend& backend, Cache& cache) : backend_(backend), cache_(cache) {}
+  State& operator=(const State&) = delete;
+  // What it is now, logs included, whatever becomes of it; the two share the packs.
+  State copy() const;
 
   // Takes over what the catalog says, keeping the files that are open. A log or pack that cannot be
   // opened is an error; with `errors`, its error is put there, and if it is not there or damaged,
@@ -150,6 +153,7 @@ class State {
       const std::vector<CatalogFile>& files,
       const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs,
       const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs);
+  State(const State&) = default;  // but the logs go on: copy()
   void rebuild_sources();
   // Until when logs were written of which nothing can be read.
   void end_gone_logs();

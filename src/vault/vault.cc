@@ -147,7 +147,8 @@ VaultImpl::VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> 
       catalog_(std::move(catalog)),
       options_(options),
       cache_(options.cache_bytes),
-      state_(*backend_, cache_) {}
+      state_(*backend_, cache_),
+      passed_over_(std::make_shared<PassedOver>()) {}
 
 VaultImpl::~VaultImpl() {
   if (options_.read_only || !lock_) return;
@@ -820,6 +821,9 @@ Result<std::uint64_t> VaultImpl::forget(const Filter& filter) {
 // --- reading -----------------------------------------------------------------------------------
 
 Status VaultImpl::reload() const {
+  if (is_snapshot_) {
+    return Error(Errc::conflict, "a rewrite took away what was being read: read again");
+  }
   TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
   std::unique_lock lock(state_mutex_);
   TOKVAULT_TRY(take(catalog));
@@ -848,7 +852,7 @@ Status VaultImpl::take(const CatalogState& catalog) const {
 }
 
 Status VaultImpl::refresh() const {
-  if (!options_.read_only) return {};
+  if (!options_.read_only || is_snapshot_) return {};
   auto generation = catalog_->generation();
   bool changed = false;
   bool grown = false;
@@ -942,10 +946,10 @@ std::vector<Finding> VaultImpl::damage() const {
                             " conversations, commits " + std::to_string(pack.file.sequence_first) +
                             " to " + std::to_string(pack.file.sequence_last)});
   }
-  std::lock_guard passed_over(passed_over_mutex_);
+  std::lock_guard passed_over(passed_over_->mutex);
   for (const auto& [number, pack] : state_.packs()) {
-    const auto it = passed_over_.find(pack->name());
-    if (it == passed_over_.end()) continue;
+    const auto it = passed_over_->packs.find(pack->name());
+    if (it == passed_over_->packs.end()) continue;
     findings.push_back({pack->name(), Errc::corrupt,
                         it->second + ": " + std::to_string(pack->range().rows) + " conversations"});
   }
@@ -956,8 +960,8 @@ bool VaultImpl::passes_over(const Source& source, const Error& error) const {
   if (!options_.keep_going || error.code() != Errc::corrupt) return false;
   std::string_view what = error.message();
   if (what.starts_with(source.name() + ": ")) what.remove_prefix(source.name().size() + 2);
-  std::lock_guard lock(passed_over_mutex_);
-  passed_over_[source.name()] = what;
+  std::lock_guard lock(passed_over_->mutex);
+  passed_over_->packs[source.name()] = what;
   return true;
 }
 

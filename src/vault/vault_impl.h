@@ -56,6 +56,9 @@ class VaultImpl final : public Vault {
  public:
   VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> catalog,
             const VaultOptions& options);
+  // What `vault` is now. REQUIRES: its state is locked, and can be read.
+  explicit VaultImpl(const VaultImpl& vault);
+  VaultImpl& operator=(const VaultImpl&) = delete;
   ~VaultImpl() override;
   Status start();
 
@@ -113,6 +116,7 @@ class VaultImpl final : public Vault {
   Result<VaultStats> stats(std::optional<std::string_view> tenant) const override;
   Result<std::vector<FileInfo>> files() const override;
   std::vector<Finding> damage() const override;
+  Result<std::shared_ptr<const Vault>> snapshot() const override;
   Result<CheckReport> check(const CheckOptions& options, const Progress& progress) const override;
   Dictionaries& dictionaries() override { return dictionaries_; }
   const Dictionaries& dictionaries() const override { return dictionaries_; }
@@ -322,6 +326,8 @@ class VaultImpl final : public Vault {
   // --- reading ---
   Status refresh() const;  // a reader takes in what others have committed
   Status reload() const;
+  // Holds the files that the state is read from; `not_found` if one is not there any more.
+  Status hold_files();
   // Takes over what a catalog says, without the logs and packs that are damaged or gone; of a
   // reader they are gone if the catalog, read again, still names them.
   Status take(const CatalogState& catalog) const;
@@ -362,8 +368,9 @@ class VaultImpl final : public Vault {
   Result<CheckReport> check_once(const CatalogState& catalog, const CheckOptions& options,
                                  const Progress& progress) const;
 
-  const std::unique_ptr<Backend> backend_;
-  const std::unique_ptr<Catalog> catalog_;
+  // A snapshot has the backend and the catalog of its vault.
+  const std::shared_ptr<Backend> backend_;
+  const std::shared_ptr<Catalog> catalog_;
   const VaultOptions options_;
   std::unique_ptr<WriterLock> lock_;
   mutable Cache cache_;
@@ -371,10 +378,16 @@ class VaultImpl final : public Vault {
   mutable State state_;
   // A reader could not read all files: it can check(), and answers every read with the error.
   mutable bool unreadable_ = false;
+  // A state that never changes, and the files that it is read from.
+  const bool is_snapshot_ = false;
+  std::vector<std::shared_ptr<const void>> held_;
   // The generation of a catalog that named a pack which was not there.
   mutable std::optional<std::uint64_t> missing_in_;
-  mutable std::mutex passed_over_mutex_;
-  mutable std::map<std::string, std::string> passed_over_;  // packs, and why; guarded by it
+  struct PassedOver {
+    std::mutex mutex;
+    std::map<std::string, std::string> packs;  // and why; guarded by mutex
+  };
+  const std::shared_ptr<PassedOver> passed_over_;  // a snapshot's are its vault's
   std::shared_ptr<const Tokenizer> tokenizer_;
   // A reader without the vault's vocabulary: it reads no texts, and has another one meanwhile.
   Error tokenizer_error_;

@@ -228,6 +228,34 @@ TEST_P(BackendConformance, RemovedIsAbsentAndTheNameIsFree) {
   EXPECT_EQ(read("packs/a"), "second");
 }
 
+TEST_P(BackendConformance, AHeldBlobIsReadAfterItIsRemoved) {
+  const auto absent = backend().hold("packs/a");
+  if (absent) {  // a backend that does not hold
+    EXPECT_EQ(*absent, nullptr);
+    return;
+  }
+  EXPECT_EQ(absent.code(), Errc::not_found);
+  ASSERT_TRUE(backend().put("packs/a", "first"));
+  ASSERT_TRUE(backend().put("packs/b", "other"));
+  auto held = backend().hold("packs/a");
+  ASSERT_TRUE(held);
+  ASSERT_NE(*held, nullptr);
+  auto again = backend().hold("packs/a");
+  ASSERT_TRUE(again);
+  ASSERT_TRUE(backend().remove("packs/a"));
+  ASSERT_TRUE(backend().remove("packs/b"));
+  EXPECT_EQ(names("packs"), Names{});
+  EXPECT_EQ(backend().size("packs/a").code(), Errc::not_found);
+  Buffer bytes;
+  EXPECT_TRUE(backend().get("packs/a", 1, 3, bytes));
+  EXPECT_EQ(bytes, "irs");
+  EXPECT_EQ(read("packs/b"), "error not_found");
+  held = std::shared_ptr<const void>();
+  EXPECT_TRUE(backend().get("packs/a", 0, 5, bytes));  // somebody else has it still
+  again = std::shared_ptr<const void>();
+  EXPECT_EQ(backend().get("packs/a", 0, 5, bytes).code(), Errc::not_found);
+}
+
 TEST_P(BackendConformance, AppendGrowsABlob) {
   if (!has_append()) {
     EXPECT_EQ(backend().append("log/1", "x").code(), Errc::unsupported);
