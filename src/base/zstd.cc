@@ -3,12 +3,13 @@
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <string>
 
 #include "base/background.h"
-#include "base/large_allocator.h"
 
 namespace tokvault {
 namespace {
@@ -199,22 +200,52 @@ class StreamEncoderImpl final : public StreamEncoder {
   Cctx c_;
 };
 
+// Memory of which only what is touched takes any, and all of which goes back to the system: texts
+// of megabytes that come and go with a cache would leave holes in malloc's heap, as much again as
+// they are. With pages of 2 MB where the system has them.
+class TextMemory {
+ public:
+  explicit TextMemory(std::size_t size) : size_(size) {
+    if (size < kMapped) {
+      data_ = new char[size];
+      return;
+    }
+    void* const p =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return;
+    data_ = static_cast<char*>(p);
+#ifdef MADV_HUGEPAGE
+    static_cast<void>(::madvise(p, size, MADV_HUGEPAGE));  // a wish
+#endif
+  }
+  TextMemory(const TextMemory&) = delete;
+  TextMemory& operator=(const TextMemory&) = delete;
+  ~TextMemory() {
+    if (size_ < kMapped) {
+      delete[] data_;
+    } else if (data_ != nullptr) {
+      ::munmap(data_, size_);
+    }
+  }
+  char* data() const { return data_; }  // null if there is none
+
+ private:
+  static constexpr std::size_t kMapped = 256u << 10;
+  const std::size_t size_;
+  char* data_ = nullptr;
+};
+
 class FrameReaderImpl final : public FrameReader {
  public:
   FrameReaderImpl(Dctx d, Buffer frame, std::uint64_t size, Buffer prefix)
       : size_(size),
-        // Not cleared: what nobody reads is not touched.
-        text_(size > 0 ? Memory().allocate(size) : nullptr),
+        text_(size),
         frame_(std::move(frame)),
         prefix_(std::move(prefix)),
         d_(std::move(d)) {}
-  FrameReaderImpl(const FrameReaderImpl&) = delete;
-  FrameReaderImpl& operator=(const FrameReaderImpl&) = delete;
-  ~FrameReaderImpl() override {
-    if (text_ != nullptr) Memory().deallocate(text_, size_);
-  }
 
   Status start() {
+    if (text_.data() == nullptr) return no_memory();
     // Straight into the text, from which later blocks copy: no window beside it.
     TOKVAULT_TRY(
         check(ZSTD_DCtx_setParameter(d_.get(), ZSTD_d_stableOutBuffer, 1), Errc::exhausted));
@@ -237,14 +268,13 @@ class FrameReaderImpl final : public FrameReader {
     }
     return {};
   }
-  ByteView text() const override { return {text_, there_}; }
+  ByteView text() const override { return {text_.data(), there_}; }
   bool is_whole() const override { return is_whole_; }
   std::uint64_t memory_bytes() const override {
     return size_ + (is_whole_ ? 0 : frame_.size() + prefix_.size() + kContextBytes);
   }
 
  private:
-  using Memory = LargeAllocator<char>;
   static constexpr std::uint64_t kContextBytes = 300u << 10;
 
   static Status check(std::size_t code, Errc otherwise) {
@@ -257,7 +287,7 @@ class FrameReaderImpl final : public FrameReader {
     const std::size_t there_before = there_;
     // As much as zstd wants next, which is a block and the header of the one after it.
     ZSTD_inBuffer in{frame_.data(), std::min(frame_.size(), taken_ + wanted_), taken_};
-    ZSTD_outBuffer to{text_, size_, there_};
+    ZSTD_outBuffer to{text_.data(), size_, there_};
     const std::size_t n = ZSTD_decompressStream(d_.get(), &to, &in);
     if (ZSTD_isError(n)) return bad_frame(n);
     taken_ = in.pos;
@@ -275,7 +305,7 @@ class FrameReaderImpl final : public FrameReader {
   }
 
   const std::uint64_t size_;
-  char* const text_;
+  const TextMemory text_;
   Buffer frame_;
   Buffer prefix_;
   Dctx d_;  // null at the end, and after an error
