@@ -21,6 +21,11 @@
 
 namespace tokvault {
 
+// The most messages of a conversation, and values of all its messages and its own. A vault refuses
+// what has more, with `exhausted`: 64 MB of JSON could hold 22 million empty messages.
+inline constexpr std::size_t kMessagesMax = std::size_t{1} << 18;
+inline constexpr std::size_t kValuesMax = std::size_t{1} << 19;
+
 // What a control byte in a form stands for. Part of the on-disk format (docs/format/manifest.md),
 // never renumber.
 enum class Hole : std::uint8_t {

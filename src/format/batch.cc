@@ -27,24 +27,29 @@ bool decode_node(std::uint64_t value, std::uint32_t count, std::uint32_t& out) {
 std::uint32_t BatchBuilder::add_model(std::string_view name) {
   tag(BatchTag::model);
   append_sized(body_, name);
+  added_.string_bytes += name.size();
   return counts_.models++;
 }
 
 std::uint32_t BatchBuilder::add_application(std::string_view name) {
   tag(BatchTag::application);
   append_sized(body_, name);
+  added_.string_bytes += name.size();
   return counts_.applications++;
 }
 
 std::uint32_t BatchBuilder::add_form(std::string_view form) {
   tag(BatchTag::form);
   append_sized(body_, form);
+  ++added_.forms;
+  added_.string_bytes += form.size();
   return counts_.forms++;
 }
 
 SegmentRef BatchBuilder::add_segment(Stream stream, ByteView code) {
   tag(stream == kTokenStream ? BatchTag::token_segment : BatchTag::byte_segment);
   append_sized(body_, code);
+  ++added_.segments[stream];
   return SegmentRef::local(counts_.segments[stream]++);
 }
 
@@ -53,11 +58,13 @@ SegmentRef BatchBuilder::add_external(const External& e) {
   body_.push_back(static_cast<char>(e.stream));
   body_.append(reinterpret_cast<const char*>(e.digest.data()), e.digest.size());
   append_varint(body_, e.file_hint);
+  ++added_.externals;
   return SegmentRef::external(counts_.externals++);
 }
 
 // A reference as how far it lies back, with a bit for external ones: what is new costs one byte.
 void BatchBuilder::append_refs(const FormInfo& info, std::span<const SegmentRef> refs) {
+  added_.references += refs.size();
   for (std::size_t i = 0; i < refs.size(); ++i) {
     const std::uint32_t count =
         refs[i].is_external() ? counts_.externals : counts_.segments[info.stream_of(i)];
@@ -72,6 +79,7 @@ std::uint32_t BatchBuilder::add_node(std::uint32_t parent, std::uint32_t form, c
   append_varint(body_, encode_node(parent, counts_.nodes));
   append_varint(body_, form);
   append_refs(info, refs);
+  ++added_.nodes;
   return counts_.nodes++;
 }
 
@@ -89,7 +97,8 @@ std::uint64_t BatchBuilder::add_conversation(std::string_view id, const Row& row
   append_varint(body_, row.tokens);
   append_varint(body_, row.text_bytes);
   append_refs(info, refs);
-  ++conversation_count_;
+  ++added_.rows;
+  added_.string_bytes += id.size();
   return counts_.next_sequence++;
 }
 

@@ -49,7 +49,9 @@ class BatchBuilder {
   const Buffer& body() const { return body_; }
   // Of its records.
   const BatchChanges& changes() const { return changes_; }
-  std::uint64_t conversation_count() const { return conversation_count_; }
+  std::uint64_t conversation_count() const { return added_.rows; }
+  // What it adds to tables.
+  const TableSize& added() const { return added_; }
 
   std::uint32_t add_model(std::string_view name);
   std::uint32_t add_application(std::string_view name);
@@ -74,7 +76,7 @@ class BatchBuilder {
   Counts counts_;
   Buffer body_;
   BatchChanges changes_;
-  std::uint64_t conversation_count_ = 0;
+  TableSize added_;
 };
 
 // What parse_batch found, in order of the body.

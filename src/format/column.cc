@@ -89,11 +89,13 @@ void split_fields(std::string_view s, std::vector<Field>& out) {
 
 int nibble(char c) { return is_digit(c) ? c - '0' : c - 'a' + 10; }
 
+// Empty if there are strings of too many fields.
 Result<Buffer> encode_fields(const StringTable& strings, int level) {
   Buffer ops, numbers, texts;
   std::vector<Field> fields, before;
   for (std::size_t i = 0; i < strings.size(); ++i) {
     split_fields(strings[i], fields);
+    if (fields.size() > kColumnFieldsMax) return Buffer();
     for (std::size_t k = 0; k < fields.size(); ++k) {
       const Field& f = fields[k];
       const Field* b = k < before.size() ? &before[k] : nullptr;
@@ -132,14 +134,17 @@ Result<Buffer> encode_fields(const StringTable& strings, int level) {
   return out;
 }
 
-Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
+Status decode_fields(ByteView column, std::uint64_t count, std::uint64_t text_bytes_max,
+                     StringTable& out) {
   ByteReader in(column);
   Buffer parts[3];
-  for (Buffer& part : parts) {
+  // A field has text, and no more bytes of numbers and texts than that but for the varints.
+  const std::uint64_t sizes_max[] = {text_bytes_max + count, 2 * text_bytes_max, text_bytes_max};
+  for (std::size_t i = 0; i < 3; ++i) {
     const std::uint64_t size = in.varint();
     const ByteView packed = in.sized();
-    if (!in.ok() || size > kColumnBytesMax) return corrupt_column();
-    TOKVAULT_TRY(decode_bytes(packed, size, part));
+    if (!in.ok() || size > sizes_max[i]) return corrupt_column();
+    TOKVAULT_TRY(decode_bytes(packed, size, parts[i]));
   }
   if (!in.at_end()) return corrupt_column();
   const Buffer& ops = parts[0];
@@ -156,7 +161,7 @@ Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
     std::uint64_t number = kUnknown;
   };
   constexpr std::uint64_t kNumbersEnd = 1'000'000'000'000'000'000;  // 19 digits are no number
-  const std::size_t start = out.bytes();
+  const std::size_t text_end_max = out.bytes() + text_bytes_max;
   std::vector<Place> before, fields;
   auto append_number = [&](std::uint64_t number) {
     char digits[20];
@@ -167,7 +172,6 @@ Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
   out.reserve(out.size() + count, 0);
   for (std::uint64_t i = 0; i < count; ++i) {
     fields.clear();
-    const std::size_t string_begin = out.bytes();
     for (;;) {
       if (next_op == ops.size()) return corrupt_column();
       const char op = ops[next_op++];
@@ -206,12 +210,12 @@ Status decode_fields(ByteView column, std::uint64_t count, StringTable& out) {
           return corrupt_column();
       }
       field.size = out.bytes() - field.begin;
-      if (!numbers.ok() || !texts.ok() || out.bytes() - string_begin > kColumnBytesMax) {
+      if (!numbers.ok() || !texts.ok() || out.bytes() > text_end_max ||
+          fields.size() == kColumnFieldsMax) {
         return corrupt_column();
       }
       fields.push_back(field);
     }
-    if (out.bytes() - start > kColumnBytesMax) return corrupt_column();
     out.finish();
     std::swap(before, fields);
   }
@@ -234,7 +238,8 @@ Result<Buffer> encode_lengths(const StringTable& strings, int level) {
   return out;
 }
 
-Status decode_lengths(ByteView column, std::uint64_t count, StringTable& out) {
+Status decode_lengths(ByteView column, std::uint64_t count, std::uint64_t text_bytes_max,
+                      StringTable& out) {
   ByteReader in(column);
   const ByteView lengths_column = in.sized();
   if (!in.ok()) return corrupt_column();
@@ -243,7 +248,7 @@ Status decode_lengths(ByteView column, std::uint64_t count, StringTable& out) {
   std::uint64_t total = 0;
   for (std::uint64_t n : lengths) {
     total += n;
-    if (n > kColumnBytesMax || total > kColumnBytesMax) return corrupt_column();
+    if (n > text_bytes_max || total > text_bytes_max) return corrupt_column();
   }
   Buffer all;
   TOKVAULT_TRY(decode_bytes(in.rest(), total, all));
@@ -343,14 +348,19 @@ Status decode_integers(ByteView column, std::uint64_t count, std::vector<std::ui
 Result<Buffer> encode_strings(const StringTable& strings, int level) {
   TOKVAULT_ASSIGN(Buffer lengths, encode_lengths(strings, level));
   TOKVAULT_ASSIGN(Buffer fields, encode_fields(strings, level));
-  if (fields.size() < lengths.size()) return Buffer(1, kFields) + fields;
+  if (!fields.empty() && fields.size() < lengths.size()) return Buffer(1, kFields) + fields;
   return Buffer(1, kLengths) + lengths;
 }
 
-Status decode_strings(ByteView column, std::uint64_t count, StringTable& out) {
+Status decode_strings(ByteView column, std::uint64_t count, StringTable& out,
+                      std::uint64_t text_bytes_max) {
   if (column.empty() || count > kColumnValuesMax) return corrupt_column();
-  if (column[0] == kFields) return decode_fields(column.substr(1), count, out);
-  if (column[0] == kLengths) return decode_lengths(column.substr(1), count, out);
+  if (column[0] == kFields) {
+    return decode_fields(column.substr(1), count, text_bytes_max, out);
+  }
+  if (column[0] == kLengths) {
+    return decode_lengths(column.substr(1), count, text_bytes_max, out);
+  }
   return corrupt_column();
 }
 

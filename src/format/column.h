@@ -15,8 +15,12 @@
 
 namespace tokvault {
 
-// The largest count of a column, a bound on what a damaged count may allocate.
-inline constexpr std::uint64_t kColumnValuesMax = 1u << 26;
+// The largest count of a column, and the most text in one of strings: what a damaged count may
+// allocate. More than any table has (TableSize).
+inline constexpr std::uint64_t kColumnValuesMax = 1u << 22;
+inline constexpr std::uint64_t kColumnTextBytesMax = 128u << 20;
+// A string of more fields than this is not written as fields.
+inline constexpr std::uint64_t kColumnFieldsMax = 1u << 20;
 
 // Strings in one buffer: 4 bytes of overhead each.
 class StringTable {
@@ -55,7 +59,9 @@ Result<Buffer> encode_integers(std::span<const std::uint64_t> values, int level)
 Status decode_integers(ByteView column, std::uint64_t count, std::vector<std::uint64_t>& out);
 
 Result<Buffer> encode_strings(const StringTable& strings, int level);
-Status decode_strings(ByteView column, std::uint64_t count, StringTable& out);
+// `corrupt` if they have more than `text_bytes_max` together.
+Status decode_strings(ByteView column, std::uint64_t count, StringTable& out,
+                      std::uint64_t text_bytes_max = kColumnTextBytesMax);
 
 // Bytes, compressed where that helps. The reader knows the size.
 Result<Buffer> encode_bytes(ByteView bytes, int level);

@@ -166,6 +166,78 @@ TEST(Tables, RoundTrip) {
   }
 }
 
+// What counts and sizes claim is refused before memory is taken for it.
+TEST(Tables, LimitsComeBeforeMemory) {
+  std::mt19937_64 random(3);
+  Tables t;
+  while (t.rows.empty() || t.refs.empty()) t = random_tables(random);
+  const auto parts = *encode_tables(t, 3);
+  const TableCounts counts = counts_of(t);
+  auto refused = [&](TableCounts c) {
+    EXPECT_EQ(decode_tables(parts, c).code(), Errc::corrupt);
+    PackFooter f;
+    f.vault.id = Buffer(16, 'v');
+    f.tenant.key = Buffer(16, 'k');
+    f.counts = c;
+    const Buffer bytes = *encode_pack_footer(f, 1000);
+    const auto extent = decode_pack_trailer(
+        ByteView(bytes).substr(bytes.size() - kPackTrailerBytes), 1000 + bytes.size());
+    ASSERT_TRUE(extent);
+    EXPECT_EQ(
+        decode_pack_footer(ByteView(bytes).substr(0, extent->size), *extent, kPackVersion).code(),
+        Errc::corrupt);
+  };
+  TableCounts c = counts;
+  refused((c.rows = kTableSizeMax.rows + 1, c));
+  c = counts;
+  refused((c.nodes = kTableSizeMax.nodes + 1, c));
+  c = counts;
+  refused((c.externals = kTableSizeMax.externals + 1, c));
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    c = counts;
+    refused((c.segments[s] = kTableSizeMax.segments[s] + 1, c));
+  }
+  // References: so many in each stream, in a constant column of three bytes.
+  Buffer column(1, '\0');
+  append_varint(column, 1);
+  auto many = parts;
+  Buffer& trie = many[static_cast<std::size_t>(TablePart::trie)];
+  ByteReader in(trie);
+  for (int i = 0; i < 4; ++i) (void)in.sized();
+  trie.resize(trie.size() - in.left());
+  for (int s = 0; s < 2; ++s) {
+    append_varint(trie, kTableSizeMax.references / 2 + 1);
+    append_sized(trie, column);
+  }
+  const auto too_many = decode_tables(many, counts);
+  ASSERT_EQ(too_many.code(), Errc::corrupt);
+  EXPECT_NE(too_many.error().message().find("references"), std::string_view::npos);
+}
+
+TEST(Column, StringsAreBounded) {
+  StringTable strings, out;
+  for (int i = 0; i < 1000; ++i) strings.add("text" + std::to_string(i));
+  const std::uint64_t size = strings.bytes();
+  const Buffer fields = *encode_strings(strings, 3);
+  ASSERT_EQ(fields[0], 1);  // encoding
+  EXPECT_TRUE(decode_strings(fields, 1000, out, size));
+  EXPECT_EQ(decode_strings(fields, 1000, out = {}, size - 1).code(), Errc::corrupt);
+  StringTable same;
+  for (int i = 0; i < 1000; ++i) same.add("#$%^&"[i % 5] + std::string(99, '!'));
+  const Buffer lengths = *encode_strings(same, 3);
+  EXPECT_TRUE(decode_strings(lengths, 1000, out = {}, 100'000));
+  EXPECT_EQ(decode_strings(lengths, 1000, out = {}, 99'999).code(), Errc::corrupt);
+  // A string of more fields than are counted is written whole.
+  StringTable long_one;
+  std::string text;
+  for (std::size_t i = 0; i <= kColumnFieldsMax / 2; ++i) text += "a-";
+  long_one.add(text);
+  const Buffer whole = *encode_strings(long_one, 1);
+  EXPECT_EQ(whole[0], 0);
+  ASSERT_TRUE(decode_strings(whole, 1, out = {}));
+  EXPECT_EQ(out[0], text);
+}
+
 TEST(Log, HeaderAndBatches) {
   LogHeader header{.version = 1, .number = 7, .vault = {}};
   header.vault.id = Buffer(16, 'v');

@@ -10,7 +10,7 @@
 namespace tokvault {
 namespace {
 
-constexpr std::uint64_t kFooterBytesMax = 64u << 20;
+constexpr std::uint64_t kFooterBytesMax = 16u << 20;
 constexpr std::uint64_t kRawBytesMax = std::uint64_t{1} << 40;
 constexpr int kFooterLevel = 9;
 
@@ -197,6 +197,9 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
   f.counts.nodes = in.varint();
   f.counts.externals = in.varint();
   for (std::uint64_t& n : f.counts.segments) n = in.varint();
+  if (!size_of(f.counts).fits(kTableSizeMax)) {
+    return corrupt_pack("it says that it has more than a pack holds");
+  }
   f.tokens_stored = in.varint();
   f.sequence_first = in.varint();
   f.sequence_last = in.varint();
@@ -212,6 +215,11 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     s.table = read_extent(in, limit);
     s.block_count = in.varint();
     s.text_bytes = in.varint();
+    // A block has a segment, and a dictionary what the writer of any version puts there.
+    if (s.block_count > kTableSizeMax.segments[0] ||
+        s.dictionary.raw_size > kPackDictionaryBytesMax) {
+      return corrupt_pack("it says that it has more than a pack holds");
+    }
     if (version < 2) continue;
     const auto codec = in.le<std::uint8_t>();
     const auto ended = in.le<std::uint8_t>();

@@ -31,6 +31,9 @@ inline constexpr std::size_t kPackHeaderBytes = 64;
 inline constexpr std::size_t kPackTrailerBytes = 32;
 // The most text that a dictionary holds.
 inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
+// The most that a dictionary may decode to, with ends: one under the token model has a segment of
+// any size, up to the most text that a model takes.
+inline constexpr std::uint64_t kPackDictionaryBytesMax = (std::uint64_t{1} << 28) + (1u << 22);
 // A block takes segments until it holds this much text: about 4 k tokens.
 inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
 // A segment whose code is at least this long has a fingerprint. Only segments of at least as many

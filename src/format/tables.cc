@@ -27,10 +27,10 @@ Status append_strings(Buffer& out, const StringTable& strings, int level) {
   return {};
 }
 
-Status read_strings(ByteReader& in, StringTable& out) {
+Status read_strings(ByteReader& in, std::uint64_t count_max, StringTable& out) {
   const std::uint64_t count = in.varint();
   const ByteView column = in.sized();
-  if (!in.ok()) return corrupt_tables("strings");
+  if (!in.ok() || count > count_max) return corrupt_tables("strings");
   return decode_strings(column, count, out);
 }
 
@@ -151,6 +151,44 @@ std::size_t Tables::memory_bytes() const {
          form_infos.capacity() * 64;
 }
 
+bool TableSize::fits(const TableSize& limit) const {
+  return rows <= limit.rows && nodes <= limit.nodes && references <= limit.references &&
+         externals <= limit.externals && segments[0] <= limit.segments[0] &&
+         segments[1] <= limit.segments[1] && forms <= limit.forms &&
+         string_bytes <= limit.string_bytes;
+}
+
+TableSize& TableSize::operator+=(const TableSize& more) {
+  rows += more.rows;
+  nodes += more.nodes;
+  references += more.references;
+  externals += more.externals;
+  for (std::size_t s = 0; s < kStreams; ++s) segments[s] += more.segments[s];
+  forms += more.forms;
+  string_bytes += more.string_bytes;
+  return *this;
+}
+
+TableSize size_of(const Tables& t) {
+  return {
+      .rows = t.rows.size(),
+      .nodes = t.nodes.size(),
+      .references = t.refs.size(),
+      .externals = t.externals.size(),
+      .segments = {t.segment_counts[kTokenStream], t.segment_counts[kByteStream]},
+      .forms = t.forms.size(),
+      .string_bytes = t.ids.bytes() + t.forms.bytes() + t.models.bytes() + t.applications.bytes()};
+}
+
+TableSize size_of(const TableCounts& c) {
+  TableSize size;
+  size.rows = c.rows;
+  size.nodes = c.nodes;
+  size.externals = c.externals;
+  size.segments = c.segments;
+  return size;
+}
+
 TableCounts counts_of(const Tables& t) {
   return {t.rows.size(),
           t.nodes.size(),
@@ -253,8 +291,8 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
 
 Status decode_names(ByteView part, StringTable& models, StringTable& applications) {
   ByteReader in(part);
-  TOKVAULT_TRY(read_strings(in, models));
-  TOKVAULT_TRY(read_strings(in, applications));
+  TOKVAULT_TRY(read_strings(in, kTableSizeMax.rows + 1, models));
+  TOKVAULT_TRY(read_strings(in, kTableSizeMax.rows + 1, applications));
   if (models.size() == 0 || applications.size() == 0) return corrupt_tables("strings");
   return {};
 }
@@ -262,25 +300,22 @@ Status decode_names(ByteView part, StringTable& models, StringTable& application
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
                              const TableCounts& counts, std::optional<StringTable> ids) {
   Tables t;
+  if (!size_of(counts).fits(kTableSizeMax)) return corrupt_tables("more than a pack holds");
   auto part = [&](TablePart p) -> const Buffer& { return parts[static_cast<std::size_t>(p)]; };
   t.models = StringTable();
   t.applications = StringTable();
   ByteReader strings(part(TablePart::strings));
-  for (StringTable* table : {&t.models, &t.applications, &t.forms}) {
-    TOKVAULT_TRY(read_strings(strings, *table));
-  }
+  TOKVAULT_TRY(read_strings(strings, kTableSizeMax.rows + 1, t.models));
+  TOKVAULT_TRY(read_strings(strings, kTableSizeMax.rows + 1, t.applications));
+  TOKVAULT_TRY(read_strings(strings, kTableSizeMax.forms, t.forms));
   if (!strings.at_end() || t.models.size() == 0 || t.applications.size() == 0) {
     return corrupt_tables("strings");
   }
+  t.form_infos.reserve(t.forms.size());
   for (std::size_t i = 0; i < t.forms.size(); ++i) {
     t.form_infos.push_back(analyse_form(t.forms[i]));
   }
-  if (counts.rows > kColumnValuesMax || counts.nodes > kColumnValuesMax ||
-      counts.externals > kColumnValuesMax) {
-    return corrupt_tables("counts");
-  }
   for (std::size_t s = 0; s < kStreams; ++s) {
-    if (counts.segments[s] > kColumnValuesMax) return corrupt_tables("counts");
     t.segment_counts[s] = static_cast<std::uint32_t>(counts.segments[s]);
   }
   if (ids) {
@@ -288,6 +323,7 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   } else {
     TOKVAULT_TRY(decode_strings(part(TablePart::ids), counts.rows, t.ids));
   }
+  if (size_of(t).string_bytes > kTableSizeMax.string_bytes) return corrupt_tables("strings");
 
   t.rows.resize(counts.rows);
   std::vector<std::uint64_t> column;
@@ -350,8 +386,9 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   std::uint64_t ref_total = 0;
   for (auto& r : refs) {
     const std::uint64_t count = in.varint();
+    ref_total += std::min(count, kTableSizeMax.references + 1);
+    if (ref_total > kTableSizeMax.references) return corrupt_tables("references");
     TOKVAULT_TRY(in.column(count, r));
-    ref_total += r.size();
   }
   if (!in.at_end()) return corrupt_tables("trie");
   t.refs.reserve(ref_total);

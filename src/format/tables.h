@@ -122,6 +122,42 @@ struct Tables {
   std::size_t memory_bytes() const;
 };
 
+// How much tables hold. A pack has at most kTableSizeMax of each, so that what a file claims is
+// bounded before memory is taken for it: tables that are as large as they may be take 450 MB with
+// all that decoding them needs. What a writer makes stays below it: a log ends at half of it, which
+// leaves room for a conversation; one batch brings no more than fits; and merging makes more packs.
+struct TableSize {
+  std::uint64_t rows = 0;
+  std::uint64_t nodes = 0;
+  std::uint64_t references = 0;
+  std::uint64_t externals = 0;
+  std::array<std::uint64_t, kStreams> segments{};
+  std::uint64_t forms = 0;
+  std::uint64_t string_bytes = 0;  // of ids, forms, and names of models and applications
+  bool fits(const TableSize& limit) const;
+  TableSize& operator+=(const TableSize& more);
+};
+inline constexpr TableSize kTableSizeMax{
+    .rows = 1u << 20,
+    .nodes = 1u << 21,
+    .references = 1u << 22,
+    .externals = 1u << 20,
+    .segments = {1u << 21, 1u << 21},
+    .forms = 1u << 19,
+    .string_bytes = kColumnTextBytesMax,
+};
+// What a log has when it is ended.
+inline constexpr TableSize kLogTableSize{
+    .rows = kTableSizeMax.rows / 2,
+    .nodes = kTableSizeMax.nodes / 2,
+    .references = kTableSizeMax.references / 2,
+    .externals = kTableSizeMax.externals / 2,
+    .segments = {kTableSizeMax.segments[0] / 2, kTableSizeMax.segments[1] / 2},
+    .forms = kTableSizeMax.forms / 2,
+    .string_bytes = kTableSizeMax.string_bytes / 2,
+};
+TableSize size_of(const Tables& tables);
+
 // REQUIRES: local segments are numbered in the order of their first reference, nodes are in the
 // order of the rows that brought them.
 Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& tables, int level);
@@ -134,6 +170,7 @@ struct TableCounts {
   std::array<std::uint64_t, kStreams> segments{};
 };
 TableCounts counts_of(const Tables& tables);
+TableSize size_of(const TableCounts& counts);  // without references, forms and strings
 // The bytes of text in all nodes and conversations, each counted once, from the bytes of each local
 // token segment. What a repeated message costs less than its text is the gain of sharing prefixes.
 std::uint64_t node_text_bytes(const Tables& tables, const std::vector<std::uint64_t>& text_sizes);

@@ -395,6 +395,9 @@ bool JsonReader::Impl::messages(Conversation& conversation) {
   while (true) {
     skip();
     if (!at('{')) return fail("a message is not an object");
+    if (conversation.messages.size() == kMessagesMax) {
+      return fail("a conversation has at most " + std::to_string(kMessagesMax) + " messages");
+    }
     if (!read_message(conversation.messages.emplace_back(), 3)) return false;
     skip();
     if (at(']')) break;

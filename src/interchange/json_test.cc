@@ -74,6 +74,16 @@ TEST(JsonReader, ChoosesHolesByKeyAndSize) {
   EXPECT_EQ(m.values[3].bytes, "{}");
 }
 
+TEST(JsonReader, MessagesAreCounted) {
+  std::string messages = "{}";
+  for (std::size_t i = 1; i < kMessagesMax; ++i) messages += ",{}";
+  JsonReader reader;
+  EXPECT_TRUE(reader.conversation("{\"messages\":[" + messages + "]}"));
+  const auto more = reader.conversation("{\"messages\":[" + messages + ",{}]}");
+  EXPECT_EQ(more.code(), Errc::invalid);
+  EXPECT_NE(more.error().message().find("at most 262144 messages"), std::string_view::npos);
+}
+
 TEST(JsonReader, ArraysOfNumbers) {
   // From eight on an array is one value; a content is from one on.
   EXPECT_EQ(read_message(R"({"content":[ 1, 2 ]})").form, "{\"content\":\x02}");

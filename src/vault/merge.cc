@@ -32,11 +32,22 @@ constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 Merge::Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options)
     : tokenizer_(std::move(tokenizer)), options_(std::move(options)) {}
 
+void Merge::reserve(const TableSize& sources) {
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    segments_.reserve(s, sources.segments[s]);
+    code_sizes_[s].reserve(sources.segments[s]);
+    directions_[s].reserve(sources.segments[s]);
+  }
+  rows_.reserve(sources.rows);
+}
+
 Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) {
   auto visit = [&](Stream stream, std::uint32_t id, TokenView tokens, ByteView code) -> Status {
     (void)id;  // ids are given in order
     TOKVAULT_TRY(check_stop(options_.stop));
     code_sizes_[stream].push_back(static_cast<std::uint32_t>(code.size()));
+    const std::size_t size = stream == kTokenStream ? tokens.size() : code.size();
+    if (size >= kSharedCodeBytes) ++shareable_count_;
     directions_[stream].push_back(stream == kTokenStream ? direction_of_tokens(tokens)
                                                          : direction_of_bytes(code));
     return {};
@@ -48,6 +59,7 @@ Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) 
     rows_.push_back(
         {static_cast<std::uint32_t>(sources_.size()), i, tables->rows[i].first_sequence});
   }
+  sources_size_ += size_of(*tables);
   sources_.push_back(std::move(source));
   return {};
 }
@@ -67,8 +79,10 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     const Tables& t = *tables;
     const Row& row = t.rows[rows_[i].row];
     DirectionSum sum;
+    RowRef& ref_of_row = rows_[i];
     auto take = [&](std::uint32_t form, std::uint32_t begin) {
       const FormInfo& info = t.form_infos[form];
+      ref_of_row.references += static_cast<std::uint32_t>(info.ref_count());
       for (std::size_t k = 0; k < info.ref_count(); ++k) {
         const SegmentRef ref = t.refs[begin + k];
         const Stream stream = info.stream_of(k);
@@ -89,6 +103,7 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
       take(t.nodes[n].form, t.nodes[n].refs_begin);
     }
     take(row.form, row.refs_begin);
+    ref_of_row.nodes = t.messages(row);
     items[i].direction = sum.direction();
     total += items[i].weight;
   }
@@ -118,8 +133,23 @@ Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_
   return builder;
 }
 
-// Halves what does not fit the cap, by trial; the last trial of a group gives its segments their
-// home for good.
+TableSize Merge::size_at_most(const std::vector<std::uint32_t>& group) const {
+  TableSize size{.rows = group.size(),
+                 .forms = sources_size_.forms,
+                 .string_bytes = sources_size_.string_bytes};
+  for (const std::uint32_t i : group) {
+    size.nodes += rows_[i].nodes;
+    size.references += rows_[i].references;
+  }
+  size.externals = std::min(size.references, sources_size_.externals + shareable_count_);
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    size.segments[s] = std::min<std::uint64_t>(size.references, segments_.size(s));
+  }
+  return size;
+}
+
+// Halves what does not fit the cap, or what a pack may hold, by trial; the last trial of a group
+// gives its segments their home for good.
 Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_t>> groups,
                                             const PackIdentity& identity,
                                             std::atomic<std::uint64_t>& next_number,
@@ -131,15 +161,20 @@ Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_
     std::vector<std::uint32_t> group = std::move(groups.back());
     groups.pop_back();
     if (number == 0) number = next_number++;
-    const bool is_trial = options_.pack_bytes_max > 0 && group.size() > 1;
-    if (is_trial) {
+    const bool is_capped = options_.pack_bytes_max > 0;
+    if (group.size() > 1 && (is_capped || !size_at_most(group).fits(options_.table_size_max))) {
       TOKVAULT_TRY(step(0));
       TOKVAULT_ASSIGN(auto builder, build(group, number));
-      PackIdentity trial = identity;
-      trial.number = number;
-      TOKVAULT_ASSIGN(const Buffer pack, builder->finish(trial, options_.level, options_.purpose));
-      // Room for the records and the numbers of the set, which a trial does not have.
-      if (pack.size() + 4096 > options_.pack_bytes_max && pack.size() > 16384) {
+      bool fits = builder->table_size().fits(options_.table_size_max);
+      if (fits && is_capped) {
+        PackIdentity trial = identity;
+        trial.number = number;
+        TOKVAULT_ASSIGN(const Buffer pack,
+                        builder->finish(trial, options_.level, options_.purpose));
+        // Room for the records and the numbers of the set, which a trial does not have.
+        fits = pack.size() + 4096 <= options_.pack_bytes_max || pack.size() <= 16384;
+      }
+      if (!fits) {
         segments_.release(number);
         const auto middle = group.begin() + static_cast<std::ptrdiff_t>(group.size() / 2);
         groups.emplace_back(middle, group.end());

@@ -24,8 +24,9 @@ struct MergeOptions {
   Level level = Level::balanced;
   PackPurpose purpose = PackPurpose::compact;
   std::uint64_t pack_bytes_max = 0;  // 0: no cap
-  std::uint64_t input_bytes = 0;     // of all sources, on disk
-  std::mutex* turn = nullptr;        // see put_pack
+  TableSize table_size_max = kTableSizeMax;
+  std::uint64_t input_bytes = 0;  // of all sources, on disk
+  std::mutex* turn = nullptr;     // see put_pack
   // What the packs may copy from.
   std::vector<std::shared_ptr<const ArtifactTokens>> artifacts{};
   std::stop_token stop{};  // everything ends with `cancelled` soon after a request
@@ -39,6 +40,8 @@ class Merge {
 
   Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options);
 
+  // How much the sources have together: before the first of them.
+  void reserve(const TableSize& sources);
   // Takes in a source, without the rows that are dead (empty: none is).
   Status add(std::shared_ptr<const Source> source, std::vector<bool> dead);
   // Puts the packs and returns them, for the catalog; after an error none is left. `identity` has
@@ -55,6 +58,9 @@ class Merge {
     std::uint32_t source = 0;
     std::uint32_t row = 0;
     std::uint64_t first_sequence = 0;
+    // Of all its messages and its own, once groups() has been there.
+    std::uint32_t nodes = 0;
+    std::uint32_t references = 0;
   };
   struct Part {
     std::uint64_t number = 0;
@@ -63,6 +69,8 @@ class Merge {
   Result<std::vector<std::vector<std::uint32_t>>> groups();
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
                                              std::uint64_t number);
+  // What the tables of a pack with these conversations hold at most.
+  TableSize size_at_most(const std::vector<std::uint32_t>& group) const;
   Result<std::vector<Part>> fit(std::vector<std::vector<std::uint32_t>> groups,
                                 const PackIdentity& identity,
                                 std::atomic<std::uint64_t>& next_number, const Step& step);
@@ -76,6 +84,8 @@ class Merge {
   std::array<std::vector<Direction>, kStreams> directions_;
   std::vector<std::shared_ptr<const Source>> sources_;
   std::vector<RowRef> rows_;
+  TableSize sources_size_;             // sum of all sources
+  std::uint64_t shareable_count_ = 0;  // segments that other packs may refer to
 };
 
 // Encodes a pack and puts it; the entry for the catalog. `turn` is held while it is encoded, which

@@ -56,6 +56,7 @@ class PackBuilder {
     return last;
   }
   bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
+  TableSize table_size() const { return size_of(tables_); }
   // finish() ends with `cancelled` soon after a stop is requested.
   void set_stop(std::stop_token stop) { stop_ = std::move(stop); }
   // What the pack may copy from, if that makes it smaller.

@@ -291,6 +291,13 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
                                            std::to_string(conversation_bytes_max_));
     return;
   }
+  if (c.messages.size() > kMessagesMax || value_count > kValuesMax) {
+    out.error = Error(Errc::exhausted, "the conversation has " + std::to_string(c.messages.size()) +
+                                           " messages and " + std::to_string(value_count) +
+                                           " values, and may have " + std::to_string(kMessagesMax) +
+                                           " and " + std::to_string(kValuesMax));
+    return;
+  }
   if (Status checked = c.check(); !checked) {
     out.error = std::move(checked).error();
     return;
@@ -463,6 +470,21 @@ TenantIndex& Stager::index_of(std::uint32_t tenant) {
     known = indexes_.try_emplace(tenant).first;
   }
   return known->second;
+}
+
+TableSize Stager::size_of(const Prepared& p, std::string_view id) {
+  // It may refer to each of its segments here, and have it in either stream or in another file.
+  const std::uint64_t segments = p.segments.size();
+  TableSize size{.rows = 1,
+                 .nodes = p.messages.size(),
+                 .references = segments,
+                 .externals = segments,
+                 .segments = {segments, segments},
+                 .forms = p.messages.size() + 1,
+                 .string_bytes = id.size() + p.own.form.size() + p.conversation->model.size() +
+                                 p.conversation->application.size()};
+  for (const PreparedPart& part : p.messages) size.string_bytes += part.form.size();
+  return size;
 }
 
 Result<std::uint64_t> Stager::stage(std::uint32_t tenant, Prepared& p, std::string_view id,

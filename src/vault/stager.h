@@ -137,6 +137,8 @@ class Stager {
   void prepare(std::uint32_t tenant, const Conversation& conversation, Tokenizer::Encoder& encoder,
                Prepared& out) const;
 
+  // What stage() adds to the tables of a log at most.
+  static TableSize size_of(const Prepared& prepared, std::string_view id);
   // Adds a conversation to `batch`. `first_sequence`: of the version that it replaces, or 0.
   // Returns its sequence number.
   Result<std::uint64_t> stage(std::uint32_t tenant, Prepared& prepared, std::string_view id,

@@ -295,7 +295,10 @@ void VaultImpl::rotate_if_due() {
   if (sealing_done_.exchange(false)) join_sealing();
   tend_merging();
   if (log_->size_bytes() < options_.log_bytes_max && log_->text_bytes() < kLogTextBytesMax &&
-      log_->row_count() < kLogRowsMax) {
+      log_->row_count() < kLogRowsMax &&
+      std::all_of(log_->parts().begin(), log_->parts().end(), [](const auto& part) {
+        return size_of(part.second->table()).fits(kLogTableSize);
+      })) {
     return;
   }
   if (Status status = rotate(); !status) return note_seal_error(std::move(status).error());
@@ -365,6 +368,16 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
   }
   if (request.prepared.error.code() != Errc::ok) {
     request.result = std::move(request.prepared.error);
+    return {};
+  }
+  // What a log has of a tenant becomes one pack, and that has limits.
+  TableSize size = Stager::size_of(request.prepared, c.id);
+  size += pending.builder.added();
+  if (const auto part = log_->parts().find(request.tenant); part != log_->parts().end()) {
+    size += size_of(part->second->table());
+  }
+  if (!size.fits(kTableSizeMax)) {
+    request.result = Error(Errc::exhausted, "too much for one batch: put less at a time");
     return {};
   }
   const TenantState& tenant = *state_.tenant(request.tenant);

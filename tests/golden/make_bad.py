@@ -182,6 +182,20 @@ def with_blocks(data, number, held=1, text_size=0, frame_size=0, flag=0, change=
                 blocks=extents[1], table=extents[2])
 
 
+def with_count(data, index, value):
+    """The pack with another count in its footer: conversations, nodes, externals or segments."""
+    pack = decode.Pack(bytes(data), 4)
+    _, raw = footer_of(data)
+    head = varint(16) + pack.set_id
+    for numbers in (pack.members, pack.supersedes):
+        head += varint(len(numbers)) + b"".join(varint(n) for n in numbers)
+    counts = [pack.row_count, pack.node_count, pack.external_count, *pack.segment_counts]
+    old = head + b"".join(varint(n) for n in counts)
+    assert raw.count(old) == 1
+    counts[index] = value
+    with_footer(data, raw.replace(old, head + b"".join(varint(n) for n in counts)))
+
+
 def variants_of_version_2():
     """As variants()."""
     def stream(change):
@@ -206,7 +220,14 @@ def variants_of_version_2():
     def blocks(**wrong):
         return lambda d: with_blocks(d, 4, **wrong)
 
+    def count(index, value):
+        return lambda d: with_count(d, index, value)
+
     packs = [
+        ("v2_rows", "corrupt", "more conversations than a pack holds", count(0, (1 << 20) + 1)),
+        ("v2_nodes", "corrupt", "more nodes than a pack holds", count(1, (1 << 21) + 1)),
+        ("v2_externals", "corrupt", "more externals than a pack holds", count(2, (1 << 20) + 1)),
+        ("v2_segments", "corrupt", "more segments than a pack holds", count(4, (1 << 21) + 1)),
         ("v2_level_0", "corrupt", "level 0", footer_byte(2, 0)),
         ("v2_level_4", "corrupt", "level 4", footer_byte(2, 4)),
         ("v2_compacted", "corrupt", "made by what nobody knows", footer_byte(1, 3)),

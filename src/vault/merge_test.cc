@@ -1,0 +1,97 @@
+#include "vault/merge.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+#include "base/checksum.h"
+#include "tokvault/vault.h"
+#include "vault/pack_file.h"
+
+namespace tokvault {
+namespace {
+
+Conversation conversation(std::mt19937& random, int number) {
+  Conversation c;
+  c.id = "id" + std::to_string(number);
+  c.time_ms = 1'700'000'000'000 + number;
+  std::string shared(150, static_cast<char>('a' + number % 20));
+  std::string own;
+  for (int i = 0; i < 120; ++i) own += static_cast<char>('a' + random() % 26);
+  c.messages = {Message::of_text("user", shared), Message::of_text("assistant", own)};
+  return c;
+}
+
+// Packs of so many conversations, messages or external segments at most: everything is in one of
+// them, and what stands in several is referred to.
+TEST(Merge, EndsAPackBeforeItHoldsTooMuch) {
+  constexpr int kCount = 300;
+  auto backend = make_memory_backend();
+  auto catalog = make_memory_catalog();
+  Backend& blobs = *backend;
+  const auto tokenizer = *open_tokenizer("bytes");
+  ASSERT_TRUE(Vault::create(blobs, *catalog, {.tokenizer = tokenizer}));
+  auto vault = Vault::open(std::move(backend), std::move(catalog), {.merge_bytes_min = UINT64_MAX});
+  ASSERT_TRUE(vault);
+  std::mt19937 random(1);
+  for (int i = 0; i < kCount; ++i) {
+    ASSERT_TRUE((*vault)->put(conversation(random, i), {}));
+    if (i % 100 == 99) {
+      ASSERT_TRUE((*vault)->seal());
+    }
+  }
+  Cache cache(64u << 20);
+  std::vector<std::shared_ptr<PackFile>> packs;
+  const auto listed = blobs.list("packs");
+  ASSERT_TRUE(listed);
+  for (const BlobInfo& blob : *listed) {
+    const auto number = std::stoull(blob.name.substr(blob.name.find('/') + 1));
+    auto pack = PackFile::open(blobs, cache, number);
+    ASSERT_TRUE(pack);
+    packs.push_back(*pack);
+  }
+  ASSERT_EQ(packs.size(), 3u);
+  std::mutex turn;
+  std::atomic<std::uint64_t> next_number{1000};
+  auto merged = [&](const TableSize& limit) {
+    MergeOptions options;
+    options.tenant = packs[0]->footer().tenant;
+    options.level = Level::fast;
+    options.turn = &turn;
+    options.table_size_max = limit;
+    Merge merge(tokenizer, std::move(options));
+    for (const auto& pack : packs) EXPECT_TRUE(merge.add(pack, {}));
+    PackIdentity identity;
+    identity.vault = packs[0]->footer().vault;
+    identity.set_id = random_bytes(16);
+    auto files = merge.run(blobs, std::move(identity), {}, nullptr, next_number,
+                           [](std::uint64_t) { return Status(); });
+    EXPECT_TRUE(files);
+    std::uint64_t conversations = 0;
+    for (const CatalogFile& file : *files) {
+      auto pack = PackFile::open(blobs, cache, file.number);
+      EXPECT_TRUE(pack);
+      EXPECT_TRUE(size_of(**(*pack)->tables()).fits(limit));
+      conversations += file.conversations;
+    }
+    EXPECT_EQ(conversations, static_cast<std::uint64_t>(kCount));
+    return files->size();
+  };
+  EXPECT_EQ(merged(kTableSizeMax), 1u);
+  TableSize limit = kTableSizeMax;
+  limit.rows = 70;
+  EXPECT_GE(merged(limit), 5u);
+  limit = kTableSizeMax;
+  limit.nodes = 100;
+  EXPECT_GE(merged(limit), 4u);
+  limit = kTableSizeMax;
+  limit.references = 200;  // of 320: the first messages are shared
+  EXPECT_GE(merged(limit), 2u);
+  limit = kTableSizeMax;
+  limit.segments[kTokenStream] = 50;
+  EXPECT_GE(merged(limit), 6u);
+}
+
+}  // namespace
+}  // namespace tokvault

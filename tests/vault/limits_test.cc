@@ -1,0 +1,81 @@
+// What one pack may hold bounds conversations, batches and logs: nothing is taken in that could not
+// be sealed, and what is refused is refused alone.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/conformance/temp_dir.h"
+#include "tokvault/directory.h"
+
+namespace tokvault {
+namespace {
+
+// Chains of messages that differ from the first one on: nothing is shared.
+Conversation chain(const std::string& id, std::size_t messages) {
+  Conversation c;
+  c.id = id;
+  c.time_ms = 1'700'000'000'000;
+  c.messages.assign(messages, Message::of_text("user", "x"));
+  if (!c.messages.empty()) c.messages[0] = Message::of_text("user", id);
+  return c;
+}
+
+class Limits : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(create_vault(path_, {.tokenizer = "bytes"}));
+    auto vault = open_vault(path_, {.level = Level::fast});
+    ASSERT_TRUE(vault);
+    vault_ = std::move(*vault);
+  }
+  void expect_there(const std::string& id, std::size_t messages) const {
+    const auto c = vault_->get(id);
+    ASSERT_TRUE(c) << id << ": " << c.error().message();
+    EXPECT_TRUE(*c == chain(id, messages) || c->messages == chain(id, messages).messages) << id;
+  }
+  TempDir dir_;
+  const std::string path_ = dir_.path() + "/v";
+  std::unique_ptr<Vault> vault_;
+};
+
+TEST_F(Limits, AConversationOfTooManyMessagesOrValues) {
+  EXPECT_EQ(vault_->put(chain("more", kMessagesMax + 1), {}).code(), Errc::exhausted);
+  EXPECT_TRUE(vault_->put(chain("most", kMessagesMax), {}));
+  Conversation values = chain("values", 1);
+  values.messages[0].form = R"({"c":[)";
+  for (std::size_t i = 0; i <= kValuesMax; ++i) {
+    values.messages[0].form += i == 0 ? "\x04" : ",\x04";
+    values.messages[0].values.push_back({"1"});
+  }
+  values.messages[0].form += "]}";
+  EXPECT_EQ(vault_->put(values, {}).code(), Errc::exhausted);
+  expect_there("most", kMessagesMax);
+  EXPECT_EQ(vault_->get("more").code(), Errc::not_found);
+}
+
+// A log is sealed when its tables are half of a pack's; what comes in one batch has the other half.
+TEST_F(Limits, ABatchBringsNoMoreThanOnePackHolds) {
+  constexpr std::size_t kMessages = 250'000;
+  constexpr std::size_t kFit = (std::size_t{1} << 21) / kMessages;  // kTableSizeMax.nodes
+  std::vector<Conversation> batch;
+  for (std::size_t i = 0; i < kFit + 2; ++i) {
+    batch.push_back(chain("c" + std::to_string(i), i == kFit + 1 ? 5 : kMessages));
+  }
+  auto results = vault_->put_batch(batch, {}, nullptr);
+  ASSERT_TRUE(results);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    EXPECT_EQ((*results)[i].code(), i == kFit ? Errc::exhausted : Errc::ok) << i;
+  }
+  ASSERT_TRUE(vault_->flush());
+  ASSERT_TRUE(vault_->seal());
+  EXPECT_EQ(vault_->stats()->packs, 1u);
+  expect_there("c0", kMessages);
+  expect_there("c" + std::to_string(kFit - 1), kMessages);
+  expect_there("c" + std::to_string(kFit + 1), 5);
+  // By itself there is room for it: in the next log.
+  EXPECT_TRUE(vault_->put(batch[kFit], {}));
+  expect_there("c" + std::to_string(kFit), kMessages);
+}
+
+}  // namespace
+}  // namespace tokvault
