@@ -71,6 +71,9 @@ Result<std::vector<CatalogFile>> BackgroundMerge::run() {
   std::vector<CatalogFile> files;
   {
     Merge merge(tokenizer_, std::move(options));
+    TableSize all;
+    for (const auto& pack : job_.packs) all += size_of(pack->footer().counts);
+    merge.reserve(all);
     for (const auto& pack : job_.packs) TOKVAULT_TRY(merge.add(pack, {}));
     auto step = [this](std::uint64_t) { return check_stop(stop_.get_token()); };
     TOKVAULT_ASSIGN(files, merge.run(backend_, std::move(identity), std::move(job_.records),

@@ -719,6 +719,9 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
   // What files outside of this step need of it.
   TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, identity.set_supersedes));
   Merge merge(tokenizer_, std::move(merge_options));
+  TableSize all;
+  for (const auto& pack : packs) all += size_of(pack->footer().counts);
+  merge.reserve(all);
   for (const auto& pack : packs) {
     TOKVAULT_TRY(step(0));
     TOKVAULT_ASSIGN(auto dead, state_.dead_rows(*tenant, *pack));
