@@ -1157,9 +1157,10 @@ class Pack(Source):
                  "block_count": f.varint(), "text_bytes": f.varint(), "codec": 0, "ended": 0}
             if self.version > 1:
                 s["codec"], s["ended"], s["artifacts"] = f.le(1), f.le(1), numbers()
-                if s["codec"] > 2:
+                if s["codec"] > 3:
                     raise unsupported("a codec of a newer program")
-                check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] == 0), "footer")
+                check(s["ended"] == 1 or (s["ended"] == 0 and s["codec"] in (0, 3)), "footer")
+                check(s["codec"] != 3 or (s["ended"] == 0 and s["block_count"] > 0), "footer")
                 one_text = s["block_count"] == s["blocks"][1] == s["table"][1] == 0
                 check(s["codec"] != 2 or one_text, "footer")
                 if s["artifacts"] and (len(s["artifacts"]) > 1 or is_bytes or not s["ended"] or
@@ -1260,6 +1261,17 @@ class Pack(Source):
         table = In(self.part(s["table"]))
         sizes, placed = integers(table.sized(), count), integers(table.sized(), count)
         held, frame_sizes = integers(table.sized(), blocks), integers(table.sized(), blocks)
+        if s["codec"] == 3:
+            named = integers(table.sized(), blocks)
+            check(all(n <= 8 for n in named), "bases")
+            steps = iter(integers(table.sized(), sum(named)))
+            s["bases"] = []
+            for n in named:
+                s["bases"].append([])
+                for _ in range(n):
+                    last = s["bases"][-1][-1] if s["bases"][-1] else -1
+                    s["bases"][-1].append(last + 1 + next(steps))
+                    check(s["bases"][-1][-1] < count, "bases")
         check(len(table.rest()) == 3 * sum(n >= SHARED for n in sizes), "fingerprints")
         check(sum(sizes) == s["text_bytes"] and set(placed) <= {0, 1}, "segment table")
         check(sum(held) == placed.count(0), "segment table")
@@ -1280,6 +1292,10 @@ class Pack(Source):
                 out.append((block, s["sizes"][block], n))
                 s["sizes"][block] += n
         check(dictionary == s["dictionary"][2], "segment table")
+        for numbers in s.get("bases", ()):
+            for block, _, _ in (out[n] for n in numbers):
+                check(block is None or not s["bases"][block], "a base that copies itself")
+            check(sum(out[n][2] for n in numbers) <= 1 << 17, "bases: size")
         return out
 
     def read_ended(self, stream, s, count, blocks):
@@ -1330,7 +1346,10 @@ class Pack(Source):
                 frame = self.data[at + 4:at + 4 + size]
                 expected = int.from_bytes(self.data[at:at + 4], "little")
                 checksum(frame, expected, f"block at {at}", bits=32)
-                dictionary = self.text(stream, None)
+                if s.get("bases") and s["bases"][block]:
+                    dictionary = b"".join(self.code(stream, n) for n in s["bases"][block])
+                else:
+                    dictionary = self.text(stream, None)
                 if s["codec"] == 1:
                     text = model_block(s["model"], frame, s["sizes"][block],
                                        stream == TOKEN_STREAM)

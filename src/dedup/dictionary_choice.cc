@@ -46,8 +46,8 @@ DictionaryChoice::Count& DictionaryChoice::count_of(std::uint32_t hash) {
 
 std::uint64_t DictionaryChoice::uses(std::size_t segment) {
   std::uint64_t n = 0;
-  for (std::size_t i = segment == 0 ? 0 : ends_[segment - 1]; i < ends_[segment]; ++i) {
-    n += std::min(count_of(hashes_[i]).segments - 1, kUsesMax);
+  for (const std::uint32_t hash : anchors(segment)) {
+    n += std::min(count_of(hash).segments - 1, kUsesMax);
   }
   return n;
 }
@@ -87,12 +87,11 @@ std::vector<bool> DictionaryChoice::choose(std::uint64_t budget, std::uint32_t s
       }
       chosen[segment] = true;
       left -= sizes_[segment];
-      for (std::size_t i = segment == 0 ? 0 : ends_[segment - 1]; i < ends_[segment]; ++i) {
-        count_of(hashes_[i]).segments = 1;
-      }
+      for (const std::uint32_t hash : anchors(segment)) count_of(hash).segments = 1;
     }
     steps[step] = {};
   }
+  counts_ = {};
   // The rest evenly: as much of what has passed as there is room.
   std::uint64_t rest = 0;
   for (std::size_t i = 0; i < sizes_.size(); ++i) rest += chosen[i] ? 0 : sizes_[i];

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "dedup/anchors.h"
@@ -31,6 +32,12 @@ class DictionaryChoice {
   // For each segment whether it is in; together they take at most `budget` bytes, and none of them
   // more than `size_max`.
   std::vector<bool> choose(std::uint64_t budget, std::uint32_t size_max);
+  // The anchors that were looked at of a segment, a set, and its size, as they were added.
+  std::span<const std::uint32_t> anchors(std::size_t segment) const {
+    const std::size_t begin = segment == 0 ? 0 : ends_[segment - 1];
+    return std::span(hashes_).subspan(begin, ends_[segment] - begin);
+  }
+  std::uint32_t size_of(std::size_t segment) const { return sizes_[segment]; }
 
  private:
   // How often an anchor occurs, in different segments.

@@ -431,8 +431,26 @@ TEST(Pack, FooterTrailerAndSegments) {
   auto segments = decode_pack_segments(*table, 3, stream);
   ASSERT_TRUE(segments) << segments.error().message();
   EXPECT_EQ(segments->fingerprints, s.fingerprints);
+  EXPECT_TRUE(segments->block_bases.empty());
   stream.text_bytes = 241;
   EXPECT_FALSE(decode_pack_segments(*table, 3, stream));
+
+  stream.text_bytes = 240;
+  stream.codec = PackCodec::zstd_bases;
+  EXPECT_FALSE(decode_pack_segments(*table, 3, stream)) << "columns are missing";
+  s.block_bases = {2};
+  s.bases = {0, 2};
+  table = encode_pack_segments(s, 3);
+  segments = decode_pack_segments(*table, 3, stream);
+  ASSERT_TRUE(segments) << segments.error().message();
+  EXPECT_EQ(segments->block_bases, s.block_bases);
+  EXPECT_EQ(segments->bases, s.bases);
+  EXPECT_EQ(segments->fingerprints, s.fingerprints);
+  s.bases = {0, 3};
+  EXPECT_FALSE(decode_pack_segments(*encode_pack_segments(s, 3), 3, stream)) << "there are three";
+  s.block_bases = {9};
+  s.bases = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  EXPECT_FALSE(decode_pack_segments(*encode_pack_segments(s, 3), 3, stream)) << "too many";
 }
 
 TEST(Records, RoundTrip) {

@@ -225,7 +225,7 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
     const auto ended = in.le<std::uint8_t>();
     s.artifacts = read_numbers(in);
     const auto number = static_cast<std::size_t>(&s - f.streams.data());
-    if (codec > static_cast<std::uint8_t>(PackCodec::token_lz)) {
+    if (codec > static_cast<std::uint8_t>(PackCodec::zstd_bases)) {
       return Error(Errc::unsupported, "a codec of a newer program; use the one that wrote it");
     }
     s.codec = static_cast<PackCodec>(codec);
@@ -238,7 +238,8 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
       return corrupt_pack("a stream does not add up");
     }
     if ((s.ended && !is_dictionary && s.block_count == 0) ||
-        (s.codec != PackCodec::zstd && !s.ended) ||
+        (s.codec != PackCodec::zstd && s.codec != PackCodec::zstd_bases && !s.ended) ||
+        (s.codec == PackCodec::zstd_bases && (s.ended || s.block_count == 0)) ||
         (s.codec == PackCodec::token_lz && !is_dictionary)) {
       return corrupt_pack("a stream does not add up");
     }
@@ -357,12 +358,39 @@ std::vector<std::uint32_t> parse_fingerprints(ByteView prints) {
 
 }  // namespace
 
+std::string codec_name(PackCodec codec) {
+  switch (codec) {
+    case PackCodec::zstd:
+      return "zstd";
+    case PackCodec::token_model:
+      return "token_model";
+    case PackCodec::token_lz:
+      return "token_lz";
+    case PackCodec::zstd_bases:
+      return "zstd_bases";
+  }
+  return "codec " + std::to_string(static_cast<unsigned>(codec));
+}
+
 Result<Buffer> encode_pack_segments(const PackSegments& s, int level) {
   Buffer out;
   TOKVAULT_TRY(append_column(out, s.code_sizes, level));
   TOKVAULT_TRY(append_column(out, s.in_dictionary, level));
   TOKVAULT_TRY(append_column(out, s.block_segments, level));
   TOKVAULT_TRY(append_column(out, s.block_sizes, level));
+  if (!s.block_bases.empty()) {
+    std::vector<std::uint32_t> steps;
+    auto base = s.bases.begin();
+    for (const std::uint32_t n : s.block_bases) {
+      std::uint32_t next = 0;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        steps.push_back(*base - next);
+        next = *base++ + 1;
+      }
+    }
+    TOKVAULT_TRY(append_column(out, s.block_bases, level));
+    TOKVAULT_TRY(append_column(out, steps, level));
+  }
   append_fingerprints(out, s.fingerprints);
   return out;
 }
@@ -461,6 +489,25 @@ Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_
     block_bytes += v + 4;
     if (v > 0xffffffffu || block_bytes > stream.blocks.size) return corrupt_pack("block sizes");
     s.block_sizes.push_back(static_cast<std::uint32_t>(v));
+  }
+  if (stream.codec == PackCodec::zstd_bases) {
+    TOKVAULT_TRY(take(stream.block_count));
+    std::uint64_t sum = 0;
+    for (const std::uint64_t n : wide) {
+      if (n > kBasesMax) return corrupt_pack("bases of a block");
+      sum += n;
+      s.block_bases.push_back(static_cast<std::uint32_t>(n));
+    }
+    TOKVAULT_TRY(take(sum));
+    auto step = wide.begin();
+    for (const std::uint32_t n : s.block_bases) {
+      std::uint64_t next = 0;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        next += std::min(*step++, segment_count);
+        if (next >= segment_count) return corrupt_pack("bases of a block");
+        s.bases.push_back(static_cast<std::uint32_t>(next++));
+      }
+    }
   }
   const ByteView prints = in.rest();
   if (text != stream.text_bytes || in_blocks != outside || block_bytes != stream.blocks.size ||

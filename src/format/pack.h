@@ -40,6 +40,9 @@ inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
 // tokens (or bytes) are referred to from other files: whatever the code, they have one.
 inline constexpr std::uint64_t kSharedCodeBytes = 96;
 inline constexpr std::size_t kFingerprintBytes = 3;
+// A block names at most so many segments to copy from in place of the dictionary.
+inline constexpr std::size_t kBasesMax = 8;
+inline constexpr std::uint64_t kBaseTextBytesMax = 128u << 10;  // of one block
 // An ended stream with no more text than this has no fingerprints on disk. It is a quarter more
 // than a dictionary holds that is a sample: what was grouped to fit may come out longer.
 inline constexpr std::uint64_t kFingerprintlessTextBytes =
@@ -69,7 +72,10 @@ enum class PackCodec : std::uint8_t {
   zstd = 0,  // dictionary: a frame; blocks: frames with the dictionary's text as their prefix
   token_model = 1,  // dictionary and blocks as token_model.h codes them; ended
   token_lz = 2,     // one dictionary and no blocks, as token_lz.h codes it; ended
+  zstd_bases = 3,   // as zstd, but blocks may name bases; not ended
 };
+
+std::string codec_name(PackCodec codec);
 
 // The byte that ends a segment, where a stream has no table of them.
 inline constexpr char kSegmentEnd = '\xff';
@@ -154,7 +160,12 @@ struct PackSegments {
       fingerprints;  // of the segments of at least kSharedCodeBytes, in order
   std::vector<std::uint32_t> block_segments;  // how many segments each block holds
   std::vector<std::uint32_t> block_sizes;     // bytes of each block's frame, without its checksum
+  // Under zstd_bases, else empty: how many segments each block copies from in place of the
+  // dictionary, and which, of each block ascending.
+  std::vector<std::uint32_t> block_bases;
+  std::vector<std::uint32_t> bases;
 };
+// Has the columns of bases if `block_bases` is not empty.
 Result<Buffer> encode_pack_segments(const PackSegments& segments, int level);
 // Sums are checked against `stream`.
 Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_count,

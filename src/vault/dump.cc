@@ -128,6 +128,22 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   out.number("sequence_first", f.sequence_first);
   out.number("sequence_last", f.sequence_last);
   out.number("records", f.record_count);
+  const std::string streams[] = {"tokens", "bytes"};
+  for (std::size_t s = 0; s < kStreams; ++s) {
+    const PackStream& stream = f.streams[s];
+    if (f.counts.segments[s] == 0) continue;
+    out.field(streams[s] + "_codec", codec_name(stream.codec));
+    if (!stream.artifacts.empty()) out.number(streams[s] + "_artifact", stream.artifacts[0]);
+    if (stream.block_count == 0) continue;
+    out.number(streams[s] + "_blocks", stream.block_count);
+    if (stream.codec != PackCodec::zstd_bases) continue;
+    const auto table = decode_pack_segments(file.substr(stream.table.offset, stream.table.size),
+                                            f.counts.segments[s], stream);
+    if (!table) continue;  // damaged, as its part below says
+    const auto none = std::count(table->block_bases.begin(), table->block_bases.end(), 0u);
+    out.number(streams[s] + "_blocks_with_bases",
+               stream.block_count - static_cast<std::uint64_t>(none));
+  }
   out.begin_list("parts");
   auto part = [&](const std::string& name, const Extent& e) {
     const bool good = checksum32(file.substr(e.offset, e.size)) == e.checksum;
@@ -136,9 +152,8 @@ Result<std::string> dump_pack(ByteView file, bool json) {
              "\"part\":\"" + name + "\",\"offset\":" + o + ",\"bytes\":" + s +
                  ",\"good\":" + (good ? "true" : "false"));
   };
-  const char* const streams[] = {"tokens", "bytes"};
   for (std::size_t s = 0; s < kStreams; ++s) {
-    const std::string prefix = streams[s];
+    const std::string& prefix = streams[s];
     if (f.streams[s].dictionary.size > 0) part(prefix + " dictionary", f.streams[s].dictionary);
     if (f.streams[s].table.size == 0) continue;
     part(prefix + " blocks", f.streams[s].blocks);

@@ -27,13 +27,6 @@ namespace {
 constexpr std::uint64_t kAnchorsMax = 2u << 20;
 constexpr double kNear = 0.85;
 
-std::string codec_name(PackCodec codec) {
-  if (codec == PackCodec::zstd) return "zstd";
-  if (codec == PackCodec::token_model) return "token_model";
-  if (codec == PackCodec::token_lz) return "token_lz";
-  return "codec " + std::to_string(static_cast<unsigned>(codec));
-}
-
 void add(TokenOrigins& sum, const TokenOrigins& part) {
   sum.tokens += part.tokens;
   sum.prefix += part.prefix;

@@ -9,7 +9,7 @@
 #include "base/zstd.h"
 #include "codec/token_lz.h"
 #include "codec/token_model.h"
-#include "dedup/dictionary_choice.h"
+#include "dedup/base_choice.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
@@ -344,8 +344,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
   } else {
     all.table.in_dictionary = even_sample(all.table.code_sizes, all.text.size());
   }
-  choice.reset();
-  return encode_with_dictionary(stream, all, levels, file);
+  return encode_with_dictionary(stream, all, choice ? &*choice : nullptr, levels, file);
 }
 
 // Told by zstd at a fast level: coding the text with each of them to find out would take as long as
@@ -465,90 +464,104 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   return {};
 }
 
+std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& table) {
+  std::vector<Block> blocks;
+  std::uint64_t at = 0;
+  std::uint64_t size = 0;
+  bool is_open = false;
+  for (std::uint32_t i = 0; i < table.code_sizes.size(); ++i) {
+    if (!table.in_dictionary[i]) {
+      if (!is_open) blocks.push_back({i, i, at});
+      blocks.back().end = i + 1;
+      size = (is_open ? size : 0) + table.code_sizes[i];
+      is_open = size < kBlockTextBytes;
+    }
+    at += table.code_sizes[i];
+  }
+  return blocks;
+}
+
 // The dictionary is what table.in_dictionary says.
-Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels,
+Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all,
+                                           const DictionaryChoice* choice, const Levels& levels,
                                            Buffer& file) {
+  // An anchor that is kept takes 28 bytes: 14 MB.
+  constexpr std::size_t kBaseAnchorsMax = 500'000;
   PackStream& out = footer_.streams[stream];
   PackSegments& table = all.table;
   const Buffer& text = all.text;
   Buffer dictionary;
+  std::vector<std::uint64_t> places;  // of segments in the text
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < table.code_sizes.size(); ++i) {
     if (table.in_dictionary[i]) dictionary.append(text, seen, table.code_sizes[i]);
+    places.push_back(seen);
     seen += table.code_sizes[i];
   }
   // The dictionary's frame is half of the work; blocks need its text only.
   auto dictionary_frame = std::async(
       std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary, stop_); });
-  TOKVAULT_ASSIGN(auto encoder, BlockEncoder::make(dictionary, levels.blocks));
-  // Two threads make half of the blocks each, parted where a block ends anyhow.
-  struct Half {
-    std::size_t begin = 0;  // segments
-    std::size_t end = 0;
-    std::uint64_t at = 0;  // of the first of them
-    Buffer blocks{};
-    std::vector<std::uint32_t> segments{};
-    std::vector<std::uint32_t> sizes{};
-  };
-  auto encode_half = [&](BlockEncoder& with, Half& half) -> Status {
-    Buffer block;
-    std::uint32_t block_segments = 0;
-    auto end_block = [&]() -> Status {
-      if (block_segments == 0) return {};
-      TOKVAULT_TRY(check_stop(stop_));
-      TOKVAULT_ASSIGN(const Buffer frame, with.encode(block));
-      append_le(half.blocks, checksum32(frame));
-      half.blocks += frame;
-      half.segments.push_back(block_segments);
-      half.sizes.push_back(static_cast<std::uint32_t>(frame.size()));
-      block.clear();
-      block_segments = 0;
-      return {};
-    };
-    std::uint64_t at = half.at;
-    for (std::size_t i = half.begin; i < half.end; ++i) {
-      const std::uint32_t size = table.code_sizes[i];
-      if (!table.in_dictionary[i]) {
-        block.append(text, at, size);
-        ++block_segments;
-        if (block.size() >= kBlockTextBytes) TOKVAULT_TRY(end_block());
-      }
-      at += size;
-    }
-    return end_block();
-  };
-  Half first{0, table.code_sizes.size(), 0};
-  Half second{first.end, first.end, text.size()};
-  std::uint64_t in_block = 0;
-  std::uint64_t at = 0;
-  for (std::size_t i = 0; i < first.end; ++i) {
-    if (!table.in_dictionary[i]) in_block += table.code_sizes[i];
-    at += table.code_sizes[i];
-    if (in_block < kBlockTextBytes) continue;
-    in_block = 0;
-    if (at < text.size() / 2) continue;
-    first.end = second.begin = i + 1;
-    second.at = at;
+  std::vector<Block> blocks = cut_blocks(table);
+  for (const Block& b : blocks) {
+    table.block_segments.push_back(static_cast<std::uint32_t>(std::count(
+        table.in_dictionary.begin() + b.begin, table.in_dictionary.begin() + b.end, false)));
   }
+  if (choice != nullptr) {
+    auto bases = choose_bases(*choice, table.in_dictionary, table.block_segments,
+                              {kBasesMax, kBaseTextBytesMax, kBaseAnchorsMax});
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i].bases = std::move(bases[i]);
+  }
+  TOKVAULT_ASSIGN(auto encoder, BlockEncoder::make(dictionary, levels.blocks));
+  auto encode = [&](BlockEncoder& with, Block& b) -> Status {
+    TOKVAULT_TRY(check_stop(stop_));
+    Buffer own;
+    for (std::uint32_t i = b.begin; i < b.end; ++i) {
+      if (!table.in_dictionary[i]) own.append(text, places[i], table.code_sizes[i]);
+    }
+    TOKVAULT_ASSIGN(b.frame, with.encode(own));
+    if (b.bases.empty()) return {};
+    Buffer prefix;
+    for (const std::uint32_t i : b.bases) prefix.append(text, places[i], table.code_sizes[i]);
+    TOKVAULT_ASSIGN(Buffer frame, zstd_compress(own, levels.blocks, stop_, prefix));
+    // To name a base takes about two bytes.
+    if (frame.size() + 2 * b.bases.size() < b.frame.size()) {
+      b.frame = std::move(frame);
+    } else {
+      b.bases.clear();
+    }
+    return {};
+  };
+  // Two threads make half of the blocks each.
   TOKVAULT_ASSIGN(auto other_encoder, encoder->another());
-  auto other = std::async(std::launch::async, [&] { return encode_half(*other_encoder, second); });
-  Status status = encode_half(*encoder, first);
+  const std::size_t middle = blocks.size() / 2;
+  auto other = std::async(std::launch::async, [&]() -> Status {
+    for (std::size_t i = middle; i < blocks.size(); ++i) {
+      TOKVAULT_TRY(encode(*other_encoder, blocks[i]));
+    }
+    return {};
+  });
+  Status status;
+  for (std::size_t i = 0; i < middle && status; ++i) status = encode(*encoder, blocks[i]);
   Status other_status = other.get();
   TOKVAULT_TRY(std::move(status));
   TOKVAULT_TRY(std::move(other_status));
-  Buffer blocks;
-  for (const Half* half : {&first, &second}) {
-    blocks += half->blocks;
-    table.block_segments.insert(table.block_segments.end(), half->segments.begin(),
-                                half->segments.end());
-    table.block_sizes.insert(table.block_sizes.end(), half->sizes.begin(), half->sizes.end());
+  Buffer frames;
+  for (Block& b : blocks) {
+    append_le(frames, checksum32(b.frame));
+    frames += b.frame;
+    table.block_sizes.push_back(static_cast<std::uint32_t>(b.frame.size()));
+    table.block_bases.push_back(static_cast<std::uint32_t>(b.bases.size()));
+    table.bases.insert(table.bases.end(), b.bases.begin(), b.bases.end());
+    b.frame = Buffer();
   }
+  if (table.bases.empty()) table.block_bases.clear();
+  out.codec = table.bases.empty() ? PackCodec::zstd : PackCodec::zstd_bases;
   if (!dictionary.empty()) {
     TOKVAULT_ASSIGN(const Buffer frame, dictionary_frame.get());
     out.dictionary = append_part(file, frame, dictionary.size());
   }
   out.block_count = table.block_sizes.size();
-  out.blocks = append_part(file, blocks, 0);
+  out.blocks = append_part(file, frames, 0);
   TOKVAULT_ASSIGN(const Buffer encoded, encode_pack_segments(table, levels.tables));
   out.table = append_part(file, encoded, 0);
   return {};

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "dedup/dictionary_choice.h"
 #include "format/pack.h"
 #include "tokvault/tokenizer.h"
 #include "vault/artifacts.h"
@@ -115,7 +116,18 @@ class PackBuilder {
   Status encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file);
   Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
                            Buffer& file);
-  Status encode_with_dictionary(Stream stream, StreamText& all, const Levels& levels, Buffer& file);
+  // What comes into one block: segments from `begin` to `end`, but for those of the dictionary.
+  struct Block {
+    std::uint32_t begin = 0;
+    std::uint32_t end = 0;
+    std::uint64_t at = 0;  // of the first of them in the text
+    std::vector<std::uint32_t> bases{};
+    Buffer frame{};
+  };
+  static std::vector<Block> cut_blocks(const PackSegments& table);
+  // `choice`: what the dictionary was chosen by, or null.
+  Status encode_with_dictionary(Stream stream, StreamText& all, const DictionaryChoice* choice,
+                                const Levels& levels, Buffer& file);
   // What a text is coded with besides itself: an artifact in the pack's codes, or nothing.
   struct History {
     std::uint64_t artifact = 0;

@@ -23,7 +23,8 @@ std::uint64_t PackFile::Segments::memory_bytes() const {
   std::uint64_t bytes = map.size() * sizeof(Token);
   for (std::size_t s = 0; s < kStreams; ++s) {
     bytes += places[s].capacity() * sizeof(Place) + blocks[s].capacity() * sizeof(BlockPlace) +
-             fingerprints[s].capacity() * sizeof(Fingerprint);
+             fingerprints[s].capacity() * sizeof(Fingerprint) +
+             (bases[s].capacity() + base_ends[s].capacity()) * sizeof(std::uint32_t);
   }
   return bytes;
 }
@@ -163,6 +164,16 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
       out.fingerprints[stream].push_back({segments.fingerprints[print++], i});
     }
   }
+  if (ps.codec != PackCodec::zstd_bases) return {};
+  std::uint32_t end = 0;
+  for (const std::uint32_t n : segments.block_bases) out.base_ends[stream].push_back(end += n);
+  for (const std::uint32_t base : segments.bases) {
+    const std::uint32_t b = out.places[stream][base].block;
+    if (b != kDictionaryBlock && segments.block_bases[b] > 0) {
+      return damaged("a base of a block copies from others itself");
+    }
+  }
+  out.bases[stream] = segments.bases;
   return {};
 }
 
@@ -192,7 +203,7 @@ Result<std::shared_ptr<const PackDictionary>> PackFile::load_dictionary(Stream s
   auto decode = [&]() -> Result<std::shared_ptr<const PackDictionary>> {
     const std::uint64_t size = ps.dictionary.raw_size;
     if (ps.dictionary.size == 0) return PackDictionary::make({}, nullptr, count);
-    if (ps.codec == PackCodec::zstd) {
+    if (ps.codec == PackCodec::zstd || ps.codec == PackCodec::zstd_bases) {
       return PackDictionary::read(std::move(coded), size, std::move(before), count);
     }
     Buffer text;
@@ -302,7 +313,11 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
                                               Scratch& scratch) const {
   const Scratch::Block* b = scratch.find(number_, stream, std::uint64_t{block} + 1);
   if (b != nullptr) return b->pin.get();
-  TOKVAULT_ASSIGN(auto d, dictionary(stream));
+  TOKVAULT_ASSIGN(const std::optional<Buffer> bases, base_text(stream, l, block, scratch));
+  std::shared_ptr<const PackDictionary> d;
+  if (!bases) {
+    TOKVAULT_ASSIGN(d, dictionary(stream));
+  }
   const BlockPlace& where = l.blocks[stream][block];
   Buffer frame;
   TOKVAULT_TRY(backend_.get(name(), where.offset, std::uint64_t{where.size} + 4, frame));
@@ -312,7 +327,9 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   }
   auto out = std::make_shared<BlockText>();
   Status status;
-  if (footer_.streams[stream].codec == PackCodec::token_model && !d->has_model()) {
+  if (bases) {
+    status = zstd_decompress(payload, where.text_size, out->text, *bases);
+  } else if (footer_.streams[stream].codec == PackCodec::token_model && !d->has_model()) {
     status = damaged("a block has nothing to be decoded with");
   } else {
     status = d->decode_block(payload, where.text_size, out->text);
@@ -352,15 +369,37 @@ Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& sc
     const std::uint32_t begin = i == 0 ? 0 : text->ends[i - 1] + 1;
     return ByteView(text->text).substr(begin, text->ends[i] - begin);
   }
-  const Place& place = l->places[stream][number];
+  return placed(stream, *l, l->places[stream][number], scratch);
+}
+
+Result<ByteView> PackFile::placed(Stream stream, const Segments& l, const Place& place,
+                                  Scratch& scratch) const {
   if (place.size == 0) return ByteView();
   if (place.block == kDictionaryBlock) {
     return in_dictionary(stream, scratch, [&](const PackDictionary& d) {
       return d.bytes(place.offset, place.size);
     });
   }
-  TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, *l, place.block, scratch));
+  TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, l, place.block, scratch));
   return ByteView(text->text).substr(place.offset, place.size);
+}
+
+// A base is in the dictionary or in a block without bases, so that this goes one step deep.
+Result<std::optional<Buffer>> PackFile::base_text(Stream stream, const Segments& l,
+                                                  std::uint32_t block, Scratch& scratch) const {
+  const auto& ends = l.base_ends[stream];
+  std::uint32_t i = block == 0 || ends.empty() ? 0 : ends[block - 1];
+  if (ends.empty() || i == ends[block]) return std::optional<Buffer>();
+  Buffer out;
+  for (; i < ends[block]; ++i) {
+    TOKVAULT_ASSIGN(const ByteView base,
+                    placed(stream, l, l.places[stream][l.bases[stream][i]], scratch));
+    if (out.size() + base.size() > kBaseTextBytesMax) {
+      return damaged("the bases of a block are larger than any writer makes them");
+    }
+    out += base;
+  }
+  return std::optional<Buffer>(std::move(out));
 }
 
 Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {

@@ -90,6 +90,10 @@ class PackFile final : public Source {
     std::array<std::vector<Place>, kStreams> places;  // empty if the stream is ended
     std::array<std::vector<BlockPlace>, kStreams> blocks;
     std::array<std::vector<Fingerprint>, kStreams> fingerprints;
+    // Segments that blocks copy from in place of the dictionary, and where those of each block end;
+    // empty unless the stream's codec has them.
+    std::array<std::vector<std::uint32_t>, kStreams> bases;
+    std::array<std::vector<std::uint32_t>, kStreams> base_ends;
     TokenMap map;
     std::uint64_t memory_bytes() const;
   };
@@ -118,6 +122,11 @@ class PackFile final : public Source {
   // The text of a block; it stays in `scratch`.
   Result<const BlockText*> block_text(Stream stream, const Segments& l, std::uint32_t block,
                                       Scratch& scratch) const;
+  // The texts of a block's bases, one after another, if it has any.
+  Result<std::optional<Buffer>> base_text(Stream stream, const Segments& l, std::uint32_t block,
+                                          Scratch& scratch) const;
+  Result<ByteView> placed(Stream stream, const Segments& l, const Place& place,
+                          Scratch& scratch) const;
   CodeBytes code_bytes() const {
     return header_.version == 1 ? CodeBytes::all : CodeBytes::below_ff;
   }

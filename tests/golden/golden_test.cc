@@ -188,6 +188,18 @@ TEST(Golden, DamagedFilesFailWithTheirCode) {
   EXPECT_GE(count, 50);
 }
 
+TEST(Golden, ADumpSaysWhatStreamsAreCodedWith) {
+  const auto bases = dump_file(golden("bad/v2_bases"), false);
+  ASSERT_TRUE(bases);
+  EXPECT_NE(
+      bases->find("tokens_codec: zstd_bases\ntokens_blocks: 2\ntokens_blocks_with_bases: 1\n"),
+      std::string::npos)
+      << *bases;
+  const auto shared = dump_file(golden("v2/shared/packs/00000006.pack"), false);
+  ASSERT_TRUE(shared);
+  EXPECT_NE(shared->find("tokens_codec: zstd\ntokens_artifact: 4\n"), std::string::npos) << *shared;
+}
+
 // Members of a set count together: without one of them, what they replace counts.
 TEST(Golden, APackWhoseSetIsNotWholeDoesNotCount) {
   const Copy copy("v1/bytes");

@@ -7,6 +7,7 @@ which file, and with which code reading must fail; with the code ok it is anothe
 same content, which no writer makes. Like make_golden it is run once for a version.
 """
 
+import ctypes
 import pathlib
 import sys
 
@@ -196,6 +197,54 @@ def with_count(data, index, value):
     with_footer(data, raw.replace(old, head + b"".join(varint(n) for n in counts)))
 
 
+def prefixed_frame(text, prefix):
+    """A frame as zstd makes it, without magic number, size and checksum."""
+    zstd = ctypes.CDLL("libzstd.so.1")
+    zstd.ZSTD_createCCtx.restype = ctypes.c_void_p
+    zstd.ZSTD_compress2.restype = ctypes.c_size_t
+    context = ctypes.c_void_p(zstd.ZSTD_createCCtx())
+    for parameter, value in ((100, 19), (200, 0), (201, 0), (202, 0)):
+        zstd.ZSTD_CCtx_setParameter(context, parameter, value)
+    zstd.ZSTD_CCtx_refPrefix(context, prefix, ctypes.c_size_t(len(prefix)))
+    out = ctypes.create_string_buffer(len(text) + 100)
+    size = zstd.ZSTD_compress2(context, out, ctypes.c_size_t(len(out)), text,
+                               ctypes.c_size_t(len(text)))
+    return out.raw[4:size]
+
+
+def with_bases(data, number, named=(0, 2), bases=None, ended=0):
+    """The pack with each of its last two segments in a block, of which the second copies from a
+    segment of the dictionary and from the first block."""
+    pack = decode.Pack(bytes(data), number)
+    stream = pack.streams[0]
+    codes = [pack.code(0, i) for i in range(pack.segment_counts[0])]
+    n = len(codes)
+    bases = bases or (3, n - 2)
+    held = b"".join(codes[:-2])
+    dictionary = raw_frame(held) if len(held) <= 1024 else prefixed_frame(held, b"")
+    frames = [raw_frame(codes[-2]), prefixed_frame(codes[-1], codes[3] + codes[-2])]
+    assert len(frames[1]) < len(codes[-1])
+    blocks = b"".join(checksum32(f).to_bytes(4, "little") + f for f in frames)
+
+    def column(values):
+        packed = bytes([1]) + varint(len(values)) + b"\0" + bytes(values)
+        return varint(len(packed)) + packed
+
+    steps, rest = [], list(bases)
+    for count in named:
+        for i in range(count):
+            steps.append(rest[i] - (rest[i - 1] + 1 if i else 0))
+        del rest[:count]
+    table = column([len(c) for c in codes]) + column([1] * (n - 2) + [0, 0]) + column([1, 1]) + \
+        column([len(f) for f in frames]) + column(named) + column(steps)
+    at, extents = footer_of(data)[0], []
+    for part, size in ((dictionary, len(held)), (blocks, 0), (table, 0)):
+        extents.append((at, len(part), size, checksum32(part)))
+        at += len(part)
+    with_stream(data, stream, dictionary + blocks + table, block_count=2, dictionary=extents[0],
+                blocks=extents[1], table=extents[2], codec=3, ended=ended)
+
+
 def variants_of_version_2():
     """As variants()."""
     def stream(change):
@@ -267,6 +316,22 @@ def variants_of_version_2():
     ]
     for name, code, why, change in packs:
         yield name, "v2/artifact", "packs/00000004.pack", code, why, change
+
+    def bases(**wrong):
+        return lambda d: with_bases(d, 3, **wrong)
+
+    for name, code, why, change in (
+            ("v2_bases", "ok", "a block that copies from two bases", bases()),
+            ("v2_bases_of_bases", "corrupt", "a base that has bases itself",
+             bases(named=(2, 2), bases=(0, 1, 3, 78))),
+            ("v2_bases_own", "corrupt", "a block that is a base of itself", bases(bases=(3, 79))),
+            ("v2_bases_range", "corrupt", "a base that is no segment", bases(bases=(3, 80))),
+            ("v2_bases_many", "corrupt", "nine bases",
+             bases(named=(0, 9), bases=(0, 1, 3, 5, 7, 9, 11, 13, 78))),
+            ("v2_bases_other", "corrupt", "a base more than the block was coded with",
+             bases(named=(1, 2), bases=(7, 3, 78))),
+            ("v2_bases_ended", "corrupt", "bases, and segments that are ended", bases(ended=1))):
+        yield name, "v2/shared", "packs/00000003.pack", code, why, change
 
     def without_artifact(data):
         with_stream(data, decode_shared(data), artifacts=[])

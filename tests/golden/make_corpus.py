@@ -67,6 +67,13 @@ def seeds():
         if p.record_count:
             yield "table", f"{name}_records", b"\4" + varint(p.record_count) + p.part(
                 p.record_extent)
+    data = (HERE / "bad" / "v2_bases").read_bytes()
+    yield "pack", "v2_bases", data
+    p = decode.Pack(data, 3)
+    stream = p.streams[0]
+    yield "table", "v2_bases", b"\6" + b"".join(varint(n) for n in (
+        p.segment_counts[0], stream["block_count"], stream["text_bytes"], stream["blocks"][1],
+        stream["dictionary"][2])) + p.part(stream["table"])
     data = (HERE / "bad" / "v2_blocks").read_bytes()
     yield "pack", "v2_blocks", data
     p = decode.Pack(data, 4)
