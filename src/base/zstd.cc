@@ -205,34 +205,46 @@ class StreamEncoderImpl final : public StreamEncoder {
 // they are. With pages of 2 MB where the system has them.
 class TextMemory {
  public:
-  explicit TextMemory(std::size_t size) : size_(size) {
+  explicit TextMemory(std::size_t size) {
     if (size < kMapped) {
       data_ = new char[size];
       return;
     }
+    // Aligned for large pages: what is mapped too much in front and behind goes back at once.
+    const std::size_t more = size < kLargePage ? 0 : kLargePage;
     void* const p =
-        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ::mmap(nullptr, size + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return;
     data_ = static_cast<char*>(p);
+    mapped_ = size;
+    if (more == 0) return;
+    const std::size_t in_front = -reinterpret_cast<std::uintptr_t>(p) % kLargePage;
+    const std::size_t end = (in_front + size + kPage - 1) / kPage * kPage;
+    if (in_front > 0) ::munmap(data_, in_front);
+    if (end < size + more) ::munmap(data_ + end, size + more - end);
+    data_ += in_front;
+    mapped_ = std::min(end, size + more) - in_front;
 #ifdef MADV_HUGEPAGE
-    static_cast<void>(::madvise(p, size, MADV_HUGEPAGE));  // a wish
+    static_cast<void>(::madvise(data_, size, MADV_HUGEPAGE));  // a wish
 #endif
   }
   TextMemory(const TextMemory&) = delete;
   TextMemory& operator=(const TextMemory&) = delete;
   ~TextMemory() {
-    if (size_ < kMapped) {
+    if (mapped_ > 0) {
+      ::munmap(data_, mapped_);
+    } else {
       delete[] data_;
-    } else if (data_ != nullptr) {
-      ::munmap(data_, size_);
     }
   }
   char* data() const { return data_; }  // null if there is none
 
  private:
   static constexpr std::size_t kMapped = 256u << 10;
-  const std::size_t size_;
+  static constexpr std::size_t kLargePage = std::size_t{2} << 20;
+  static constexpr std::size_t kPage = 64u << 10;  // or a part of it
   char* data_ = nullptr;
+  std::size_t mapped_ = 0;
 };
 
 class FrameReaderImpl final : public FrameReader {
