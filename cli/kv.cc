@@ -251,6 +251,7 @@ Status get_kvc(const KvCommand& o) {
 }
 
 Status kv_get(const KvCommand& o) {
+  if (o.has("--kvc") && !o.target.empty()) return usage(o, "it takes STORE or --kvc, not both");
   if (o.has("--kvc")) return get_kvc(o);
   if (o.target.empty()) return usage(o, "STORE is required");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));

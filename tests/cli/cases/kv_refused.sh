@@ -21,6 +21,7 @@ try export s --kvc out
 try import s
 try import s --kvc absent
 try get --kvc absent --text prompt.ids
+try get s --kvc absent --text prompt.ids
 try replay absent.jsonl
 try frobnicate s
 try get s t u
