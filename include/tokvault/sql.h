@@ -76,7 +76,8 @@ class SqlStatement {
   virtual Status bind(int parameter, const SqlValue& value) = 0;
   // Goes to the next row, at first to the first one; false after the last, and from then on.
   // `cancelled` after interrupt(); `invalid` for what SQL finds wrong; `exhausted` for a value
-  // above 256 MB; what the vault answers. After an error, that error.
+  // above 256 MB; `conflict` if a rewrite took away what was being read and could not be held; what
+  // the vault answers. After an error, that error.
   virtual Result<bool> next() = 0;
   // A value of the row. REQUIRES: next() was true, column < columns().size()
   virtual SqlValue value(std::size_t column) const = 0;

@@ -472,8 +472,8 @@ class Vault {
   // The vault as it is now, for reading: what is committed later, by whomever, is not in it. Takes
   // a copy of the logs and records in memory, and holds the files of the packs, so that those that
   // a rewrite removes take room until it is destroyed; a call that needs one that could not be held
-  // (Backend::hold; a directory holds 256) is `conflict`. What writes is `denied`, check()
-  // `invalid`.
+  // (Backend::hold; a directory holds 256) is `conflict`. check() of it is `invalid`.
+  // Threads: as the vault.
   // Lifetime: the vault outlives it.
   virtual Result<std::shared_ptr<const Vault>> snapshot() const = 0;
 

@@ -70,7 +70,10 @@ Result<std::vector<FileInfo>> VaultImpl::files() const {
       info.damage = pack.what;
       files.push_back(std::move(info));
     }
-    TOKVAULT_ASSIGN(const auto blobs, backend_->list("artifacts"));
+    std::vector<BlobInfo> blobs = artifacts_;
+    if (!is_snapshot_) {
+      TOKVAULT_ASSIGN(blobs, backend_->list("artifacts"));
+    }
     for (const BlobInfo& blob : blobs) {
       FileInfo info;
       info.name = blob.name;

@@ -27,6 +27,7 @@ VaultImpl::VaultImpl(const VaultImpl& vault)
       cache_(vault.options_.cache_bytes),
       state_(vault.state_.copy()),
       is_snapshot_(true),
+      artifacts_(vault.artifacts_),
       passed_over_(vault.passed_over_),
       tokenizer_(vault.tokenizer_),
       tokenizer_error_(vault.tokenizer_error_.clone()) {}
@@ -60,6 +61,9 @@ Result<std::shared_ptr<const Vault>> VaultImpl::snapshot() const {
     {
       std::shared_lock lock(state_mutex_);
       copy = std::make_shared<VaultImpl>(*this);
+      if (!is_snapshot_) {
+        TOKVAULT_ASSIGN(copy->artifacts_, backend_->list("artifacts"));
+      }
       // A file that is missing for good is said by whoever reads it.
       if (copy->hold_files() || is_snapshot_ || attempt == kAttempts) {
         return std::shared_ptr<const Vault>(std::move(copy));
