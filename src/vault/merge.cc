@@ -15,7 +15,6 @@
 #include <utility>
 
 #include "base/background.h"
-#include "dedup/grouping.h"
 #include "vault/merge.h"
 #include "vault/vault_impl.h"
 
@@ -24,6 +23,10 @@ namespace {
 
 // Dictionaries of a tenant's packs together stay near 128 MB, decoded.
 constexpr std::uint64_t kPacksPerTenant = 32;
+// Conversations are near-duplicates if one has this part of the other's anchors.
+constexpr double kNear = 0.1;
+constexpr std::uint64_t kNearBytesMax = 24u << 20;
+constexpr std::uint32_t kAnchorStride = 8;  // of so many anchors one is looked at
 // The most text in a pack: encoding holds it in memory a few times.
 constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 
@@ -46,6 +49,7 @@ Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) 
     (void)id;  // ids are given in order
     TOKVAULT_TRY(check_stop(options_.stop));
     code_sizes_[stream].push_back(static_cast<std::uint32_t>(code.size()));
+    if (stream == kTokenStream) sample_anchors(tokens);
     const std::size_t size = stream == kTokenStream ? tokens.size() : code.size();
     if (size >= kSharedCodeBytes) ++shareable_count_;
     directions_[stream].push_back(stream == kTokenStream ? direction_of_tokens(tokens)
@@ -64,14 +68,21 @@ Status Merge::add(std::shared_ptr<const Source> source, std::vector<bool> dead) 
   return {};
 }
 
-// Which conversations come into which pack.
-Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
+void Merge::sample_anchors(TokenView tokens) {
+  found_.clear();
+  find_anchors(tokens, found_);
+  for (const Anchor& a : found_) {
+    if ((a.hash * 0x9e3779b1u >> 16 & (kAnchorStride - 1)) == 0) anchors_.push_back(a.hash);
+  }
+  anchor_ends_.push_back(static_cast<std::uint32_t>(anchors_.size()));
+}
+
+Result<Merge::Novelty> Merge::novelty() {
   std::sort(rows_.begin(), rows_.end(),
             [](const RowRef& a, const RowRef& b) { return a.first_sequence < b.first_sequence; });
-  std::vector<GroupItem> items(rows_.size());
+  Novelty out{std::vector<GroupItem>(rows_.size()), AnchorGroups(kNear, kNearBytesMax)};
   std::array<std::vector<bool>, kStreams> seen;
   for (const Stream s : {kTokenStream, kByteStream}) seen[s].resize(segments_.size(s));
-  std::uint64_t total = 0;
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     TOKVAULT_TRY(check_stop(options_.stop));
     const Source& source = *sources_[rows_[i].source];
@@ -79,6 +90,7 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     const Tables& t = *tables;
     const Row& row = t.rows[rows_[i].row];
     DirectionSum sum;
+    AnchorSet anchors;
     RowRef& ref_of_row = rows_[i];
     auto take = [&](std::uint32_t form, std::uint32_t begin) {
       const FormInfo& info = t.form_infos[form];
@@ -96,7 +108,10 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
         sum.add(directions_[stream][*id], segments_.at(stream, *id).size);
         if (seen[stream][*id]) continue;
         seen[stream][*id] = true;
-        items[i].weight += code_sizes_[stream][*id] + 1;
+        out.items[i].weight += code_sizes_[stream][*id] + 1;
+        if (stream != kTokenStream) continue;
+        anchors.insert(anchors.end(), anchors_.begin() + (*id == 0 ? 0 : anchor_ends_[*id - 1]),
+                       anchors_.begin() + anchor_ends_[*id]);
       }
     };
     for (std::uint32_t n = row.leaf; n != kNoNode; n = t.nodes[n].parent) {
@@ -104,10 +119,25 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     }
     take(row.form, row.refs_begin);
     ref_of_row.nodes = t.messages(row);
-    items[i].direction = sum.direction();
-    total += items[i].weight;
+    out.items[i].direction = sum.direction();
+    make_set(anchors);
+    // Too many conversations for the memory: those that are left are told by their direction alone.
+    Status added = out.near.add(anchors);
+    if (!added && added.code() != Errc::exhausted) return std::move(added).error();
   }
   directions_ = {};
+  anchors_ = {};
+  anchor_ends_ = {};
+  return out;
+}
+
+// Which conversations come into which pack. Near-duplicates count as one item as long as they fit a
+// pack, since to split them costs their whole text; what is alike otherwise comes together by
+// direction.
+Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
+  TOKVAULT_ASSIGN(Novelty novel, novelty());
+  std::uint64_t total = 0;
+  for (const GroupItem& item : novel.items) total += item.weight;
   std::uint64_t most = std::clamp(total / kPacksPerTenant, kDictionaryTextBytes, kPackTextBytesMax);
   if (options_.pack_bytes_max > 0 && options_.input_bytes > 0) {
     // What fits the cap at the rate of what is merged; trials decide (fit()).
@@ -115,7 +145,42 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     const double text = static_cast<double>(options_.pack_bytes_max) * std::max(rate, 1.0);
     if (text < static_cast<double>(most)) most = static_cast<std::uint64_t>(text);
   }
-  return group_similar(items, std::max<std::uint64_t>(most, 1));
+  most = std::max<std::uint64_t>(most, 1);
+  const std::vector<Placement> placements = novel.near.finish();
+  std::vector<std::vector<std::uint32_t>> families;
+  std::vector<std::uint64_t> weights;
+  std::vector<DirectionSum> sums;
+  std::vector<std::uint32_t> family_of(rows_.size(), UINT32_MAX);  // of a representative, now
+  for (std::uint32_t i = 0; i < rows_.size(); ++i) {
+    const GroupItem& item = novel.items[i];
+    const std::uint32_t representative = i < placements.size() ? placements[i].representative : i;
+    std::uint32_t& family = family_of[representative];
+    if (family == UINT32_MAX || weights[family] + item.weight > most) {
+      family = static_cast<std::uint32_t>(families.size());
+      families.emplace_back();
+      weights.push_back(0);
+      sums.emplace_back();
+    }
+    families[family].push_back(i);
+    weights[family] += item.weight;
+    sums[family].add(item.direction, item.weight);
+  }
+  std::vector<GroupItem> items(families.size());
+  for (std::size_t f = 0; f < families.size(); ++f) {
+    const auto& family = families[f];
+    items[f].weight = weights[f];
+    items[f].direction =
+        family.size() == 1 ? novel.items[family[0]].direction : sums[f].direction();
+  }
+  std::vector<std::vector<std::uint32_t>> out;
+  for (const auto& group : group_similar(items, most)) {
+    std::vector<std::uint32_t>& rows = out.emplace_back();
+    for (const std::uint32_t f : group) {
+      rows.insert(rows.end(), families[f].begin(), families[f].end());
+    }
+    std::sort(rows.begin(), rows.end());
+  }
+  return out;
 }
 
 Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_t>& group,

@@ -11,7 +11,9 @@
 #include <stop_token>
 #include <vector>
 
+#include "dedup/anchors.h"
 #include "dedup/grouping.h"
+#include "dedup/groups.h"
 #include "tokvault/backend.h"
 #include "tokvault/catalog.h"
 #include "vault/pack_builder.h"
@@ -66,6 +68,14 @@ class Merge {
     std::uint64_t number = 0;
     std::vector<std::uint32_t> group;  // positions in rows_
   };
+  // What the conversations have that none before them has, to tell which of them are alike.
+  struct Novelty {
+    std::vector<GroupItem> items;
+    // Anchors of each, by which near-duplicates are found.
+    AnchorGroups near;
+  };
+  void sample_anchors(TokenView tokens);
+  Result<Novelty> novelty();
   Result<std::vector<std::vector<std::uint32_t>>> groups();
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
                                              std::uint64_t number);
@@ -82,6 +92,10 @@ class Merge {
   SegmentUnion segments_;
   std::array<std::vector<std::uint32_t>, kStreams> code_sizes_;
   std::array<std::vector<Direction>, kStreams> directions_;
+  // Some anchors of each token segment, and where they end.
+  std::vector<std::uint32_t> anchors_;
+  std::vector<std::uint32_t> anchor_ends_;
+  std::vector<Anchor> found_;  // of sample_anchors(), kept for its memory
   std::vector<std::shared_ptr<const Source>> sources_;
   std::vector<RowRef> rows_;
   TableSize sources_size_;             // sum of all sources

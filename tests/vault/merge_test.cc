@@ -1,6 +1,7 @@
 // Compaction of several packs: nothing changes but sizes, at any cap and level, interrupted or not.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -147,6 +148,36 @@ TEST_F(Merge, NoPackIsLargerThanTheCapAndWhatIsAlikeIsTogether) {
   ASSERT_TRUE(repair_vault(path_));
   vault_ = open();
   EXPECT_EQ(contents(*vault_), after);
+}
+
+// Documents of one kind, each seen again with an edit: to split them up would store each twice.
+TEST_F(Merge, NearDuplicatesComeIntoOnePack) {
+  std::mt19937 random(21);
+  std::vector<std::string> documents;
+  for (int i = 0; i < 80; ++i) documents.push_back(words(random, 0, 12'000));
+  const auto put_all = [&](int version) {
+    std::shuffle(documents.begin(), documents.end(), random);
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+      Conversation c;
+      c.id = "v" + std::to_string(version) + "-" + std::to_string(i);
+      c.messages = {Message::of_text("tool", documents[i])};
+      ASSERT_TRUE(vault_->put(c, {}));
+      documents[i].replace(random() % 10'000, 10, "an edit of it " + std::to_string(random()));
+    }
+    ASSERT_TRUE(vault_->seal());
+    CompactOptions options;
+    options.level = Level::fast;
+    options.pack_bytes_max = 96u << 10;
+    ASSERT_TRUE(vault_->compact(options));
+  };
+  put_all(0);
+  const auto once = vault_->stats();
+  ASSERT_GT(pack_names().size(), 3u);
+  put_all(1);
+  const auto twice = vault_->stats();
+  ASSERT_TRUE(once && twice);
+  EXPECT_LT(twice->pack_bytes, once->pack_bytes * 5 / 4);
+  expect_sound(*vault_);
 }
 
 TEST_F(Merge, StoppedAtAnyPointItLeavesWhatWasThere) {
