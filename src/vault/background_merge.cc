@@ -102,7 +102,7 @@ Result<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_due(std::uint32_
     c.size_bytes = pack->size_bytes();
     c.is_fresh = !pack->is_merged();
     // Tables of a merge: about so much for each segment and row.
-    constexpr std::uint64_t kSegmentBytes = 100, kRowBytes = 200;
+    constexpr std::uint64_t kSegmentBytes = 150, kRowBytes = 300;
     c.weight = f.counts.rows * kRowBytes;
     for (const Stream s : {kTokenStream, kByteStream}) {
       c.weight += f.streams[s].text_bytes + f.counts.segments[s] * kSegmentBytes;

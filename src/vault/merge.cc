@@ -149,7 +149,6 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
   const std::vector<Placement> placements = novel.near.finish();
   std::vector<std::vector<std::uint32_t>> families;
   std::vector<std::uint64_t> weights;
-  std::vector<DirectionSum> sums;
   std::vector<std::uint32_t> family_of(rows_.size(), UINT32_MAX);  // of a representative, now
   for (std::uint32_t i = 0; i < rows_.size(); ++i) {
     const GroupItem& item = novel.items[i];
@@ -159,18 +158,18 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
       family = static_cast<std::uint32_t>(families.size());
       families.emplace_back();
       weights.push_back(0);
-      sums.emplace_back();
     }
     families[family].push_back(i);
     weights[family] += item.weight;
-    sums[family].add(item.direction, item.weight);
   }
   std::vector<GroupItem> items(families.size());
   for (std::size_t f = 0; f < families.size(); ++f) {
     const auto& family = families[f];
-    items[f].weight = weights[f];
-    items[f].direction =
-        family.size() == 1 ? novel.items[family[0]].direction : sums[f].direction();
+    items[f] = {novel.items[family[0]].direction, weights[f]};
+    if (family.size() == 1) continue;
+    DirectionSum sum;
+    for (const std::uint32_t i : family) sum.add(novel.items[i].direction, novel.items[i].weight);
+    items[f].direction = sum.direction();
   }
   std::vector<std::vector<std::uint32_t>> out;
   for (const auto& group : group_similar(items, most)) {
