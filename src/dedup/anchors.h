@@ -36,6 +36,12 @@ struct Anchor {
 // REQUIRES: tokens.size() < 2^32
 void find_anchors(TokenView tokens, std::vector<Anchor>& anchors);
 
+// One anchor in `stride`, a power of two: the same ones in every text. Anchors have small hashes by
+// choice, so the sample is drawn from other bits.
+inline bool is_sampled(const Anchor& anchor, std::uint32_t stride) {
+  return (anchor.hash * 0x9e3779b1u >> 16 & (stride - 1)) == 0;
+}
+
 // A sorted set of hashes, the content of a text as far as anchors show it.
 using AnchorSet = std::vector<std::uint32_t>;
 // Sorts and drops what is there twice.

@@ -27,8 +27,7 @@ void DictionaryChoice::add(TokenView tokens, std::uint32_t size) {
   find_anchors(tokens, anchors_);
   const std::size_t begin = hashes_.size();
   for (const Anchor& a : anchors_) {
-    if (mix(a.hash) >> 16 & (stride_ - 1)) continue;
-    hashes_.push_back(a.hash);
+    if (is_sampled(a, stride_)) hashes_.push_back(a.hash);
   }
   const auto first = hashes_.begin() + static_cast<std::ptrdiff_t>(begin);
   std::sort(first, hashes_.end());

@@ -5,9 +5,10 @@
 // conversation's is the sum of its segments'. Groups are made by splitting in two (bisecting
 // 2-means: Steinbach, Karypis, Kumar, "A comparison of document clustering techniques", 2000) until
 // each is light enough, and small neighbours in the tree of splits are put together again. That
-// finds applications, templates and languages, which is what packs need; near-duplicates within a
-// group are the compressor's affair. (Sketches of bigrams, which tell near-duplicates from all else
-// and nothing besides, mixed six corpora evenly over five packs.)
+// finds applications, templates and languages, which is what packs need; near-duplicates,
+// which directions do not tell, come in as one item (vault/merge.cc). (Sketches of bigrams, which
+// tell near-duplicates from all else and nothing besides, mixed six corpora evenly over five
+// packs.)
 #ifndef TOKVAULT_DEDUP_GROUPING_H_
 #define TOKVAULT_DEDUP_GROUPING_H_
 

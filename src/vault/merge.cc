@@ -72,7 +72,7 @@ void Merge::sample_anchors(TokenView tokens) {
   found_.clear();
   find_anchors(tokens, found_);
   for (const Anchor& a : found_) {
-    if ((a.hash * 0x9e3779b1u >> 16 & (kAnchorStride - 1)) == 0) anchors_.push_back(a.hash);
+    if (is_sampled(a, kAnchorStride)) anchors_.push_back(a.hash);
   }
   anchor_ends_.push_back(static_cast<std::uint32_t>(anchors_.size()));
 }

@@ -68,7 +68,28 @@ Status State::load(const CatalogState& catalog,
       }
     }
   }
-  TOKVAULT_ASSIGN(const std::vector<Record> removals, later_removals(catalog.files, packs, logs));
+  // The catalog has no removals, since nothing is left there that they could remove. What a log
+  // holds is applied anew, so that a removal must be known which was written later and lies in a
+  // pack already: [V3]. Logs are sealed in order, and a pack later than a log comes from a rewrite
+  // that was interrupted, or from a log that could not be sealed.
+  std::vector<Record> removals;
+  std::uint64_t first_of_logs = UINT64_MAX;
+  for (const auto& [number, log] : logs) {
+    if (log->first_sequence() > 0) first_of_logs = std::min(first_of_logs, log->first_sequence());
+  }
+  for (const CatalogFile& f : catalog.files) {
+    const auto pack = packs.find(f.number);
+    if (pack == packs.end() || f.sequence_last < first_of_logs) continue;
+    auto records = pack->second->records();
+    if (!records) {
+      packs.erase(pack);
+      TOKVAULT_TRY(failed(f, std::move(records).error()));
+      continue;
+    }
+    for (Record& r : *records) {
+      if (!r.value) removals.push_back(std::move(r));
+    }
+  }
   for (const auto& [number, pack] : packs_) {
     if (!packs.contains(number)) cache_.erase_file(number);
   }
@@ -100,30 +121,6 @@ Status State::load(const CatalogState& catalog,
   apply_losses();
   rebuild_sources();
   return {};
-}
-
-// The catalog has no removals, since nothing is left there that they could remove. What a log holds
-// is applied anew, so that a removal must be known which was written later and lies in a pack
-// already: [V3]. Logs are sealed in order, and a pack later than a log comes from a rewrite that
-// was interrupted, or from a log that could not be sealed.
-Result<std::vector<Record>> State::later_removals(
-    const std::vector<CatalogFile>& files,
-    const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs,
-    const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs) {
-  std::vector<Record> removals;
-  std::uint64_t first = UINT64_MAX;  // that a log holds
-  for (const auto& [number, log] : logs) {
-    if (log->first_sequence() > 0) first = std::min(first, log->first_sequence());
-  }
-  for (const CatalogFile& f : files) {
-    const auto pack = packs.find(f.number);
-    if (pack == packs.end() || f.sequence_last < first) continue;
-    TOKVAULT_ASSIGN(std::vector<Record> records, pack->second->records());
-    for (Record& r : records) {
-      if (!r.value) removals.push_back(std::move(r));
-    }
-  }
-  return removals;
 }
 
 // Logs are written one after another: what is in one was numbered before whatever is in the next.

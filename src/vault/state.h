@@ -148,11 +148,6 @@ class State {
     std::uint64_t sequence = 0;
     std::optional<Buffer> value;
   };
-  // What packs take away again of what an older log holds.
-  static Result<std::vector<Record>> later_removals(
-      const std::vector<CatalogFile>& files,
-      const std::map<std::uint64_t, std::shared_ptr<PackFile>>& packs,
-      const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs);
   State(const State&) = default;  // but the logs go on: copy()
   void rebuild_sources();
   // Until when logs were written of which nothing can be read.
