@@ -12,7 +12,7 @@ namespace tokvault {
 namespace {
 
 // Forwards to a backend, and holds up whoever puts a pack, after so many that are let through.
-class Gate final : public Backend {
+class Gate final : public ForwardingBackend {
  public:
   struct Latch {
     std::mutex mutex;
@@ -37,7 +37,8 @@ class Gate final : public Backend {
       return changed.wait_for(lock, std::chrono::seconds(30), [&] { return is_waiting; });
     }
   };
-  Gate(const FaultBackend& to, std::shared_ptr<Latch> latch) : to_(to), latch_(std::move(latch)) {}
+  Gate(const FaultBackend& to, std::shared_ptr<Latch> latch)
+      : ForwardingBackend(to), latch_(std::move(latch)) {}
 
   Status put(std::string_view name, ByteView bytes) override {
     if (name.starts_with("packs/")) {
@@ -50,29 +51,10 @@ class Gate final : public Backend {
         if (latch_->fail) return Error(Errc::io, "the disk is broken", EIO);
       }
     }
-    return to_.put(name, bytes);
+    return ForwardingBackend::put(name, bytes);
   }
-  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
-             Buffer& out) const override {
-    return to_.get(name, offset, size, out);
-  }
-  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
-  Status truncate(std::string_view name, std::uint64_t size) override {
-    return to_.truncate(name, size);
-  }
-  Status sync(std::string_view name) override { return to_.sync(name); }
-  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
-  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
-    return to_.list(folder);
-  }
-  Status remove(std::string_view name) override { return to_.remove(name); }
-  Result<std::uint64_t> sweep() override { return to_.sweep(); }
-  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
-  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
-  Capabilities capabilities() const override { return to_.capabilities(); }
 
  private:
-  FaultBackend to_;
   const std::shared_ptr<Latch> latch_;
 };
 

@@ -304,31 +304,10 @@ std::string repaired(const MemoryPlace& place, std::size_t done, bool busy) {
 }
 
 // Forwards to a disk, but has sync() do nothing: the canary.
-class Unsynced final : public Backend {
+class Unsynced final : public ForwardingBackend {
  public:
-  explicit Unsynced(const FaultBackend& to) : to_(to) {}
-  Status put(std::string_view name, ByteView bytes) override { return to_.put(name, bytes); }
-  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
-             Buffer& out) const override {
-    return to_.get(name, offset, size, out);
-  }
-  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
-  Status truncate(std::string_view name, std::uint64_t size) override {
-    return to_.truncate(name, size);
-  }
+  using ForwardingBackend::ForwardingBackend;
   Status sync(std::string_view) override { return {}; }
-  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
-  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
-    return to_.list(folder);
-  }
-  Status remove(std::string_view name) override { return to_.remove(name); }
-  Result<std::uint64_t> sweep() override { return to_.sweep(); }
-  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
-  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
-  Capabilities capabilities() const override { return to_.capabilities(); }
-
- private:
-  FaultBackend to_;
 };
 
 struct Crash {

@@ -59,6 +59,40 @@ class SharedCatalog final : public Catalog {
   std::shared_ptr<Catalog> to_;
 };
 
+// Hands every call on: what a test derives from to count, hold up or fail some of them.
+class ForwardingBackend : public Backend {
+ public:
+  explicit ForwardingBackend(std::shared_ptr<Backend> to) : to_(std::move(to)) {}
+  // A handle of its own to that disk.
+  explicit ForwardingBackend(const FaultBackend& to) : to_(std::make_shared<FaultBackend>(to)) {}
+
+  Status put(std::string_view name, ByteView bytes) override { return to_->put(name, bytes); }
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    return to_->get(name, offset, size, out);
+  }
+  Status append(std::string_view name, ByteView bytes) override { return to_->append(name, bytes); }
+  Status truncate(std::string_view name, std::uint64_t size) override {
+    return to_->truncate(name, size);
+  }
+  Status sync(std::string_view name) override { return to_->sync(name); }
+  Result<std::uint64_t> size(std::string_view name) const override { return to_->size(name); }
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    return to_->list(folder);
+  }
+  Status remove(std::string_view name) override { return to_->remove(name); }
+  Result<std::shared_ptr<const void>> hold(std::string_view name) const override {
+    return to_->hold(name);
+  }
+  Result<std::uint64_t> sweep() override { return to_->sweep(); }
+  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_->lock_writer(); }
+  Result<std::uint64_t> total_bytes() const override { return to_->total_bytes(); }
+  Capabilities capabilities() const override { return to_->capabilities(); }
+
+ private:
+  std::shared_ptr<Backend> to_;
+};
+
 // A vault in memory: a disk that remembers what was synced, and a catalog.
 struct MemoryPlace {
   FaultBackend disk;

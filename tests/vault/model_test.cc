@@ -434,34 +434,6 @@ TEST(VaultModel, WithMergesInTheBackground) {
   }
 }
 
-// Several handles to one backend, as its user may have.
-class SharedBackend final : public Backend {
- public:
-  explicit SharedBackend(std::shared_ptr<Backend> to) : to_(std::move(to)) {}
-  Status put(std::string_view name, ByteView bytes) override { return to_->put(name, bytes); }
-  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
-             Buffer& out) const override {
-    return to_->get(name, offset, size, out);
-  }
-  Status append(std::string_view name, ByteView bytes) override { return to_->append(name, bytes); }
-  Status truncate(std::string_view name, std::uint64_t size) override {
-    return to_->truncate(name, size);
-  }
-  Status sync(std::string_view name) override { return to_->sync(name); }
-  Result<std::uint64_t> size(std::string_view name) const override { return to_->size(name); }
-  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
-    return to_->list(folder);
-  }
-  Status remove(std::string_view name) override { return to_->remove(name); }
-  Result<std::uint64_t> sweep() override { return to_->sweep(); }
-  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_->lock_writer(); }
-  Result<std::uint64_t> total_bytes() const override { return to_->total_bytes(); }
-  Capabilities capabilities() const override { return to_->capabilities(); }
-
- private:
-  std::shared_ptr<Backend> to_;
-};
-
 // The backend and the catalog that a program has for a vault that need not last.
 TEST(VaultModel, OnTheBackendInMemory) {
   const std::shared_ptr<Backend> backend = make_memory_backend();
@@ -473,7 +445,7 @@ TEST(VaultModel, OnTheBackendInMemory) {
   ASSERT_OK(Vault::create(*backend, catalog, create));
   EXPECT_EQ(Vault::create(*backend, catalog, create).code(), Errc::exists);
   ModelRun run({[&](const VaultOptions& o) {
-                  return Vault::open(std::make_unique<SharedBackend>(backend),
+                  return Vault::open(std::make_unique<ForwardingBackend>(backend),
                                      std::make_unique<SharedCatalog>(catalog), o);
                 },
                 [&] { return count_externals(*backend); }},
@@ -591,32 +563,17 @@ TEST(VaultModel, AReaderFollowsALogThatGrewWhileTheCatalogChanged) {
 }
 
 // A disk on which something happens just before a pack is read.
-class HookedBackend final : public Backend {
+class HookedBackend final : public ForwardingBackend {
  public:
-  HookedBackend(const FaultBackend& to, std::function<void()>* hook) : to_(to), hook_(hook) {}
-  Status put(std::string_view name, ByteView bytes) override { return to_.put(name, bytes); }
+  HookedBackend(const FaultBackend& to, std::function<void()>* hook)
+      : ForwardingBackend(to), hook_(hook) {}
   Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
              Buffer& out) const override {
     if (*hook_ && name.starts_with("packs/")) std::exchange(*hook_, nullptr)();
-    return to_.get(name, offset, size, out);
+    return ForwardingBackend::get(name, offset, size, out);
   }
-  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
-  Status truncate(std::string_view name, std::uint64_t size) override {
-    return to_.truncate(name, size);
-  }
-  Status sync(std::string_view name) override { return to_.sync(name); }
-  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
-  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
-    return to_.list(folder);
-  }
-  Status remove(std::string_view name) override { return to_.remove(name); }
-  Result<std::uint64_t> sweep() override { return to_.sweep(); }
-  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
-  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
-  Capabilities capabilities() const override { return to_.capabilities(); }
 
  private:
-  FaultBackend to_;
   std::function<void()>* hook_;
 };
 

@@ -503,31 +503,12 @@ TEST_F(VaultSql, AStatementReadsTheVaultOfItsFirstStep) {
 }
 
 // A disk that does not hold what is removed.
-class Unheld final : public Backend {
+class Unheld final : public ForwardingBackend {
  public:
-  explicit Unheld(const FaultBackend& to) : to_(to) {}
-  Status put(std::string_view name, ByteView bytes) override { return to_.put(name, bytes); }
-  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
-             Buffer& out) const override {
-    return to_.get(name, offset, size, out);
+  using ForwardingBackend::ForwardingBackend;
+  Result<std::shared_ptr<const void>> hold(std::string_view) const override {
+    return std::shared_ptr<const void>();
   }
-  Status append(std::string_view name, ByteView bytes) override { return to_.append(name, bytes); }
-  Status truncate(std::string_view name, std::uint64_t size) override {
-    return to_.truncate(name, size);
-  }
-  Status sync(std::string_view name) override { return to_.sync(name); }
-  Result<std::uint64_t> size(std::string_view name) const override { return to_.size(name); }
-  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
-    return to_.list(folder);
-  }
-  Status remove(std::string_view name) override { return to_.remove(name); }
-  Result<std::uint64_t> sweep() override { return to_.sweep(); }
-  Result<std::unique_ptr<WriterLock>> lock_writer() override { return to_.lock_writer(); }
-  Result<std::uint64_t> total_bytes() const override { return to_.total_bytes(); }
-  Capabilities capabilities() const override { return to_.capabilities(); }
-
- private:
-  FaultBackend to_;
 };
 
 // It is said that the rest cannot be read as it was: rows of another moment are not given instead.
