@@ -22,8 +22,13 @@ Buffer mended(Buffer file) {
   if (file.size() < kPackHeaderBytes + kPackTrailerBytes) return file;
   char* p = file.data();
   store_le(kPackMagic, p);
-  const std::uint16_t version = load_le<std::uint16_t>(p + 4) == 1 ? 1 : kPackVersion;
-  store_le(std::uint32_t{kPackVersion}, p + 4);
+  PackHeader header;
+  header.version = load_le<std::uint16_t>(p + 4) == 1 ? 1 : kPackVersion;
+  const bool has_filter =
+      header.version > 1 && (load_le<std::uint16_t>(p + 6) & kPackHasIdFilter) != 0;
+  header.features = has_filter ? kPackHasIdFilter : 0;
+  store_le(kPackVersion, p + 4);
+  store_le(header.features, p + 6);
   store_le(std::uint64_t{1}, p + 8);
   store_le(checksum64(ByteView(file).substr(0, 56)), p + 56);
   char* trailer = p + file.size() - kPackTrailerBytes;
@@ -34,7 +39,7 @@ Buffer mended(Buffer file) {
   e.raw_size = std::min<std::uint64_t>(load_le<std::uint32_t>(trailer + 12), 1u << 20);
   const ByteView packed = ByteView(file).substr(e.offset, e.size);
   e.checksum = checksum32(packed);
-  auto footer = decode_pack_footer(packed, e, version);
+  auto footer = decode_pack_footer(packed, e, header);
   if (!footer) return file;
   footer->vault.id = file.substr(28, 16);
   footer->tenant.number = load_le<std::uint32_t>(p + 16);
@@ -66,6 +71,7 @@ Buffer mended(Buffer file) {
   mend(footer->token_map);
   for (Extent& table : footer->tables) mend(table);
   mend(footer->records);
+  mend(footer->id_filter);
   // So that an input of a few bytes does not ask for gigabytes.
   footer->counts.rows = std::min<std::uint64_t>(footer->counts.rows, 1u << 16);
   footer->counts.nodes = std::min<std::uint64_t>(footer->counts.nodes, 1u << 16);
@@ -118,6 +124,8 @@ void open(const Buffer& file) {
   }
   if (t.rows.empty()) return;
   auto rows = (*pack)->rows_of(hash_id((*pack)->footer().tenant.key, t.ids[0]));
+  // A filter may be of other ids.
+  if (rows && rows->empty() && (*pack)->footer().id_filter.size > 0) return;
   if (!rows || rows->empty() || rows->front() != 0) std::abort();
 }
 

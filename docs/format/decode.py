@@ -815,6 +815,18 @@ def id_hash(key, text):
     return low.to_bytes(8, "little") + high.to_bytes(8, "little")
 
 
+def id_filter(key, ids):
+    """pack.md: six bits of each id in as many bytes as there are ids."""
+    out, bits = bytearray(len(ids)), 8 * len(ids)
+    for text in ids:
+        id_bytes = id_hash(key, text)
+        h, step = (int.from_bytes(half, "little") for half in (id_bytes[:8], id_bytes[8:]))
+        for i in range(6):
+            place = ((h + i * (step | 1)) % 2**64) * bits >> 64
+            out[place // 8] |= 1 << place % 8
+    return bytes(out)
+
+
 # --- artifact.md -------------------------------------------------------------------------------
 
 DICTIONARY, SUBSTRING_SET = 1, 2
@@ -1110,8 +1122,9 @@ class Pack(Source):
         cipher, zero3, _, vault_id, zero12 = (head.le(1), head.le(3), head.le(4), head.bytes(16),
                                               head.le(12))
         checksum(data[:56], head.le(8), "pack header")
-        if version not in (1, 2) or features != 0 or cipher != 0:
+        if version not in (1, 2) or features & ~(version - 1) or cipher != 0:
             raise unsupported(f"pack version {version}")
+        self.has_filter = features == 1
         check(zero3 == 0 and zero12 == 0, "pack header: reserved bytes")
         check(own == number, "it is named as another pack")
         super().__init__(self, tenant)
@@ -1131,6 +1144,7 @@ class Pack(Source):
             self.frames.append(self.read_segments(stream))
         self.records = self.read_records()
         self.check_usage()
+        self.check_filter()
 
     def read_footer(self, raw, limit):
         self.footer = raw
@@ -1175,6 +1189,7 @@ class Pack(Source):
         if self.version > 1:
             self.level, self.made_by = f.le(1), f.le(1)
             check(1 <= self.level <= 3 and self.made_by < 3, "footer")
+        self.filter = extent() if self.has_filter else None
         f.end("footer")
 
     def part(self, extent):
@@ -1388,6 +1403,11 @@ class Pack(Source):
         r.end("records")
         return out
 
+
+    def check_filter(self):
+        if self.has_filter:
+            wanted = id_filter(self.tenant_record["key"], [row.id for row in self.rows])
+            check(len(wanted) > 0 and self.part(self.filter) == wanted, "filter of ids")
 
     def check_usage(self):
         if self.usage_count == 0:

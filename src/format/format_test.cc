@@ -7,6 +7,7 @@
 #include "format/artifact.h"
 #include "format/batch.h"
 #include "format/column.h"
+#include "format/id_filter.h"
 #include "format/log.h"
 #include "format/pack.h"
 #include "format/record.h"
@@ -184,7 +185,7 @@ TEST(Tables, LimitsComeBeforeMemory) {
         ByteView(bytes).substr(bytes.size() - kPackTrailerBytes), 1000 + bytes.size());
     ASSERT_TRUE(extent);
     EXPECT_EQ(
-        decode_pack_footer(ByteView(bytes).substr(0, extent->size), *extent, kPackVersion).code(),
+        decode_pack_footer(ByteView(bytes).substr(0, extent->size), *extent, PackHeader()).code(),
         Errc::corrupt);
   };
   TableCounts c = counts;
@@ -343,6 +344,61 @@ TEST(Log, ASearchForBatchesIsLinear) {
   EXPECT_EQ(find_remains(file, 7, 0, budget), file.size());
 }
 
+TEST(Pack, AFilterOfIdsIsRightForThoseThatAreThereAndSeldomWrongForOthers) {
+  const Buffer key(16, 'k');
+  StringTable ids;
+  for (int i = 0; i < 5000; ++i) ids.add("run/" + std::to_string(i));
+  auto hashes = hash_ids(key, ids);
+  const Buffer filter = make_id_filter(hashes);
+  EXPECT_EQ(filter.size(), ids.size());
+  for (const IdHash& id : hashes) EXPECT_TRUE(may_hold(filter, id));
+  int wrong = 0;
+  constexpr int kOthers = 20'000;
+  for (int i = 0; i < kOthers; ++i) wrong += may_hold(filter, hash_id(key, std::to_string(i)));
+  EXPECT_LT(wrong, kOthers / 40);  // (1 - e^-.75)^6 is one in 46
+  EXPECT_GT(wrong, kOthers / 55);
+  // One is enough, and none makes none.
+  hashes.resize(1);
+  EXPECT_TRUE(may_hold(make_id_filter(hashes), hashes[0]));
+  EXPECT_TRUE(make_id_filter({}).empty());
+}
+
+TEST(Pack, TheFilterOfIdsHasAByteForEachConversation) {
+  PackHeader header;
+  header.vault_id = Buffer(16, 'v');
+  header.features = kPackHasIdFilter;
+  const auto read = decode_pack_header(encode_pack_header(header));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->features, kPackHasIdFilter);
+  header.features = 2;
+  EXPECT_EQ(decode_pack_header(encode_pack_header(header)).code(), Errc::unsupported);
+  header.features = kPackHasIdFilter;
+  header.version = 1;
+  EXPECT_EQ(decode_pack_header(encode_pack_header(header)).code(), Errc::unsupported);
+
+  PackFooter f;
+  f.vault.id = Buffer(16, 'v');
+  f.tenant.key = Buffer(16, 'k');
+  auto decode = [&](std::uint64_t rows, std::uint64_t size, const PackHeader& with) {
+    f.counts.rows = rows;
+    f.id_filter = {64, size, 0, 7};
+    const Buffer bytes = *encode_pack_footer(f, 1000);
+    const auto extent = decode_pack_trailer(
+        ByteView(bytes).substr(bytes.size() - kPackTrailerBytes), 1000 + bytes.size());
+    EXPECT_TRUE(extent);
+    return decode_pack_footer(ByteView(bytes).substr(0, extent->size), *extent, with);
+  };
+  const auto footer = decode(300, 300, *read);
+  ASSERT_TRUE(footer);
+  EXPECT_EQ(footer->id_filter.size, 300u);
+  EXPECT_EQ(footer->id_filter.checksum, 7u);
+  EXPECT_EQ(decode(300, 299, *read).code(), Errc::corrupt);
+  EXPECT_EQ(decode(300, 301, *read).code(), Errc::corrupt);
+  EXPECT_EQ(decode(300, 300, PackHeader()).code(), Errc::corrupt);  // the header says nothing of it
+  EXPECT_EQ(decode(300, 0, *read).code(), Errc::corrupt);
+  EXPECT_TRUE(decode(300, 0, PackHeader()));
+}
+
 TEST(Pack, FooterTrailerAndSegments) {
   PackFooter f;
   f.vault.id = Buffer(16, 'v');
@@ -361,7 +417,7 @@ TEST(Pack, FooterTrailerAndSegments) {
   ASSERT_TRUE(extent);
   EXPECT_EQ(extent->offset, offset);
   auto decode = [&] {
-    return decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent, kPackVersion);
+    return decode_pack_footer(ByteView(*bytes).substr(0, extent->size), *extent, PackHeader());
   };
   auto back = decode();
   ASSERT_TRUE(back);

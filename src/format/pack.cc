@@ -58,7 +58,7 @@ std::uint32_t fingerprint(const ShortDigest& d) {
 //  offset size
 //   0     4   magic
 //   4     2   version
-//   6     2   required features, 0
+//   6     2   required features: kPackHasIdFilter
 //   8     8   number
 //  16     4   tenant
 //  20     1   cipher
@@ -71,7 +71,7 @@ Buffer encode_pack_header(const PackHeader& h) {
   Buffer out;
   append_le(out, kPackMagic);
   append_le(out, h.version);
-  append_le(out, std::uint16_t{0});
+  append_le(out, h.features);
   append_le(out, h.number);
   append_le(out, h.tenant);
   append_le(out, h.cipher);
@@ -89,7 +89,7 @@ Result<PackHeader> decode_pack_header(ByteView bytes) {
   PackHeader h;
   const auto magic = in.le<std::uint32_t>();
   h.version = in.le<std::uint16_t>();
-  const auto features = in.le<std::uint16_t>();
+  h.features = in.le<std::uint16_t>();
   h.number = in.le<std::uint64_t>();
   h.tenant = in.le<std::uint32_t>();
   h.cipher = in.le<std::uint8_t>();
@@ -100,7 +100,8 @@ Result<PackHeader> decode_pack_header(ByteView bytes) {
   const auto checksum = in.le<std::uint64_t>();
   if (magic != kPackMagic) return corrupt_pack("this is no pack");
   if (checksum != checksum64(bytes.substr(0, 56))) return corrupt_pack("header checksum");
-  if (h.version == 0 || h.version > kPackVersion || features != 0 || h.cipher != 0) {
+  if (h.version == 0 || h.version > kPackVersion || h.cipher != 0 ||
+      (h.features & ~(h.version == 1 ? 0 : kPackHasIdFilter)) != 0) {
     return Error(Errc::unsupported, "pack version " + std::to_string(h.version) +
                                         " needs a newer program; use the one that wrote it");
   }
@@ -147,6 +148,7 @@ Result<Buffer> encode_pack_footer(const PackFooter& f, std::uint64_t offset) {
   append_varint(out, f.record_count);
   out.push_back(static_cast<char>(f.level));
   out.push_back(static_cast<char>(f.made_by));
+  if (f.id_filter.size > 0) append_extent(out, f.id_filter);
 
   TOKVAULT_ASSIGN(Buffer packed, encode_bytes(out, kFooterLevel));
   // The trailer: offset, size, size decoded, checksum of the footer and of the trailer before it,
@@ -182,7 +184,8 @@ Result<Extent> decode_pack_trailer(ByteView trailer, std::uint64_t file_size) {
   return e;
 }
 
-Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std::uint16_t version) {
+Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent,
+                                      const PackHeader& header) {
   if (checksum32(bytes) != extent.checksum) return corrupt_pack("footer checksum");
   Buffer raw;
   TOKVAULT_TRY(decode_bytes(bytes, extent.raw_size, raw));
@@ -220,7 +223,7 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
         s.dictionary.raw_size > kPackDictionaryBytesMax) {
       return corrupt_pack("it says that it has more than a pack holds");
     }
-    if (version < 2) continue;
+    if (header.version < 2) continue;
     const auto codec = in.le<std::uint8_t>();
     const auto ended = in.le<std::uint8_t>();
     s.artifacts = read_numbers(in);
@@ -254,12 +257,16 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std:
   f.usage_count = in.varint();
   f.records = read_extent(in, limit);
   f.record_count = in.varint();
-  if (version >= 2) {
+  if (header.version >= 2) {
     const auto level = in.le<std::uint8_t>();
     const auto made_by = in.le<std::uint8_t>();
     if (level < 1 || level > 3 || made_by > 2) in.fail();
     f.level = static_cast<Level>(level);
     f.made_by = static_cast<PackMaker>(made_by);
+  }
+  if ((header.features & kPackHasIdFilter) != 0) {
+    f.id_filter = read_extent(in, limit);
+    if (f.id_filter.size == 0 || f.id_filter.size != f.counts.rows) in.fail();
   }
   if (!in.ok() || !in.at_end()) return corrupt_pack("footer");
   TOKVAULT_ASSIGN(f.vault, decode_vault(vault));

@@ -48,8 +48,12 @@ inline constexpr std::uint64_t kBaseTextBytesMax = 128u << 10;  // of one block
 inline constexpr std::uint64_t kFingerprintlessTextBytes =
     kDictionaryTextBytes + kDictionaryTextBytes / 4;
 
+// What a reader must know to read a pack. Part of the on-disk format, never renumber.
+inline constexpr std::uint16_t kPackHasIdFilter = 1;  // it has PackFooter::id_filter
+
 struct PackHeader {
   std::uint16_t version = kPackVersion;
+  std::uint16_t features = 0;
   std::uint64_t number = 0;
   std::uint32_t tenant = 0;
   std::uint8_t cipher = 0;  // 0: none
@@ -143,14 +147,16 @@ struct PackFooter {
   std::uint64_t record_count = 0;
   Level level = Level::balanced;  // version 1 does not say it
   PackMaker made_by = PackMaker::sealing;
+  Extent id_filter{};  // id_filter.h; size 0: none
 };
 // The footer and the trailer that ends the file; `offset` is where they begin.
 Result<Buffer> encode_pack_footer(const PackFooter& footer, std::uint64_t offset);
 // Where the footer lies, from the last kPackTrailerBytes of the file.
 Result<Extent> decode_pack_trailer(ByteView trailer, std::uint64_t file_size);
-// `bytes`: what lies at that extent; `version`: of the header. Every extent in the result is within
-// the file, and an ended stream is all dictionary.
-Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent, std::uint16_t version);
+// `bytes`: what lies at that extent; `header`: its version and features count. Every extent in the
+// result is within the file, and an ended stream is all dictionary.
+Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent,
+                                      const PackHeader& header);
 
 // Where the segments of a stream that are not ended lie.
 struct PackSegments {

@@ -68,6 +68,7 @@ Result<std::vector<CatalogFile>> BackgroundMerge::run() {
   identity.vault = job_.vault;
   identity.set_id = random_bytes(16);
   identity.set_supersedes = supersedes_;
+  identity.tenant_rows = job_.tenant_rows;
   std::vector<CatalogFile> files;
   {
     Merge merge(tokenizer_, std::move(options));
@@ -150,6 +151,7 @@ Status VaultImpl::start_merging() {
   job.artifacts = pack_artifacts(job.tenant.number);
   job.vault = state_.vault();
   job.level = options_.level;
+  job.tenant_rows = state_.rows_in_packs(job.tenant.number);
   job.encoding = &encoding_;
   merging_bytes_ = most;
   merge_ =

@@ -32,6 +32,7 @@ class BackgroundMerge {
     VaultRecord vault;
     std::mutex* encoding = nullptr;  // see put_pack; outlives it
     Level level = Level::balanced;
+    std::uint64_t tenant_rows = 0;  // PackIdentity
     std::vector<std::shared_ptr<PackFile>> packs;
     std::vector<Record> records;  // of theirs that still say what holds
     // What the new packs may copy from.

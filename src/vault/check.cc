@@ -79,6 +79,7 @@ Status check_source(const State& state, const TenantState& tenant,
     } else if (!(*usage)->entries.empty() && (*usage)->entries != usage_of(t)) {
       finding(Error(Errc::corrupt, "its sums are not those of its conversations"));
     }
+    if (Status status = pack.check_filter(t.ids); !status) finding(status.error());
   }
 
   // External segments: each must be somewhere.

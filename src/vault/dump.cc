@@ -106,8 +106,8 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   }
   TOKVAULT_ASSIGN(const Extent extent,
                   decode_pack_trailer(file.substr(file.size() - kPackTrailerBytes), file.size()));
-  TOKVAULT_ASSIGN(const PackFooter f, decode_pack_footer(file.substr(extent.offset, extent.size),
-                                                         extent, header.version));
+  TOKVAULT_ASSIGN(const PackFooter f,
+                  decode_pack_footer(file.substr(extent.offset, extent.size), extent, header));
   Printer out(json);
   out.field("kind", "pack");
   out.number("version", header.version);
@@ -166,6 +166,7 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   for (std::size_t i = 0; i < kTableParts; ++i) part(tables[i], f.tables[i]);
   if (f.usage_count > 0) part("usage", f.usage);
   if (f.record_count > 0) part("records", f.records);
+  if (f.id_filter.size > 0) part("id filter", f.id_filter);
   out.end_list();
   return out.finish();
 }

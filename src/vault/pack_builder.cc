@@ -10,6 +10,7 @@
 #include "codec/token_lz.h"
 #include "codec/token_model.h"
 #include "dedup/base_choice.h"
+#include "format/id_filter.h"
 #include "tokvault/backend.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
@@ -574,6 +575,9 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   header.number = identity_.number;
   header.tenant = tenant_.number;
   header.vault_id = identity_.vault.id;
+  const bool has_filter =
+      tables_.rows.size() >= kFilteredRowsMin && identity_.tenant_rows >= kFilteredTenantRowsMin;
+  if (has_filter) header.features = kPackHasIdFilter;
   Buffer file = encode_pack_header(header);
   TOKVAULT_TRY(count_tokens());
   TOKVAULT_TRY(encode_stream(kTokenStream, levels, level, file));
@@ -595,6 +599,10 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
     TOKVAULT_ASSIGN(const Buffer records, encode_records(records_, levels.tables));
     footer_.records = append_part(file, records, 0);
     footer_.record_count = records_.size();
+  }
+  if (has_filter) {
+    const Buffer filter = make_id_filter(hash_ids(tenant_.key, tables_.ids));
+    footer_.id_filter = append_part(file, filter, 0);
   }
   footer_.vault = identity_.vault;
   footer_.tenant = tenant_;
@@ -660,6 +668,7 @@ Status PackBuilder::verify(const Buffer& file) const {
   for (std::size_t i = 0; i < tables_.externals.size(); ++i) {
     if (tables_.externals[i].digest != got->externals[i].digest) return differs("external");
   }
+  TOKVAULT_TRY(pack->check_filter(tables_.ids));
   for (const Stream stream : {kTokenStream, kByteStream}) {
     const auto count = static_cast<std::uint32_t>(origins_[stream].size());
     auto other = std::async(std::launch::async,

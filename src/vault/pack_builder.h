@@ -26,6 +26,9 @@ struct PackIdentity {
   Buffer set_id;
   std::vector<std::uint64_t> set_members;
   std::vector<std::uint64_t> set_supersedes;
+  // How many conversations the tenant has in packs, these included: with many, a pack says by a
+  // filter which ids it does not hold.
+  std::uint64_t tenant_rows = 0;
 };
 
 class PackFile;

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "codec/token_lz.h"
+#include "format/id_filter.h"
 #include "vault/artifacts.h"
 
 namespace tokvault {
@@ -48,11 +49,20 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
   if (!header) return in_pack(std::move(header).error());
   pack->header_ = std::move(*header);
   if (pack->header_.number != number) return pack->damaged("it is named as another pack");
-  TOKVAULT_TRY(backend.get(name, *size - kPackTrailerBytes, kPackTrailerBytes, bytes));
-  auto extent = decode_pack_trailer(bytes, *size);
+  // Most footers come with the trailer.
+  constexpr std::uint64_t kTailBytes = 1024;
+  const std::uint64_t tail = std::min(*size, kTailBytes);
+  TOKVAULT_TRY(backend.get(name, *size - tail, tail, bytes));
+  auto extent = decode_pack_trailer(ByteView(bytes).substr(tail - kPackTrailerBytes), *size);
   if (!extent) return in_pack(std::move(extent).error());
-  TOKVAULT_TRY(backend.get(name, extent->offset, extent->size, bytes));
-  auto footer = decode_pack_footer(bytes, *extent, pack->header_.version);
+  ByteView coded = ByteView(bytes).substr(0, tail - kPackTrailerBytes);
+  if (extent->size <= coded.size()) {
+    coded.remove_prefix(coded.size() - extent->size);
+  } else {
+    TOKVAULT_TRY(backend.get(name, extent->offset, extent->size, bytes));
+    coded = bytes;
+  }
+  auto footer = decode_pack_footer(coded, *extent, pack->header_);
   if (!footer) return in_pack(std::move(footer).error());
   pack->footer_ = std::move(*footer);
   if (pack->footer_.tenant.number != pack->header_.tenant ||
@@ -261,25 +271,50 @@ Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {
   return {};
 }
 
-Result<const PackIds*> PackFile::pack_ids(std::optional<StringTable>& column) const {
+Result<bool> PackFile::filter_admits(const IdHash& id) const {
+  if (footer_.id_filter.size == 0) return true;
+  if (id_filter_.empty()) {
+    Buffer filter;
+    TOKVAULT_TRY(read_extent(footer_.id_filter, filter));
+    id_filter_ = std::move(filter);
+  }
+  return may_hold(id_filter_, id);
+}
+
+Status PackFile::check_filter(const StringTable& ids) const {
+  if (footer_.id_filter.size == 0) return {};
+  Buffer filter;
+  TOKVAULT_TRY(read_extent(footer_.id_filter, filter));
+  if (filter != make_id_filter(hash_ids(footer_.tenant.key, ids))) {
+    return damaged("its filter is not that of its ids");
+  }
+  return {};
+}
+
+Result<const PackIds*> PackFile::pack_ids(const IdHash& id,
+                                          std::optional<StringTable>& column) const {
   std::lock_guard lock(ids_mutex_);
   if (ids_) return ids_.get();
+  // A filter that is damaged rules nothing out.
+  const auto admitted = filter_admits(id);
+  if (!admitted && admitted.code() != Errc::corrupt) return admitted.error().clone();
+  if (admitted && !*admitted) return nullptr;
   Buffer coded;
   StringTable ids;
   TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::ids)], coded));
   auto status = decode_strings(coded, footer_.counts.rows, ids);
   if (!status) return std::move(status).error().with(name());
-  std::vector<IdHash> hashes(ids.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) hashes[i] = hash_id(footer_.tenant.key, ids[i]);
-  ids_ = std::make_unique<const PackIds>(hashes);
+  ids_ = std::make_unique<const PackIds>(hash_ids(footer_.tenant.key, ids));
+  id_filter_ = Buffer();
   column = std::move(ids);
   return ids_.get();
 }
 
 Result<std::vector<std::uint32_t>> PackFile::rows_of(const IdHash& id) const {
   std::optional<StringTable> column;
-  TOKVAULT_ASSIGN(const PackIds* const ids, pack_ids(column));
+  TOKVAULT_ASSIGN(const PackIds* const ids, pack_ids(id, column));
   std::vector<std::uint32_t> rows;
+  if (ids == nullptr) return rows;
   ids->find(id, [&](std::uint32_t row) { rows.push_back(row); });
   if (rows.empty()) return rows;
   TOKVAULT_ASSIGN(const auto tables, load_tables(std::move(column)));

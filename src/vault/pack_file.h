@@ -60,6 +60,8 @@ class PackFile final : public Source {
   };
   // Made by decoding the stream if the pack has none, and kept in the cache.
   Result<std::shared_ptr<const std::vector<Fingerprint>>> fingerprints(Stream stream) const;
+  // Whether the filter, if there is one, is that of these ids, which are all.
+  Status check_filter(const StringTable& ids) const;
   Result<std::vector<Record>> records() const;
   // What the pack is about, by the tokens that are frequent in it.
   Result<Direction> direction() const;
@@ -105,9 +107,13 @@ class PackFile final : public Source {
   // With `ids`, that is what the id column gives.
   Result<std::shared_ptr<const Tables>> load_tables(std::optional<StringTable> ids) const;
   Result<std::shared_ptr<const Segments>> segments() const;
-  // Made from the id column when an id is first looked up, and kept as long as the pack is open. If
-  // that is now, `column` is what was decoded for it.
-  Result<const PackIds*> pack_ids(std::optional<StringTable>& column) const;
+  // Made from the id column when an id is first looked up that the filter does not rule out (then
+  // it is null), and kept as long as the pack is open. If that is now, `column` is what was decoded
+  // for it.
+  Result<const PackIds*> pack_ids(const IdHash& id, std::optional<StringTable>& column) const;
+  // False only if no conversation has an id with this hash; true without a filter.
+  // REQUIRES: ids_mutex_ is held
+  Result<bool> filter_admits(const IdHash& id) const;
   Status load_segments(Segments& out) const;
   Status load_stream(Stream stream, Segments& out) const;
   Result<std::shared_ptr<const PackDictionary>> dictionary(Stream stream) const;
@@ -139,6 +145,7 @@ class PackFile final : public Source {
   PackFooter footer_;
   mutable std::mutex ids_mutex_;
   mutable std::unique_ptr<const PackIds> ids_;  // guarded by ids_mutex_ until it is there
+  mutable Buffer id_filter_;  // guarded by ids_mutex_; empty until somebody asks, and beside ids_
 };
 
 }  // namespace tokvault

@@ -234,6 +234,11 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
   std::vector<CatalogFile> files;
   for (std::size_t i = 0; i < builders.size(); ++i) {
     identity.number = identity.set_members[i];
+    identity.tenant_rows = builders[i]->table_size().rows;
+    {
+      std::shared_lock lock(state_mutex_);
+      identity.tenant_rows += state_.rows_in_packs(builders[i]->tenant().number, supersedes);
+    }
     TOKVAULT_ASSIGN(CatalogFile file,
                     put_pack(*backend_, *builders[i], identity, level, purpose, encoding_));
     files.push_back(std::move(file));
@@ -707,6 +712,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
   PackIdentity identity;
   identity.vault = state_.vault();
   identity.set_id = random_bytes(16);
+  identity.tenant_rows = state_.rows_in_packs(number);
   std::vector<Record> records;
   for (const auto& pack : packs) {
     merge_options.input_bytes += pack->size_bytes();

@@ -202,6 +202,18 @@ bool State::has_all_files() const {
                                              [](const auto& log) { return log.second->is_gone(); });
 }
 
+std::uint64_t State::rows_in_packs(std::uint32_t tenant,
+                                   std::span<const std::uint64_t> without) const {
+  std::uint64_t rows = 0;
+  for (const CatalogFile& f : files_) {
+    if (f.kind != CatalogFile::Kind::pack || f.tenant != tenant) continue;
+    if (std::find(without.begin(), without.end(), f.number) == without.end()) {
+      rows += f.conversations;
+    }
+  }
+  return rows;
+}
+
 void State::add_log(std::shared_ptr<LogFile> log) {
   logs_[log->number()] = std::move(log);
   rebuild_sources();
@@ -396,7 +408,10 @@ Result<std::optional<Found>> State::find(const TenantState& tenant, std::string_
     return {};
   };
   Error unread;
-  for (const auto& source : sources(tenant.record.number)) {
+  // A visible row is the conversation [I5], so that the packs before need not be asked.
+  const auto& all = sources(tenant.record.number);
+  for (auto it = all.rbegin(); it != all.rend() && !best; ++it) {
+    const auto& source = *it;
     const Source::Range range = source->range();
     if (range.rows == 0) continue;
     if (Status status = look_in(source); !status) {
@@ -406,7 +421,7 @@ Result<std::optional<Found>> State::find(const TenantState& tenant, std::string_
       if (unread.code() == Errc::ok) unread = std::move(status).error();
     }
   }
-  // A visible row elsewhere is the conversation: with a newer version came its deletion [I5].
+  // So it is if what cannot be read may hold another: with a newer version came its deletion.
   if (!best && unread.code() != Errc::ok) return unread;
   return best;
 }

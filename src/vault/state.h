@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -107,6 +108,10 @@ class State {
   Status expect_whole() const;
   // Whether every log and pack could be opened.
   bool has_all_files() const;
+  // Conversations of a tenant in packs but those `without`, as the catalog counts them: dead ones,
+  // too.
+  std::uint64_t rows_in_packs(std::uint32_t tenant,
+                              std::span<const std::uint64_t> without = {}) const;
   // Every record that holds, tombstones left out.
   std::vector<Record> live_records() const;
   std::optional<Record> find_record(ByteView key) const;

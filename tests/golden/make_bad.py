@@ -245,6 +245,20 @@ def with_bases(data, number, named=(0, 2), bases=None, ended=0):
                 blocks=extents[1], table=extents[2], codec=3, ended=ended)
 
 
+def with_filter(data, number, change=None, more=b""):
+    """The pack with a filter of its ids; `change` and `more` make another of it."""
+    pack = decode.Pack(bytes(data), number)
+    ids = [row.id for row in pack.rows]
+    part = bytearray(decode.id_filter(pack.tenant_record["key"], ids) + more)
+    if change:
+        change(part)
+    offset, raw = footer_of(data)
+    extent = varint(offset) + varint(len(part)) + b"\0" + checksum32(part).to_bytes(4, "little")
+    with_footer(data, raw + extent, bytes(part))
+    put(data, 6, 1, 2)
+    pack_header(data)
+
+
 def variants_of_version_2():
     """As variants()."""
     def stream(change):
@@ -332,6 +346,41 @@ def variants_of_version_2():
              bases(named=(1, 2), bases=(7, 3, 78))),
             ("v2_bases_ended", "corrupt", "bases, and segments that are ended", bases(ended=1))):
         yield name, "v2/shared", "packs/00000003.pack", code, why, change
+
+    def a_bit_less(part):
+        at = next(i for i, byte in enumerate(part) if byte)
+        part[at] &= part[at] - 1
+
+    def a_bit_more(part):
+        at = next(i for i, byte in enumerate(part) if byte != 255)
+        part[at] |= part[at] + 1
+
+    def filtered(**wrong):
+        return lambda d: with_filter(d, 3, **wrong)
+
+    def unlike_its_checksum(data):
+        with_filter(data, 3)
+        data[footer_of(data)[0] - 1] ^= 1
+
+    def says_filter(data):
+        put(data, 6, 1, 2)
+        pack_header(data)
+
+    for name, code, why, change in (
+            ("v2_filter", "ok", "a filter of ids", filtered()),
+            ("v2_filter_lacks", "corrupt", "a filter without one of the bits",
+             filtered(change=a_bit_less)),
+            ("v2_filter_has", "corrupt", "a filter with a bit of no id",
+             filtered(change=a_bit_more)),
+            ("v2_filter_size", "corrupt", "a filter of a byte more than there are conversations",
+             filtered(more=b"\0")),
+            ("v2_filter_bit", "corrupt", "a bit of a filter, checksum as it was",
+             unlike_its_checksum),
+            ("v2_filter_none", "corrupt", "the header says that there is a filter",
+             says_filter)):
+        yield name, "v2/shared", "packs/00000003.pack", code, why, change
+    yield ("v1_filter", "v1/artifact", "packs/00000003.pack", "unsupported",
+           "a filter in a pack of version 1", says_filter)
 
     def without_artifact(data):
         with_stream(data, decode_shared(data), artifacts=[])
