@@ -106,6 +106,69 @@ TEST(DamagedText, IsStoredAgainAndCollected) {
   for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
 }
 
+// Records of a pack are read where a log is older, to know what they took away. One whose records
+// are damaged is then a lost pack, and no more: the vault opens, and others are read.
+TEST(DamagedRecords, BesideAnOlderLogCostThatPackAlone) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  std::vector<Conversation> all;
+  for (unsigned i = 0; i < 4; ++i) all.push_back(conversation("c" + std::to_string(i), {"a", "b"}));
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(all[0], {}));
+    ASSERT_OK((*vault)->put(all[1], {}));
+  }
+  // A log whose last batch is damaged is not sealed; what comes next is.
+  const auto logs = place.disk.list("log");
+  ASSERT_OK(logs);
+  ASSERT_EQ(logs->size(), 1u);
+  Buffer bytes = bytes_of(place.disk, (*logs)[0].name);
+  bytes.back() ^= 0x20;
+  place.disk.overwrite((*logs)[0].name, bytes);
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(all[2], {}));
+    const std::vector<std::string> ids{"c2"}, tags{"red"};
+    ASSERT_OK((*vault)->tag(ids, tags, {}));
+    ASSERT_OK((*vault)->tag(ids, {}, tags));
+    ASSERT_OK((*vault)->seal());
+    ASSERT_OK((*vault)->put(all[3], {}));
+    EXPECT_TRUE((*vault)->get("c2").has_value());
+  }
+  const auto packs = place.disk.list("packs");
+  ASSERT_OK(packs);
+  ASSERT_EQ(packs->size(), 1u);
+  const std::string name = (*packs)[0].name;
+  {
+    Cache cache(1 << 20);
+    const auto pack = PackFile::open(place.disk, cache, number_of(name));
+    ASSERT_OK(pack);
+    ASSERT_GT((*pack)->footer().record_count, 0u);
+    bytes = bytes_of(place.disk, name);
+    bytes[(*pack)->footer().records.offset] ^= 0x20;
+  }
+  place.disk.overwrite(name, bytes);
+  for (const bool read_only : {true, false}) {
+    const std::string where = read_only ? "reader" : "writer";
+    const auto vault = place.open({.read_only = read_only});
+    ASSERT_OK(vault) << where;
+    for (const unsigned i : {0u, 3u}) {
+      const auto got = (*vault)->get(all[i].id);
+      ASSERT_OK(got) << where << " " << i;
+      EXPECT_EQ(*got, all[i]);
+    }
+    for (const char* id : {"c1", "c2", "nobody"}) {
+      EXPECT_EQ((*vault)->get(id).code(), Errc::corrupt) << where << " " << id;
+    }
+    const auto damage = (*vault)->damage();
+    EXPECT_TRUE(std::any_of(damage.begin(), damage.end(), [&](const Finding& f) {
+      return f.file == name;
+    })) << where;
+  }
+}
+
 class LostPack : public ::testing::Test {
  protected:
   void SetUp() override {
