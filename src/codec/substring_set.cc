@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "codec/substring_columns.h"
 #include "codec/token_code.h"
-#include "tokvault/substrings.h"
 
 namespace tokvault {
 namespace {
@@ -237,53 +237,58 @@ Buffer SubstringSet::serialize() const {
   return out;
 }
 
-Result<SubstringSet> SubstringSet::parse(ByteView bytes) {
+Result<SubstringColumns> parse_substring_columns(ByteView bytes) {
   ByteReader in(bytes);
   if (in.varint() != kFormatVersion) {
     if (!in.ok()) return damaged("it is cut short");
     return Error(Errc::unsupported, "substring set: written by a newer version of tokvault");
   }
-  const std::uint32_t next_id = in.varint32();
+  SubstringColumns out;
+  out.next_id = in.varint32();
   const std::uint64_t count = in.varint();
   // Each run takes a byte in every column and one for every token.
-  if (!in.ok() || next_id == 0) return damaged("its next id");
+  if (!in.ok() || out.next_id == 0) return damaged("its next id");
   if (count > in.left() / (5 + kSubstringTokensMin)) return damaged("too many runs");
-  std::vector<SubstringInfo> infos(count);
+  out.infos.resize(count);
   std::uint64_t id = 0, tokens_total = 0;
-  for (SubstringInfo& i : infos) {
+  for (SubstringInfo& i : out.infos) {
     const std::uint64_t step = in.varint();
-    if (!in.ok() || step >= next_id || id + step + 1 >= next_id) return damaged("an id");
+    if (!in.ok() || step >= out.next_id || id + step + 1 >= out.next_id) return damaged("an id");
     id += step + 1;
     i.id = static_cast<SubstringId>(id);
   }
-  for (SubstringInfo& i : infos) {
+  for (SubstringInfo& i : out.infos) {
     i.tokens = in.varint();
     if (!in.ok() || i.tokens > kSubstringTokensMax - kSubstringTokensMin)
       return damaged("a length");
     i.tokens += kSubstringTokensMin;
     tokens_total += i.tokens;
   }
-  for (SubstringInfo& i : infos) i.segments = in.varint();
-  for (SubstringInfo& i : infos) i.conversations = in.varint();
+  for (SubstringInfo& i : out.infos) i.segments = in.varint();
+  for (SubstringInfo& i : out.infos) i.conversations = in.varint();
   std::uint64_t time = 0;
-  for (SubstringInfo& i : infos) {
+  for (SubstringInfo& i : out.infos) {
     time += static_cast<std::uint64_t>(in.svarint());
     i.created_ms = static_cast<std::int64_t>(time);
   }
   const ByteView map_bytes = in.sized();
   if (!in.ok() || tokens_total > in.left()) return damaged("it is cut short");
   TOKVAULT_ASSIGN(const TokenMap map, TokenMap::parse(map_bytes, CodeBytes::all));
-  std::vector<Token> tokens;
-  TOKVAULT_TRY(map.decode(in.rest(), tokens));
-  if (tokens.size() != tokens_total) return damaged("its runs are not as long as it says");
+  TOKVAULT_TRY(map.decode(in.rest(), out.tokens));
+  if (out.tokens.size() != tokens_total) return damaged("its runs are not as long as it says");
+  return out;
+}
+
+Result<SubstringSet> SubstringSet::parse(ByteView bytes) {
+  TOKVAULT_ASSIGN(const SubstringColumns columns, parse_substring_columns(bytes));
   SubstringSet set;
   std::size_t at = 0;
-  for (const SubstringInfo& i : infos) {
-    auto added = set.add_as(i.id, TokenView(tokens).subspan(at, i.tokens), i);
+  for (const SubstringInfo& i : columns.infos) {
+    auto added = set.add_as(i.id, TokenView(columns.tokens).subspan(at, i.tokens), i);
     if (!added) return damaged(added.error().message());
     at += i.tokens;
   }
-  set.next_id_ = next_id;
+  set.next_id_ = columns.next_id;
   return set;
 }
 

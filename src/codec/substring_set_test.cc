@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/bytes.h"
-#include "tokvault/substrings.h"
+#include "codec/substring_columns.h"
 
 namespace tokvault {
 namespace {
@@ -173,6 +173,11 @@ TEST(SubstringSet, SerializesWhatItHolds) {
     EXPECT_EQ(a.created_ms, b.created_ms);
     EXPECT_TRUE(std::ranges::equal(set.runs()[i], again->runs()[i]));
   }
+  const auto columns = parse_substring_columns(set.serialize());
+  ASSERT_TRUE(columns);
+  Tokens all;
+  for (const TokenView run : set.runs()) all.insert(all.end(), run.begin(), run.end());
+  EXPECT_EQ(columns->tokens, all) << "what packs copy from";
 }
 
 TEST(SubstringSet, RefusesDamage) {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "codec/substring_columns.h"
 #include "codec/token_code.h"
-#include "tokvault/substrings.h"
 #include "vault/recovery.h"
 
 namespace tokvault {
@@ -60,6 +60,24 @@ void keep_tokens(Cache& cache, std::shared_ptr<const ArtifactTokens> tokens) {
   cache.insert(key, std::move(tokens), size);
 }
 
+Result<std::vector<Token>> tokens_of(ArtifactKind kind, ByteView content) {
+  std::vector<Token> tokens;
+  switch (kind) {
+    case ArtifactKind::dictionary:
+      TokenMap::read_any(content, kArtifactTokensMax, tokens);
+      break;
+    case ArtifactKind::substring_set: {
+      TOKVAULT_ASSIGN(auto set, parse_substring_columns(content));
+      tokens = std::move(set.tokens);
+      tokens.resize(std::min(tokens.size(), kArtifactTokensMax));
+      break;
+    }
+    default:
+      return Error(Errc::unsupported, "of a kind that packs cannot copy from");
+  }
+  return tokens;
+}
+
 Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backend, Cache& cache,
                                                             const ArtifactUse& use) {
   if (auto found = cache.find({use.number, Cache::Kind::artifact_tokens})) {
@@ -70,24 +88,9 @@ Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backe
   auto out = std::make_shared<ArtifactTokens>();
   out->number = use.number;
   out->tenant = use.tenant;
-  switch (artifact->record.kind) {
-    case ArtifactKind::dictionary:
-      TokenMap::read_any(artifact->content, kArtifactTokensMax, out->tokens);
-      break;
-    case ArtifactKind::substring_set: {
-      auto set = SubstringSet::parse(artifact->content);
-      if (!set) return std::move(set).error().with(artifact_name(use.number));
-      for (const TokenView run : set->runs()) {
-        const std::size_t room = kArtifactTokensMax - out->tokens.size();
-        const TokenView part = run.first(std::min(run.size(), room));
-        out->tokens.insert(out->tokens.end(), part.begin(), part.end());
-      }
-      break;
-    }
-    default:
-      return Error(Errc::unsupported,
-                   artifact_name(use.number) + ": of a kind that packs cannot copy from");
-  }
+  auto read = tokens_of(artifact->record.kind, artifact->content);
+  if (!read) return std::move(read).error().with(artifact_name(use.number));
+  out->tokens = std::move(*read);
   std::shared_ptr<const ArtifactTokens> tokens = std::move(out);
   keep_tokens(cache, tokens);
   return tokens;

@@ -55,6 +55,8 @@ inline constexpr std::size_t kArtifactTokensMax = std::size_t{1} << 20;
 // copied from its kind. Kept in the cache.
 Result<std::shared_ptr<const ArtifactTokens>> cached_tokens(const Backend& backend, Cache& cache,
                                                             const ArtifactUse& use);
+// The same of an artifact that is not stored.
+Result<std::vector<Token>> tokens_of(ArtifactKind kind, ByteView content);
 void keep_tokens(Cache& cache, std::shared_ptr<const ArtifactTokens> tokens);
 
 // Reads every artifact that is registered or named by a live file, and reports what is wrong with
