@@ -578,6 +578,8 @@ class CommandLine {
              "No pack larger than this; if absent, packs of at most 64M of text");
     add_age(sub, "--older-than", compact->options.older_than_ms,
             "Only packs whose conversations are all older: 36h, 30d, or a time");
+    sub->add_flag("--retrain", compact->options.retrain,
+                  "Train what packs may copy from anew, and use it if it pays");
     add_number(sub, "--threads", compact->threads, "0: as many as cores");
 
     auto check = std::make_shared<CheckCommand>();

@@ -49,17 +49,64 @@ int print_report(const CheckReport& report, bool json) {
   return status;
 }
 
+JsonObject json_of_gc(const GcReport& report, bool dry_run) {
+  return JsonObject()
+      .field("dry_run", dry_run)
+      .field("files", report.files)
+      .field("conversations", report.conversations)
+      .field("bytes_before", report.bytes_before)
+      .field("bytes_after", report.bytes_after);
+}
+
+std::string json_of_retraining(const RetrainReport& report) {
+  std::vector<std::string> trials;
+  for (const RetrainTrial& t : report.trials) {
+    trials.push_back(JsonObject()
+                         .field("artifact", t.artifact)
+                         .field("number", t.number)
+                         .field("artifact_bytes", t.artifact_bytes)
+                         .field("token_bytes", t.token_bytes)
+                         .field("seconds", t.seconds)
+                         .field("chosen", t.chosen)
+                         .text());
+  }
+  return JsonObject()
+      .field("tenant", report.tenant)
+      .field("changed", report.changed)
+      .field("reason", report.reason)
+      .field("saved_bytes", report.saved_bytes)
+      .field("artifact_bytes", report.artifact_bytes)
+      .raw("trials", json_array(trials))
+      .text();
+}
+
+void print_retraining(const RetrainReport& report) {
+  if (!report.trials.empty()) {
+    Table table({{"ARTIFACT", Table::Align::left},
+                 {"TAKES", Table::Align::right},
+                 {"TOKENS, BY A QUICK CODE", Table::Align::right},
+                 {"SECONDS", Table::Align::right},
+                 {"", Table::Align::left}});
+    for (const RetrainTrial& t : report.trials) {
+      table.add({t.artifact, format_bytes(t.artifact_bytes), format_bytes(t.token_bytes),
+                 format_rate(t.seconds), t.chosen ? "chosen" : ""});
+    }
+    table.print();
+  }
+  std::string line = report.tenant + ": ";
+  line += report.changed ? "changed, " : "nothing changed, ";
+  if (report.saved_bytes > 0) {
+    line += "packs save " + format_bytes(report.saved_bytes) + " by artifacts of " +
+            format_bytes(report.artifact_bytes) + "; ";
+  }
+  print_line(line + report.reason);
+}
+
 }  // namespace
 
 void print_gc(const GcReport& report, bool dry_run, bool json) {
   if (json) {
-    print_line(JsonObject()
-                   .field("dry_run", dry_run)
-                   .field("files", report.files)
-                   .field("conversations", report.conversations)
-                   .field("bytes_before", report.bytes_before)
-                   .field("bytes_after", report.bytes_after)
-                   .text());
+    print_line(json_of_gc(report, dry_run).text());
     return;
   }
   const std::string verb = dry_run ? " would be " : " ";
@@ -121,9 +168,20 @@ ExitStatus run_compact(const CompactCommand& command) {
   options.threads = command.threads;
   TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
   ProgressLine progress("compact");
-  TOKVAULT_ASSIGN(const GcReport report, vault->compact(command.options, progress.callback()));
+  TOKVAULT_ASSIGN(const CompactReport report, vault->compact(command.options, progress.callback()));
   progress.clear();
-  print_gc(report, false, command.json);
+  if (!command.json) {
+    for (const RetrainReport& r : report.retrained) print_retraining(r);
+    print_gc(report, false, false);
+    return 0;
+  }
+  JsonObject out = json_of_gc(report, false);
+  if (command.options.retrain) {
+    std::vector<std::string> steps;
+    for (const RetrainReport& r : report.retrained) steps.push_back(json_of_retraining(r));
+    out.raw("retrained", json_array(steps));
+  }
+  print_line(out.text());
   return 0;
 }
 

@@ -212,6 +212,38 @@ struct CompactOptions {
   std::uint64_t pack_bytes_max = 0;
   // Only packs whose conversations are all older; what is in logs counts as new.
   std::int64_t older_than_ms = INT64_MAX;
+  // Trains a dictionary and a set of substrings on what a tenant has, and uses the one that makes
+  // its packs smaller by more than it takes, in place of what was active; if none does, the active
+  // set of substrings goes where it does not pay either. Packs that would stay as they are stay.
+  bool retrain = false;
+};
+
+// What packs may copy from, as compact() with `retrain` found it.
+struct RetrainTrial {
+  // "active" (what is), "none" (without the active set), "dictionary" or "substrings" (new ones).
+  std::string artifact;
+  std::uint64_t number = 0;          // of a new one that is used now; 0: it was given up
+  std::uint64_t artifact_bytes = 0;  // on disk, of what would be there for its sake
+  // What the tokens of the packs would take with it, by a quick code of some of them.
+  std::uint64_t token_bytes = 0;
+  double seconds = 0;  // of training and trying it
+  bool chosen = false;
+};
+
+// What retraining did for the packs of one step.
+struct RetrainReport {
+  std::string tenant;
+  std::vector<RetrainTrial> trials;  // empty if there was nothing to try
+  // What the packs that were made copy from artifacts of the chosen kind saved, and what those
+  // take.
+  std::uint64_t saved_bytes = 0;
+  std::uint64_t artifact_bytes = 0;
+  bool changed = false;  // another artifact is active now, or one less
+  std::string reason;    // for people: why so
+};
+
+struct CompactReport : GcReport {
+  std::vector<RetrainReport> retrained;  // for each step, with CompactOptions::retrain
 };
 
 // How likeness of conversations is measured. Both look at the texts of all messages together, as
@@ -456,9 +488,9 @@ class Vault {
   // is there twice is stored once, and what gc() erases is erased. Packs that a compaction made and
   // that nothing has changed stay. Works in steps of up to 1 GB, each of which is committed by
   // itself: after an interruption the next call goes on. Needs room for the packs of one step.
-  virtual Result<GcReport> compact(const CompactOptions& options,
-                                   const Progress& progress = {}) = 0;
-  Result<GcReport> compact(Level level, const Progress& progress = {}) {
+  virtual Result<CompactReport> compact(const CompactOptions& options,
+                                        const Progress& progress = {}) = 0;
+  Result<CompactReport> compact(Level level, const Progress& progress = {}) {
     return compact(CompactOptions{.level = level}, progress);
   }
   // Rewrites the log as packs now.

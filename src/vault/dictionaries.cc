@@ -70,12 +70,10 @@ Result<DictionaryInfo> DictionariesImpl::add_locked(ByteView bytes, ArtifactReco
   return info_of(*vault_.state_.tenant(tenant), number);
 }
 
-Result<DictionaryInfo> DictionariesImpl::train(const Filter& filter,
-                                               const DictionaryTraining& options) {
+Result<DictionariesImpl::Made> DictionariesImpl::make(const Filter& filter,
+                                                      const DictionaryTraining& options) const {
   // Conversations that one training chooses from.
   constexpr std::uint64_t kChoiceMax = 1u << 20;
-  std::lock_guard lock(vault_.write_mutex_);
-  TOKVAULT_TRY(vault_.check_writable());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(filter.tenant));
   if (tenant == nullptr) return Error(Errc::invalid, "there is nothing to train a dictionary on");
   TOKVAULT_ASSIGN(auto found, vault_.collect_page(*tenant, filter, 0, kChoiceMax));
@@ -84,12 +82,21 @@ Result<DictionaryInfo> DictionariesImpl::train(const Filter& filter,
   const std::uint64_t size =
       options.size_bytes != 0 ? options.size_bytes
                               : std::clamp<std::uint64_t>(runs.text.size() / 8, 1024, 110 * 1024);
-  TOKVAULT_ASSIGN(const Buffer bytes, train_dictionary(runs.text, runs.sizes, size));
-  ArtifactRecord record;
-  record.conversations = runs.conversations;
-  record.samples = runs.sizes.size();
-  record.sample_bytes = runs.text.size();
-  return add_locked(bytes, record, tenant->record.number);
+  Made made;
+  TOKVAULT_ASSIGN(made.bytes, train_dictionary(runs.text, runs.sizes, size));
+  made.record.conversations = runs.conversations;
+  made.record.samples = runs.sizes.size();
+  made.record.sample_bytes = runs.text.size();
+  return made;
+}
+
+Result<DictionaryInfo> DictionariesImpl::train(const Filter& filter,
+                                               const DictionaryTraining& options) {
+  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_ASSIGN(const Made made, make(filter, options));
+  const TenantState* tenant = vault_.state_.tenant(tenant_name(filter.tenant));
+  return add_locked(made.bytes, made.record, tenant->record.number);
 }
 
 Status DictionariesImpl::activate(std::optional<std::uint32_t> id, std::string_view tenant_given) {

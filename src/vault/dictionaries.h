@@ -23,6 +23,14 @@ class DictionariesImpl final : public Dictionaries {
   Result<Buffer> get(std::uint32_t id, std::string_view tenant) const override;
   Status retire(std::uint32_t id, bool rewrite, std::string_view tenant) override;
 
+  // A trained dictionary that is not registered.
+  struct Made {
+    ArtifactRecord record;
+    Buffer bytes;
+  };
+  // Under the vault's write_mutex_. `invalid` as train().
+  Result<Made> make(const Filter& filter, const DictionaryTraining& options) const;
+
  private:
   // Under the vault's write_mutex_.
   Result<DictionaryInfo> add_locked(ByteView bytes, ArtifactRecord record, std::uint32_t tenant);

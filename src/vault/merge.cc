@@ -33,7 +33,9 @@ constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 }  // namespace
 
 Merge::Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options)
-    : tokenizer_(std::move(tokenizer)), options_(std::move(options)) {}
+    : tokenizer_(std::move(tokenizer)),
+      options_(std::move(options)),
+      artifacts_(options_.artifacts) {}
 
 void Merge::reserve(const TableSize& sources) {
   for (const Stream s : {kTokenStream, kByteStream}) {
@@ -77,6 +79,35 @@ void Merge::sample_anchors(TokenView tokens) {
   anchor_ends_.push_back(static_cast<std::uint32_t>(anchors_.size()));
 }
 
+// Calls use(stream, id) for all that a row and its messages refer to, without an id for what none
+// of the sources has.
+template <class Use>
+Status Merge::each_reference(const RowRef& which, Use use) const {
+  const Source& source = *sources_[which.source];
+  TOKVAULT_ASSIGN(const auto tables, source.tables());
+  const Tables& t = *tables;
+  auto take = [&](std::uint32_t form, std::uint32_t begin) -> Status {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t k = 0; k < info.ref_count(); ++k) {
+      const SegmentRef ref = t.refs[begin + k];
+      const Stream stream = info.stream_of(k);
+      std::optional<std::uint32_t> id;
+      if (!ref.is_external()) {
+        id = segments_.id_of(source, stream, ref.number());
+      } else {
+        id = segments_.find(stream, t.externals[ref.number()].digest);
+      }
+      TOKVAULT_TRY(use(stream, id));
+    }
+    return {};
+  };
+  const Row& row = t.rows[which.row];
+  for (std::uint32_t n = row.leaf; n != kNoNode; n = t.nodes[n].parent) {
+    TOKVAULT_TRY(take(t.nodes[n].form, t.nodes[n].refs_begin));
+  }
+  return take(row.form, row.refs_begin);
+}
+
 Result<Merge::Novelty> Merge::novelty() {
   std::sort(rows_.begin(), rows_.end(),
             [](const RowRef& a, const RowRef& b) { return a.first_sequence < b.first_sequence; });
@@ -85,40 +116,24 @@ Result<Merge::Novelty> Merge::novelty() {
   for (const Stream s : {kTokenStream, kByteStream}) seen[s].resize(segments_.size(s));
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     TOKVAULT_TRY(check_stop(options_.stop));
-    const Source& source = *sources_[rows_[i].source];
-    TOKVAULT_ASSIGN(auto tables, source.tables());
-    const Tables& t = *tables;
-    const Row& row = t.rows[rows_[i].row];
     DirectionSum sum;
     AnchorSet anchors;
-    RowRef& ref_of_row = rows_[i];
-    auto take = [&](std::uint32_t form, std::uint32_t begin) {
-      const FormInfo& info = t.form_infos[form];
-      ref_of_row.references += static_cast<std::uint32_t>(info.ref_count());
-      for (std::size_t k = 0; k < info.ref_count(); ++k) {
-        const SegmentRef ref = t.refs[begin + k];
-        const Stream stream = info.stream_of(k);
-        std::optional<std::uint32_t> id;
-        if (!ref.is_external()) {
-          id = segments_.id_of(source, stream, ref.number());
-        } else {
-          id = segments_.find(stream, t.externals[ref.number()].digest);
-        }
-        if (!id) continue;
-        sum.add(directions_[stream][*id], segments_.at(stream, *id).size);
-        if (seen[stream][*id]) continue;
-        seen[stream][*id] = true;
-        out.items[i].weight += code_sizes_[stream][*id] + 1;
-        if (stream != kTokenStream) continue;
-        anchors.insert(anchors.end(), anchors_.begin() + (*id == 0 ? 0 : anchor_ends_[*id - 1]),
-                       anchors_.begin() + anchor_ends_[*id]);
-      }
+    RowRef& row = rows_[i];
+    auto take = [&](Stream stream, std::optional<std::uint32_t> id) -> Status {
+      ++row.references;
+      if (!id) return {};
+      sum.add(directions_[stream][*id], segments_.at(stream, *id).size);
+      if (seen[stream][*id]) return {};
+      seen[stream][*id] = true;
+      out.items[i].weight += code_sizes_[stream][*id] + 1;
+      if (stream != kTokenStream) return {};
+      anchors.insert(anchors.end(), anchors_.begin() + (*id == 0 ? 0 : anchor_ends_[*id - 1]),
+                     anchors_.begin() + anchor_ends_[*id]);
+      return {};
     };
-    for (std::uint32_t n = row.leaf; n != kNoNode; n = t.nodes[n].parent) {
-      take(t.nodes[n].form, t.nodes[n].refs_begin);
-    }
-    take(row.form, row.refs_begin);
-    ref_of_row.nodes = t.messages(row);
+    TOKVAULT_TRY(each_reference(row, take));
+    TOKVAULT_ASSIGN(const auto tables, sources_[row.source]->tables());
+    row.nodes = tables->messages(tables->rows[row.row]);
     out.items[i].direction = sum.direction();
     make_set(anchors);
     // Too many conversations for the memory: those that are left are told by their direction alone.
@@ -134,7 +149,8 @@ Result<Merge::Novelty> Merge::novelty() {
 // Which conversations come into which pack. Near-duplicates count as one item as long as they fit a
 // pack, since to split them costs their whole text; what is alike otherwise comes together by
 // direction.
-Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
+Status Merge::plan() {
+  is_planned_ = true;
   TOKVAULT_ASSIGN(Novelty novel, novelty());
   std::uint64_t total = 0;
   for (const GroupItem& item : novel.items) total += item.weight;
@@ -171,15 +187,86 @@ Result<std::vector<std::vector<std::uint32_t>>> Merge::groups() {
     for (const std::uint32_t i : family) sum.add(novel.items[i].direction, novel.items[i].weight);
     items[f].direction = sum.direction();
   }
-  std::vector<std::vector<std::uint32_t>> out;
   for (const auto& group : group_similar(items, most)) {
-    std::vector<std::uint32_t>& rows = out.emplace_back();
+    std::vector<std::uint32_t>& rows = groups_.emplace_back();
+    std::uint64_t& bytes = group_bytes_.emplace_back();
     for (const std::uint32_t f : group) {
       rows.insert(rows.end(), families[f].begin(), families[f].end());
+      bytes += weights[f];
     }
     std::sort(rows.begin(), rows.end());
   }
-  return out;
+  if (groups_.empty()) {  // records and what others need
+    groups_.emplace_back();
+    group_bytes_.push_back(0);
+  }
+  return {};
+}
+
+Status Merge::plan_as_it_is() {
+  is_planned_ = true;
+  groups_.resize(sources_.size());
+  for (std::uint32_t i = 0; i < rows_.size(); ++i) groups_[rows_[i].source].push_back(i);
+  for (const auto& source : sources_) {
+    std::uint64_t& bytes = group_bytes_.emplace_back();
+    TOKVAULT_ASSIGN(const auto tables, source->tables());
+    for (std::uint32_t id = 0; id < tables->segment_counts[kTokenStream]; ++id) {
+      bytes += code_sizes_[kTokenStream][segments_.id_of(*source, kTokenStream, id)] + 1;
+    }
+  }
+  return {};
+}
+
+Status Merge::visit_group(std::size_t group, std::vector<bool>& shared,
+                          const std::function<Status(TokenView)>& visit) const {
+  shared.resize(segments_.size(kTokenStream));
+  std::vector<bool> seen(shared.size());
+  Scratch scratch;
+  std::vector<Token> tokens;
+  auto take = [&](Stream stream, std::optional<std::uint32_t> id) -> Status {
+    if (stream != kTokenStream || !id || seen[*id]) return {};
+    seen[*id] = true;
+    const SegmentUnion::Segment& s = segments_.at(stream, *id);
+    if (SegmentUnion::is_shareable(s)) {
+      if (shared[*id]) return {};
+      shared[*id] = true;
+    }
+    TOKVAULT_ASSIGN(const ByteView code, s.source->code(stream, s.number, scratch));
+    tokens.clear();
+    TOKVAULT_TRY(s.source->decode_tokens(code, tokens));
+    return visit(tokens);
+  };
+  for (const std::uint32_t i : groups_[group]) TOKVAULT_TRY(each_reference(rows_[i], take));
+  return {};
+}
+
+// All groups are built, so that each has what only its pack will have.
+Status Merge::try_artifacts(
+    const std::vector<bool>& chosen,
+    std::span<const std::shared_ptr<const ArtifactTokens>> artifacts,
+    const std::function<Status(std::size_t, const std::vector<std::uint64_t>&)>& visit) {
+  constexpr std::uint64_t kFirst = std::uint64_t{1} << 63;  // above the number of any pack
+  auto try_all = [&]() -> Status {
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      TOKVAULT_ASSIGN(auto builder, build(groups_[g], kFirst + g));
+      if (!chosen[g]) continue;
+      TOKVAULT_ASSIGN(const auto sizes, builder->try_artifacts(artifacts));
+      TOKVAULT_TRY(visit(g, sizes));
+    }
+    return {};
+  };
+  Status tried = try_all();
+  segments_.release(kFirst, UINT64_MAX);
+  return tried;
+}
+
+Status Merge::undo(Backend& backend, const std::vector<CatalogFile>& files) {
+  for (const CatalogFile& file : files) {
+    TOKVAULT_TRY(backend.remove(pack_name(file.number)));
+    segments_.release(file.number);
+  }
+  savings_.clear();
+  return {};
 }
 
 Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_t>& group,
@@ -187,7 +274,7 @@ Result<std::unique_ptr<PackBuilder>> Merge::build(const std::vector<std::uint32_
   auto builder = std::make_unique<PackBuilder>(tokenizer_, &segments_, number);
   builder->set_tenant(options_.tenant);
   builder->set_stop(options_.stop);
-  builder->set_artifacts(options_.artifacts);
+  builder->set_artifacts(artifacts_);
   for (const std::uint32_t i : group) {
     TOKVAULT_TRY(check_stop(options_.stop));
     const Source& source = *sources_[rows_[i].source];
@@ -255,9 +342,8 @@ Result<std::vector<CatalogFile>> Merge::run(
     Backend& backend, PackIdentity identity, std::vector<Record> records,
     const std::array<std::set<ShortDigest>, kStreams>* needed,
     std::atomic<std::uint64_t>& next_number, const Step& step) {
-  TOKVAULT_ASSIGN(auto grouped, groups());
-  if (grouped.empty()) grouped.emplace_back();  // records and what others need
-  TOKVAULT_ASSIGN(const auto parts, fit(std::move(grouped), identity, next_number, step));
+  if (!is_planned_) TOKVAULT_TRY(plan());
+  TOKVAULT_ASSIGN(const auto parts, fit(groups_, identity, next_number, step));
   for (const Part& part : parts) identity.set_members.push_back(part.number);
   std::vector<CatalogFile> files;
   auto make = [&]() -> Status {
@@ -276,6 +362,9 @@ Result<std::vector<CatalogFile>> Merge::run(
       TOKVAULT_ASSIGN(CatalogFile file, put_pack(backend, *builder, identity, options_.level,
                                                  options_.purpose, *options_.turn));
       files.push_back(std::move(file));
+      for (const std::uint64_t artifact : builder->footer().streams[kTokenStream].artifacts) {
+        savings_[artifact] += builder->artifact_saving();
+      }
     }
     return {};
   };

@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -46,6 +47,32 @@ class Merge {
   void reserve(const TableSize& sources);
   // Takes in a source, without the rows that are dead (empty: none is).
   Status add(std::shared_ptr<const Source> source, std::vector<bool> dead);
+  // Says which conversations come together, which run() does otherwise. After all sources.
+  Status plan();
+  // The same: those that are together in a source stay so.
+  Status plan_as_it_is();
+  // Groups that were planned, each of which becomes a pack unless it does not fit one.
+  std::size_t group_count() const { return groups_.size(); }
+  // About how large the text of a group is.
+  std::uint64_t group_bytes(std::size_t group) const { return group_bytes_[group]; }
+  // The texts of a group, each once. `shared`, empty for the first group, takes in what will stand
+  // in its pack alone; what is in it is left out.
+  Status visit_group(std::size_t group, std::vector<bool>& shared,
+                     const std::function<Status(TokenView)>& visit) const;
+  // Calls visit(group, sizes) with PackBuilder::try_artifacts of those groups that are `chosen`, by
+  // number, as long as it succeeds.
+  Status try_artifacts(
+      const std::vector<bool>& chosen,
+      std::span<const std::shared_ptr<const ArtifactTokens>> artifacts,
+      const std::function<Status(std::size_t, const std::vector<std::uint64_t>&)>& visit);
+  void set_artifacts(std::vector<std::shared_ptr<const ArtifactTokens>> artifacts) {
+    artifacts_ = std::move(artifacts);
+  }
+  // By how much each artifact that packs of run() name makes them smaller.
+  const std::map<std::uint64_t, std::uint64_t>& artifact_savings() const { return savings_; }
+  // Removes what run() has put, which may be called again then.
+  Status undo(Backend& backend, const std::vector<CatalogFile>& files);
+
   // Puts the packs and returns them, for the catalog; after an error none is left. `identity` has
   // everything but number and members. `records` go into the first pack. Of segments without a
   // conversation those are kept that are `needed`; null: all that others could refer to.
@@ -60,7 +87,7 @@ class Merge {
     std::uint32_t source = 0;
     std::uint32_t row = 0;
     std::uint64_t first_sequence = 0;
-    // Of all its messages and its own, once groups() has been there.
+    // Of all its messages and its own, once plan() has been there.
     std::uint32_t nodes = 0;
     std::uint32_t references = 0;
   };
@@ -76,7 +103,8 @@ class Merge {
   };
   void sample_anchors(TokenView tokens);
   Result<Novelty> novelty();
-  Result<std::vector<std::vector<std::uint32_t>>> groups();
+  template <class Use>
+  Status each_reference(const RowRef& row, Use use) const;
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
                                              std::uint64_t number);
   // What the tables of a pack with these conversations hold at most.
@@ -98,6 +126,11 @@ class Merge {
   std::vector<Anchor> found_;  // of sample_anchors(), kept for its memory
   std::vector<std::shared_ptr<const Source>> sources_;
   std::vector<RowRef> rows_;
+  std::vector<std::vector<std::uint32_t>> groups_;  // positions in rows_
+  std::vector<std::uint64_t> group_bytes_;
+  bool is_planned_ = false;
+  std::vector<std::shared_ptr<const ArtifactTokens>> artifacts_;
+  std::map<std::uint64_t, std::uint64_t> savings_;
   TableSize sources_size_;             // sum of all sources
   std::uint64_t shareable_count_ = 0;  // segments that other packs may refer to
 };

@@ -367,11 +367,49 @@ Result<PackBuilder::History> PackBuilder::choose_history(ByteView ended) const {
   return best;
 }
 
+Result<std::vector<std::uint64_t>> PackBuilder::try_artifacts(
+    std::span<const std::shared_ptr<const ArtifactTokens>> artifacts) {
+  // Faster than what packs are coded with, and near enough: of seven corpora in packs of 512 KB it
+  // promised 47 KB less where 43 came of it.
+  constexpr int kTrialLevel = 9;
+  std::vector<std::uint64_t> sizes;
+  TOKVAULT_TRY(count_tokens());
+  Buffer ended;
+  Scratch scratch;
+  std::vector<Token> tokens;
+  for (const Origin& o : origins_[kTokenStream]) {
+    TOKVAULT_TRY(check_stop(stop_));
+    TOKVAULT_ASSIGN(const ByteView code, o.source->code(kTokenStream, o.number, scratch));
+    tokens.clear();
+    TOKVAULT_TRY(o.source->decode_tokens(code, tokens));
+    map_.encode(tokens, ended);
+    ended.push_back(kSegmentEnd);
+  }
+  if (ended.size() - origins_[kTokenStream].size() > kFingerprintlessTextBytes) return sizes;
+  TOKVAULT_ASSIGN(const Buffer alone, zstd_compress(ended, kTrialLevel, stop_));
+  sizes.push_back(alone.size());
+  for (const auto& artifact : artifacts) {
+    Buffer history;
+    map_.encode(artifact->tokens, history);
+    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, kTrialLevel, stop_, history));
+    sizes.push_back(frame.size());
+  }
+  return sizes;
+}
+
 Status PackBuilder::improve_one_text(Stream stream, const StreamText& all, const Levels& levels,
                                      Level level, std::size_t before, Buffer& file) {
   const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
   TOKVAULT_TRY(try_token_lz(stream, ended, {}, levels, before, file));
   if (stream != kTokenStream) return {};
+  const std::size_t without = file.size();
+  TOKVAULT_TRY(copy_from_artifact(stream, ended, levels, level, before, file));
+  artifact_saving_ = without - file.size();
+  return {};
+}
+
+Status PackBuilder::copy_from_artifact(Stream stream, ByteView ended, const Levels& levels,
+                                       Level level, std::size_t before, Buffer& file) {
   TOKVAULT_ASSIGN(const History history, choose_history(ended));
   if (history.artifact == 0) return {};
   if (level != Level::dense) {  // there the token LZ is smaller

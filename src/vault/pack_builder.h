@@ -59,6 +59,11 @@ class PackBuilder {
     for (const Record& r : records_) last = std::max(last, r.sequence);
     return last;
   }
+  // What the tokens of the pack would take by a quick code: first by themselves, then with each of
+  // these to copy from. Empty if they are more than one text, and so copy from nothing.
+  // REQUIRES: finish() is not called
+  Result<std::vector<std::uint64_t>> try_artifacts(
+      std::span<const std::shared_ptr<const ArtifactTokens>> artifacts);
   bool empty() const { return tables_.rows.empty() && records_.empty() && orphans_ == 0; }
   TableSize table_size() const { return size_of(tables_); }
   // finish() ends with `cancelled` soon after a stop is requested.
@@ -74,6 +79,8 @@ class PackBuilder {
   Result<Buffer> finish(const PackIdentity& identity, Level level, PackPurpose purpose);
   // What finish() wrote into the footer.
   const PackFooter& footer() const { return footer_; }
+  // By how much the artifact that the pack names makes it smaller; 0 if it names none.
+  std::uint64_t artifact_saving() const { return artifact_saving_; }
 
  private:
   // zstd's levels, and how much work reading a text of the token LZ may be.
@@ -141,6 +148,8 @@ class PackBuilder {
   // that is smaller than what `file` has of it, which begins at `before`.
   Status improve_one_text(Stream stream, const StreamText& all, const Levels& levels, Level level,
                           std::size_t before, Buffer& file);
+  Status copy_from_artifact(Stream stream, ByteView ended, const Levels& levels, Level level,
+                            std::size_t before, Buffer& file);
   // If it is not too much work to read.
   Status try_token_lz(Stream stream, ByteView ended, const History& history, const Levels& levels,
                       std::size_t before, Buffer& file);
@@ -169,6 +178,7 @@ class PackBuilder {
   std::vector<std::uint64_t> text_sizes_;  // of each token segment, as bytes of text
   TokenMap map_;
   PackFooter footer_;
+  std::uint64_t artifact_saving_ = 0;
 };
 
 }  // namespace tokvault

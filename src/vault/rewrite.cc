@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "vault/artifacts.h"
 #include "vault/recovery.h"
+#include "vault/retrain.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
@@ -249,7 +250,7 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
 
 // Until all of it is done nobody knows what the catalog says: see settle().
 Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
-                       const std::vector<Record>& records) {
+                       const std::vector<Record>& records, const std::vector<Record>& fresh) {
   unsettled_ = true;
   CatalogChange change;
   change.generation = state_.generation();
@@ -273,7 +274,9 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
     change.add_files.push_back(f);
   }
   // Of a log that is sealed after a later one, what does not hold any more stays out.
-  for (const Record& r : kept_records(last_of_each(records))) {
+  std::vector<Record> now = kept_records(last_of_each(records));
+  now.insert(now.end(), fresh.begin(), fresh.end());
+  for (const Record& r : now) {
     if (r.value) {
       change.put_records.push_back({r.key, *r.value, r.sequence});
     } else {
@@ -586,7 +589,7 @@ Status VaultImpl::forget_deletions(bool any_erased) {
   return {};
 }
 
-Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
+Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
@@ -594,7 +597,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   const MergePause pause(*this);
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
-  GcReport report;
+  CompactReport report;
   TOKVAULT_TRY(retire_erased());
   TOKVAULT_TRY(substrings_.retire_unheld());
   bool any_dirty = false;
@@ -635,9 +638,7 @@ Result<GcReport> VaultImpl::compact(const CompactOptions& options, const Progres
   for (const auto& [number, tenant] : state_.tenants()) tenants.push_back(number);
   for (const std::uint32_t number : tenants) {
     for (auto& packs : merge_steps(number, options, all)) {
-      if (is_compact(packs, options)) continue;
-      report.files += packs.size();
-      TOKVAULT_TRY(merge(number, packs, options, step));
+      TOKVAULT_TRY(merge(number, packs, options, step, report));
     }
   }
   TOKVAULT_TRY(substrings_.remove_unused());
@@ -697,8 +698,28 @@ bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
   return true;
 }
 
+namespace {
+
+// Whether what these packs hold comes into one.
+bool fits_one_pack(const std::vector<std::shared_ptr<PackFile>>& packs,
+                   const CompactOptions& options) {
+  std::uint64_t text = 0;
+  std::uint64_t disk = 0;
+  for (const auto& pack : packs) {
+    text += pack->footer().streams[kTokenStream].text_bytes;
+    disk += pack->size_bytes();
+  }
+  return text <= kDictionaryTextBytes &&
+         (options.pack_bytes_max == 0 || disk <= options.pack_bytes_max);
+}
+
+}  // namespace
+
 Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<PackFile>>& packs,
-                        const CompactOptions& options, const Merge::Step& step) {
+                        const CompactOptions& options, const Merge::Step& step,
+                        CompactReport& report) {
+  const bool is_done = is_compact(packs, options);
+  if (is_done && !options.retrain) return {};
   const TenantState* tenant = state_.tenant(number);
   if (tenant == nullptr) {
     return Error(Errc::corrupt, packs.front()->name() + ": of an unknown tenant");
@@ -723,7 +744,11 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
   records = kept_records(last_of_each(records));
   std::erase_if(records, is_worded_removal);
   // What files outside of this step need of it.
-  TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, identity.set_supersedes));
+  const auto supersedes = identity.set_supersedes;
+  TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, supersedes));
+  Retraining retraining(*this, number, supersedes, [&] { return step(0); });
+  if (options.retrain) TOKVAULT_TRY(retraining.train(fits_one_pack(packs, options)));
+  const std::uint64_t bytes_before = merge_options.input_bytes;
   Merge merge(tokenizer_, std::move(merge_options));
   TableSize all;
   for (const auto& pack : packs) all += size_of(pack->footer().counts);
@@ -733,10 +758,43 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     TOKVAULT_ASSIGN(auto dead, state_.dead_rows(*tenant, *pack));
     TOKVAULT_TRY(merge.add(pack, std::move(dead)));
   }
-  const auto supersedes = identity.set_supersedes;
-  TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records), &needed,
-                                        next_file_, step));
-  return swap(std::move(files), supersedes, {});
+  if (!options.retrain) {
+    TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records),
+                                          &needed, next_file_, step));
+    report.files += packs.size();
+    return swap(std::move(files), supersedes, {});
+  }
+  TOKVAULT_TRY(is_done ? merge.plan_as_it_is() : merge.plan());
+  TOKVAULT_TRY(retraining.choose(merge));
+  const auto stays = [&] {
+    return is_done && retraining.keeps_active() && !retraining.is_active_unused();
+  };
+  std::vector<CatalogFile> files;
+  std::vector<Record> fresh;
+  bool is_made = false;
+  while (!is_made && !stays()) {
+    TOKVAULT_ASSIGN(fresh, retraining.records(next_sequence_));
+    std::vector<Record> with = records;
+    with.insert(with.end(), fresh.begin(), fresh.end());
+    merge.set_artifacts(retraining.artifacts());
+    TOKVAULT_ASSIGN(files,
+                    merge.run(*backend_, identity, std::move(with), &needed, next_file_, step));
+    is_made = retraining.pays(merge, files, is_done ? std::optional(bytes_before) : std::nullopt);
+    if (!is_made) TOKVAULT_TRY(merge.undo(*backend_, files));
+  }
+  if (is_made) {
+    report.files += packs.size();
+    unsettled_ = true;  // until the swap, what is put is a leftover
+    TOKVAULT_TRY(retraining.put());
+    next_sequence_ += fresh.size();
+    TOKVAULT_TRY(swap(std::move(files), supersedes, {}, fresh));
+    for (const std::uint64_t gone : retraining.removed()) {
+      cache_.erase_file(gone);
+      if (!backend_->remove(artifact_name(gone))) unsettled_ = true;
+    }
+  }
+  report.retrained.push_back(retraining.report());
+  return {};
 }
 
 Status VaultImpl::remove_leftovers() {

@@ -65,10 +65,10 @@ std::optional<std::uint32_t> SegmentUnion::find(Stream stream, const ShortDigest
   }
 }
 
-void SegmentUnion::release(std::uint64_t home) {
+void SegmentUnion::release(std::uint64_t first, std::uint64_t last) {
   for (auto& segments : segments_) {
     for (Segment& s : segments) {
-      if (s.home == home) s.home = 0;
+      if (s.home >= first && s.home <= last) s.home = 0;
     }
   }
 }

@@ -45,8 +45,9 @@ class SegmentUnion {
   const Segment& at(Stream stream, std::uint32_t id) const { return segments_[stream][id]; }
   // Whether a segment may be referred to from other packs: it has a fingerprint whatever its code.
   static bool is_shareable(const Segment& s) { return s.size >= kSharedSize; }
-  // Takes back that a pack is any segment's home.
-  void release(std::uint64_t home);
+  // Takes back that a pack is any segment's home; all packs with numbers in a range.
+  void release(std::uint64_t home) { release(home, home); }
+  void release(std::uint64_t first, std::uint64_t last);
 
  private:
   static constexpr std::uint32_t kSharedSize = 96;  // kSharedCodeBytes of format/pack.h

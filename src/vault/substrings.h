@@ -33,20 +33,20 @@ class SubstringsImpl final : public Substrings {
   Status retire_unheld();
   // Removes the states that are not active and that no live file names any more.
   Status remove_unused();
-  // True if a file names a state that is not active: it may hold what is in no set any more.
-  static bool names_retired(const TenantState& tenant, const Source& source);
-
- private:
   struct Trained {
     std::uint64_t conversations = 0;
     std::uint64_t segments = 0;
     std::uint64_t bytes = 0;
   };
-  Status begin_change();
-  Result<std::shared_ptr<const SubstringSet>> active_of(std::uint32_t tenant) const;
   // The segments that visible conversations of a tenant hold, and what it counts of them.
   TrainingSource source_of(std::uint32_t tenant, std::uint64_t conversations_min,
                            Trained& trained) const;
+  Result<std::shared_ptr<const SubstringSet>> active_of(std::uint32_t tenant) const;
+  // True if a file names a state that is not active: it may hold what is in no set any more.
+  static bool names_retired(const TenantState& tenant, const Source& source);
+
+ private:
+  Status begin_change();
   // Makes a set the active one, if it differs from the one that is.
   Result<SubstringChange> replace(std::uint32_t tenant, const SubstringSet& before,
                                   const SubstringSet& now, const Trained& trained);

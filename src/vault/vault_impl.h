@@ -95,7 +95,7 @@ class VaultImpl final : public Vault {
   Result<std::uint64_t> forget(std::span<const std::string> ids, std::string_view tenant) override;
   Result<std::uint64_t> forget(const Filter& filter) override;
   Result<GcReport> gc(bool dry_run, const Progress& progress) override;
-  Result<GcReport> compact(const CompactOptions& options, const Progress& progress) override;
+  Result<CompactReport> compact(const CompactOptions& options, const Progress& progress) override;
   Status seal() override;
   Status finish_merging(const Progress& progress) override;
   Result<std::vector<SegmentPut>> put_segments(std::span<const Segment> segments,
@@ -218,16 +218,19 @@ class VaultImpl final : public Vault {
   // too: a log that goes first takes along what it says of their records, which then would be back.
   std::vector<std::shared_ptr<LogFile>> logs_until(std::uint64_t newest) const;
   Status seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level);
+  // `records`: of logs that go, as far as they hold. `fresh`: that the new packs are the first to
+  // say.
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
-              const std::vector<Record>& records);
+              const std::vector<Record>& records, const std::vector<Record>& fresh = {});
   Status forget_deletions(bool any_erased);
   std::vector<std::vector<std::shared_ptr<PackFile>>> merge_steps(std::uint32_t tenant,
                                                                   const CompactOptions& options,
                                                                   bool& all) const;
   bool is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
                   const CompactOptions& options) const;
+  // One step of compact().
   Status merge(std::uint32_t tenant, const std::vector<std::shared_ptr<PackFile>>& packs,
-               const CompactOptions& options, const Merge::Step& step);
+               const CompactOptions& options, const Merge::Step& step, CompactReport& report);
   // Which files a rewrite takes beside those that it must.
   using Chooser = std::function<Result<bool>(const Source&)>;
   // Without a level: that of the vault, or that of a pack if it is denser.
@@ -271,6 +274,7 @@ class VaultImpl final : public Vault {
 
   // --- artifacts: registry.cc, under write_mutex_ ---
   friend class DictionariesImpl;
+  friend class Retraining;
   friend class SubstringsImpl;
   // Puts an artifact and registers it; with `active`, in the same commit new frames are to use it.
   // Returns its number.

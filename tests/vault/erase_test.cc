@@ -293,7 +293,11 @@ TEST_P(VaultErase, WhatIsSharedWithTheLivingStays) {
   }
   ASSERT_OK(vault_->forget(std::vector<std::string>{"gone", "here"}));
   for (int round = 0; round < 3; ++round) {
-    ASSERT_OK(round == 1 ? vault_->compact(Level::fast) : vault_->gc(false));
+    if (round == 1) {
+      ASSERT_OK(vault_->compact(Level::fast));
+    } else {
+      ASSERT_OK(vault_->gc(false));
+    }
     expect_gone();
     open();
     const auto got = vault_->get("there");

@@ -6,3 +6,5 @@ for level in fast balanced dense; do
 done
 tokvault compact v --json | grep -oE '"(files|dry_run|bytes_before|bytes_after)":' | sort
 tokvault stats v --json | grep -oE '"packs":[1-9]' > /dev/null && echo packed
+tokvault compact v --retrain --json |
+  grep -oE '"(retrained|tenant|changed|reason|trials|saved_bytes)":' | sort
