@@ -267,7 +267,11 @@ TEST_F(VaultSegments, ConversationsShareThem) {
         EXPECT_EQ(info->conversations, 1u);
         ASSERT_OK(vault_->forget(std::vector<std::string>{"c"}));
         for (int round = 0; round < 2; ++round) {
-          ASSERT_OK(round == 0 ? vault_->gc(false) : vault_->compact(Level::fast));
+          if (round == 0) {
+            ASSERT_OK(vault_->gc(false));
+          } else {
+            ASSERT_OK(vault_->compact(Level::fast));
+          }
           EXPECT_EQ(vault_->get("c").code(), Errc::not_found);
           expect_there(*vault_, {segment});
           EXPECT_EQ(vault_->segment_info(segment.id())->conversations, 0u);
@@ -278,7 +282,11 @@ TEST_F(VaultSegments, ConversationsShareThem) {
         EXPECT_EQ(stored(), before + 1) << "\"and more\", but not the text";
         EXPECT_EQ(release({segment}), 1u);
         for (int round = 0; round < 2; ++round) {
-          ASSERT_OK(round == 0 ? vault_->gc(false) : vault_->compact(Level::fast));
+          if (round == 0) {
+            ASSERT_OK(vault_->gc(false));
+          } else {
+            ASSERT_OK(vault_->compact(Level::fast));
+          }
           expect_there(*vault_, {segment});
           const auto got = vault_->get("c");
           ASSERT_OK(got);
