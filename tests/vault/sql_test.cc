@@ -492,7 +492,11 @@ TEST_F(VaultSql, AStatementReadsTheVaultOfItsFirstStep) {
         ASSERT_OK((*writer)->put_segments({&held, 1}, {.holder = "h" + number}));
         const Buffer set = "a file of artifacts/ that is not there yet";
         ASSERT_OK(place_.disk.put("artifacts/" + number + ".tiktoken", set));
-        ASSERT_OK(rows.size() == 2 ? (*writer)->gc(false) : (*writer)->compact(Level::fast));
+        if (rows.size() == 2) {
+          ASSERT_OK((*writer)->gc(false));
+        } else {
+          ASSERT_OK((*writer)->compact(Level::fast));
+        }
       }
       EXPECT_TRUE(rows == *before) << query << ": " << rows.size() << " and " << before->size();
       const auto after = ask(**sql, query);
