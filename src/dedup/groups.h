@@ -54,11 +54,13 @@ class AnchorGroups {
   // How often the anchors were halved. Similarities are then estimates, and items with fewer than 8
   // anchors left stay alone.
   unsigned halvings() const { return halvings_; }
+  // How many items there are, and what is left of the anchors of one.
+  std::size_t size() const { return ends_.size(); }
+  std::span<const std::uint32_t> set_of(std::size_t item) const;
 
  private:
   bool is_sampled(std::uint32_t hash) const;
   void halve();
-  std::span<const std::uint32_t> set_of(std::size_t item) const;
 
   double threshold_;
   std::uint64_t memory_bytes_max_;

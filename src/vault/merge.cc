@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/background.h"
+#include "dedup/group_joining.h"
 #include "vault/merge.h"
 #include "vault/vault_impl.h"
 
@@ -27,6 +28,11 @@ constexpr std::uint64_t kPacksPerTenant = 32;
 constexpr double kNear = 0.1;
 constexpr std::uint64_t kNearBytesMax = 24u << 20;
 constexpr std::uint32_t kAnchorStride = 8;  // of so many anchors one is looked at
+// Groups that have this part of their anchors in common come into one pack, up to so much text.
+constexpr double kJoined = 0.12;
+constexpr std::uint64_t kJoinedBytesMax = 32u << 20;
+// Packs that are only tried have numbers that no pack has.
+constexpr std::uint64_t kTrialNumber = std::uint64_t{1} << 62;
 // The most text in a pack: encoding holds it in memory a few times.
 constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 
@@ -149,7 +155,7 @@ Result<Merge::Novelty> Merge::novelty() {
 // Which conversations come into which pack. Near-duplicates count as one item as long as they fit a
 // pack, since to split them costs their whole text; what is alike otherwise comes together by
 // direction.
-Status Merge::plan() {
+Status Merge::plan(const Step& step) {
   is_planned_ = true;
   TOKVAULT_ASSIGN(Novelty novel, novelty());
   std::uint64_t total = 0;
@@ -196,11 +202,83 @@ Status Merge::plan() {
     }
     std::sort(rows.begin(), rows.end());
   }
+  if (options_.pack_bytes_max == 0) TOKVAULT_TRY(join_alike(novel.near, step));
   if (groups_.empty()) {  // records and what others need
     groups_.emplace_back();
     group_bytes_.push_back(0);
   }
   return {};
+}
+
+// Groups that share passages come into one pack, though its dictionary does not hold them whole, if
+// that is smaller. They are few, so that both can be tried.
+Status Merge::join_alike(const AnchorGroups& anchors, const Step& step) {
+  std::vector<AnchoredGroup> groups(groups_.size());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    groups[g].weight = group_bytes_[g];
+    for (const std::uint32_t i : groups_[g]) {
+      if (i >= anchors.size()) continue;
+      const auto set = anchors.set_of(i);
+      groups[g].anchors.insert(groups[g].anchors.end(), set.begin(), set.end());
+    }
+    make_set(groups[g].anchors);
+  }
+  const auto joined = join_groups(std::move(groups), kJoined, kJoinedBytesMax);
+  for (std::size_t first = 0; first < joined.size(); ++first) {
+    std::vector<std::vector<std::uint32_t>> apart;
+    std::vector<std::uint32_t> together;
+    for (std::size_t g = first; g < joined.size(); ++g) {
+      if (joined[g] != first) continue;
+      apart.push_back(groups_[g]);
+      together.insert(together.end(), groups_[g].begin(), groups_[g].end());
+    }
+    if (apart.size() < 2) continue;
+    std::sort(together.begin(), together.end());
+    TOKVAULT_ASSIGN(const std::uint64_t bytes_apart, trial_bytes(apart, step));
+    TOKVAULT_ASSIGN(const std::uint64_t bytes_together, trial_bytes({&together, 1}, step));
+    if (bytes_together >= bytes_apart) continue;
+    for (std::size_t g = first + 1; g < joined.size(); ++g) {
+      if (joined[g] != first) continue;
+      groups_[g].clear();
+      group_bytes_[first] += std::exchange(group_bytes_[g], 0);
+    }
+    groups_[first] = std::move(together);
+  }
+  std::size_t left = 0;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    if (groups_[g].empty()) continue;
+    std::swap(groups_[left], groups_[g]);
+    group_bytes_[left++] = group_bytes_[g];
+  }
+  groups_.resize(left);
+  group_bytes_.resize(left);
+  return {};
+}
+
+// What packs of these groups take, with the effort of sealing.
+Result<std::uint64_t> Merge::trial_bytes(std::span<const std::vector<std::uint32_t>> groups,
+                                         const Step& step) {
+  PackIdentity identity;
+  identity.vault.id = Buffer(16, '\0');
+  identity.set_id = Buffer(16, '\0');
+  identity.number = kTrialNumber;
+  std::uint64_t bytes = 0;
+  auto try_all = [&]() -> Status {
+    for (const auto& group : groups) {
+      TOKVAULT_TRY(step(0));
+      TOKVAULT_ASSIGN(auto builder, build(group, identity.number));
+      std::lock_guard lock(*options_.turn);
+      TOKVAULT_ASSIGN(const Buffer pack,
+                      builder->finish(identity, options_.level, PackPurpose::seal));
+      bytes += pack.size();
+      ++identity.number;
+    }
+    return {};
+  };
+  Status tried = try_all();
+  segments_.release(kTrialNumber, UINT64_MAX);
+  if (!tried) return std::move(tried).error();
+  return bytes;
 }
 
 Status Merge::plan_as_it_is() {
@@ -245,10 +323,9 @@ Status Merge::try_artifacts(
     const std::vector<bool>& chosen,
     std::span<const std::shared_ptr<const ArtifactTokens>> artifacts,
     const std::function<Status(std::size_t, const std::vector<std::uint64_t>&)>& visit) {
-  constexpr std::uint64_t kFirst = std::uint64_t{1} << 63;  // above the number of any pack
   auto try_all = [&]() -> Status {
     for (std::size_t g = 0; g < groups_.size(); ++g) {
-      TOKVAULT_ASSIGN(auto builder, build(groups_[g], kFirst + g));
+      TOKVAULT_ASSIGN(auto builder, build(groups_[g], kTrialNumber + g));
       if (!chosen[g]) continue;
       TOKVAULT_ASSIGN(const auto sizes, builder->try_artifacts(artifacts));
       TOKVAULT_TRY(visit(g, sizes));
@@ -256,7 +333,7 @@ Status Merge::try_artifacts(
     return {};
   };
   Status tried = try_all();
-  segments_.release(kFirst, UINT64_MAX);
+  segments_.release(kTrialNumber, UINT64_MAX);
   return tried;
 }
 
@@ -342,7 +419,7 @@ Result<std::vector<CatalogFile>> Merge::run(
     Backend& backend, PackIdentity identity, std::vector<Record> records,
     const std::array<std::set<ShortDigest>, kStreams>* needed,
     std::atomic<std::uint64_t>& next_number, const Step& step) {
-  if (!is_planned_) TOKVAULT_TRY(plan());
+  if (!is_planned_) TOKVAULT_TRY(plan(step));
   TOKVAULT_ASSIGN(const auto parts, fit(groups_, identity, next_number, step));
   for (const Part& part : parts) identity.set_members.push_back(part.number);
   std::vector<CatalogFile> files;

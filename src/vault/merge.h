@@ -48,7 +48,7 @@ class Merge {
   // Takes in a source, without the rows that are dead (empty: none is).
   Status add(std::shared_ptr<const Source> source, std::vector<bool> dead);
   // Says which conversations come together, which run() does otherwise. After all sources.
-  Status plan();
+  Status plan(const Step& step);
   // The same: those that are together in a source stay so.
   Status plan_as_it_is();
   // Groups that were planned, each of which becomes a pack unless it does not fit one.
@@ -103,6 +103,9 @@ class Merge {
   };
   void sample_anchors(TokenView tokens);
   Result<Novelty> novelty();
+  Status join_alike(const AnchorGroups& anchors, const Step& step);
+  Result<std::uint64_t> trial_bytes(std::span<const std::vector<std::uint32_t>> groups,
+                                    const Step& step);
   template <class Use>
   Status each_reference(const RowRef& row, Use use) const;
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,

@@ -764,7 +764,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     report.files += packs.size();
     return swap(std::move(files), supersedes, {});
   }
-  TOKVAULT_TRY(is_done ? merge.plan_as_it_is() : merge.plan());
+  TOKVAULT_TRY(is_done ? merge.plan_as_it_is() : merge.plan(step));
   TOKVAULT_TRY(retraining.choose(merge));
   const auto stays = [&] {
     return is_done && retraining.keeps_active() && !retraining.is_active_unused();

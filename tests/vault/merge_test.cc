@@ -113,6 +113,56 @@ TEST_F(Merge, PacksBecomeOneAndWhatTheyShareStandsOnce) {
   EXPECT_EQ(contents(*vault_), before);
 }
 
+// Letters that stand nowhere else.
+std::string letters(std::mt19937& random, std::size_t count) {
+  std::string text;
+  for (std::size_t i = 0; i < count; ++i) text += static_cast<char>('a' + random() % 26);
+  return text;
+}
+
+// Documents of passages that others have, too, in another choice: no dictionary holds all
+// documents, but one holds all passages. Without passages in common a pack for each dictionary is
+// smaller.
+TEST_F(Merge, GroupsThatSharePassagesBecomeOnePackAndOthersDoNot) {
+  vault_.reset();
+  for (const bool shared : {true, false}) {
+    const std::string path = dir_ / (shared ? "shared" : "own");
+    ASSERT_TRUE(create_vault(path, {.tokenizer = "bytes"}));
+    auto vault = open_vault(path, {.level = Level::fast, .merge_bytes_min = UINT64_MAX});
+    ASSERT_TRUE(vault);
+    std::mt19937 random(11);
+    std::vector<std::string> passages;
+    for (int i = 0; i < 600; ++i) passages.push_back(letters(random, 2000));
+    for (int batch = 0; batch < 4; ++batch) {
+      std::vector<Conversation> documents(120);
+      for (std::size_t d = 0; d < documents.size(); ++d) {
+        std::string text = "document ";
+        for (int i = 0; i < 8; ++i) {
+          text += shared ? passages[random() % passages.size()] : letters(random, 2000);
+        }
+        documents[d].id = std::to_string(batch) + "-" + std::to_string(d);
+        documents[d].messages = {Message::of_text("tool", text)};
+      }
+      ASSERT_TRUE((*vault)->put_batch(documents, {}));
+      ASSERT_TRUE((*vault)->seal());
+    }
+    const auto before = contents(**vault);
+    const auto report = (*vault)->compact(Level::fast);
+    ASSERT_TRUE(report) << report.error().message();
+    const auto stats = (*vault)->stats();
+    ASSERT_TRUE(stats);
+    if (shared) {
+      EXPECT_EQ(stats->packs, 1u);
+      // 1.2 MB of passages, of 4.7 bits a letter; in two packs they would stand twice.
+      EXPECT_LT(stats->pack_bytes, 1'000'000u);
+    } else {
+      EXPECT_GT(stats->packs, 1u);
+    }
+    EXPECT_EQ(contents(**vault), before);
+    expect_sound(**vault);
+  }
+}
+
 TEST_F(Merge, NoPackIsLargerThanTheCapAndWhatIsAlikeIsTogether) {
   fill(3, 90, 3000);
   const auto before = contents(*vault_);
