@@ -8,3 +8,7 @@ tokvault compact v --json | grep -oE '"(files|dry_run|bytes_before|bytes_after)"
 tokvault stats v --json | grep -oE '"packs":[1-9]' > /dev/null && echo packed
 tokvault compact v --retrain --json |
   grep -oE '"(retrained|tenant|changed|reason|trials|saved_bytes)":' | sort
+tokvault compact v --pack-size 16K --retrain --json |
+  grep -oE '"artifact":"[a-z]*"|"chosen":true' | sort
+tokvault compact v --pack-size 16K --retrain | head -n 1
+tokvault check v --read-data > /dev/null && echo sound
