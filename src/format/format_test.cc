@@ -344,6 +344,50 @@ TEST(Log, ASearchForBatchesIsLinear) {
   EXPECT_EQ(find_remains(file, 7, 0, budget), file.size());
 }
 
+TEST(Pack, SizesOfSegmentsAndBlocksAreBounded) {
+  PackStream stream;
+  stream.block_count = 1;
+  stream.text_bytes = std::uint64_t{1} << 40;
+  PackBlocks b;
+  b.segments = {1};
+  b.has_fingerprint = {false};
+  b.sizes = {6};
+  stream.blocks.size = 10;
+  for (const std::uint64_t more : {0, 1}) {
+    b.texts = {static_cast<std::uint32_t>(kBlockTextBytesMax + more)};
+    stream.dictionary.raw_size = stream.text_bytes + 1 - b.texts[0];
+    const auto bytes = encode_pack_blocks(b, 1);
+    ASSERT_TRUE(bytes);
+    EXPECT_EQ(decode_pack_blocks(*bytes, 1, stream).code(), more == 0 ? Errc::ok : Errc::corrupt);
+  }
+  PackSegments s;
+  s.in_dictionary = {true};
+  for (const std::uint64_t more : {0, 1}) {
+    s.code_sizes = {static_cast<std::uint32_t>(kSegmentCodeBytesMax + more)};
+    s.fingerprints = {7};
+    PackStream all;
+    all.text_bytes = all.dictionary.raw_size = s.code_sizes[0];
+    const auto bytes = encode_pack_segments(s, 1);
+    ASSERT_TRUE(bytes);
+    EXPECT_EQ(decode_pack_segments(*bytes, 1, all).code(), more == 0 ? Errc::ok : Errc::corrupt);
+  }
+}
+
+TEST(Pack, RecordsAreBounded) {
+  std::vector<Record> records(3);
+  for (Record& r : records) r.key = "k";
+  const auto bytes = encode_records(records, 1);
+  ASSERT_TRUE(bytes);
+  EXPECT_TRUE(decode_records(*bytes, 3));
+  // A count that its bytes could have, in a few bytes of zeros.
+  Buffer raw(4 * (kPackRecordsMax + 1), '\0');
+  Buffer many;
+  append_varint(many, raw.size());
+  many += *encode_bytes(raw, 1);
+  EXPECT_EQ(decode_records(many, kPackRecordsMax + 1).code(), Errc::corrupt);
+  EXPECT_EQ(encode_records(std::vector<Record>(kPackRecordsMax + 1), 1).code(), Errc::exhausted);
+}
+
 TEST(Pack, AFilterOfIdsIsRightForThoseThatAreThereAndSeldomWrongForOthers) {
   const Buffer key(16, 'k');
   StringTable ids;

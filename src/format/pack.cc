@@ -425,7 +425,7 @@ Result<PackBlocks> decode_pack_blocks(ByteView bytes, std::uint64_t segment_coun
     TOKVAULT_TRY(decode_integers(column, count, wide));
     std::uint64_t sum = 0;
     for (std::uint64_t v : wide) {
-      if (v > 0xffffffffu) return corrupt_pack("block table");
+      if (v > kBlockTextBytesMax) return corrupt_pack("block table");
       sum += v + more;
       if (sum > limit) return corrupt_pack("block table");
       out.push_back(static_cast<std::uint32_t>(v));
@@ -470,7 +470,7 @@ Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_
   std::uint64_t shared = 0;
   for (std::uint64_t v : wide) {
     text += v;
-    if (v > 0xffffffffu || text > stream.text_bytes) return corrupt_pack("segment sizes");
+    if (v > kSegmentCodeBytesMax || text > stream.text_bytes) return corrupt_pack("segment sizes");
     if (v >= kSharedCodeBytes) ++shared;
     s.code_sizes.push_back(static_cast<std::uint32_t>(v));
   }
@@ -526,6 +526,9 @@ Result<PackSegments> decode_pack_segments(ByteView bytes, std::uint64_t segment_
 }
 
 Result<Buffer> encode_records(const std::vector<Record>& records, int level) {
+  if (records.size() > kPackRecordsMax) {
+    return Error(Errc::exhausted, "more records (deletions, tags, holds) than a pack holds");
+  }
   Buffer raw;
   for (const Record& r : records) {
     append_sized(raw, r.key);
@@ -542,7 +545,7 @@ Result<Buffer> encode_records(const std::vector<Record>& records, int level) {
 Result<std::vector<Record>> decode_records(ByteView bytes, std::uint64_t count) {
   ByteReader head(bytes);
   const std::uint64_t size = head.varint();
-  if (!head.ok() || size < count) return corrupt_pack("records");
+  if (!head.ok() || size < count || count > kPackRecordsMax) return corrupt_pack("records");
   Buffer raw;
   TOKVAULT_TRY(decode_bytes(head.rest(), size, raw));
   ByteReader in(raw);

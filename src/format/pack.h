@@ -36,6 +36,16 @@ inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 inline constexpr std::uint64_t kPackDictionaryBytesMax = (std::uint64_t{1} << 28) + (1u << 22);
 // A block takes segments until it holds this much text: about 4 k tokens.
 inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
+// No segment has more tokens, or bytes. Its code is then no longer than the second: a token takes
+// four bytes at most where it is listed. And a block is no longer than the third, since it ends
+// with the segment that fills it, and has an end for each.
+inline constexpr std::uint64_t kSegmentSizeMax = std::uint64_t{1} << 29;
+inline constexpr std::uint64_t kSegmentCodeBytesMax = 4 * kSegmentSizeMax;
+inline constexpr std::uint64_t kBlockTextBytesMax = kSegmentCodeBytesMax + 4 * kBlockTextBytes;
+// Records of a pack.
+inline constexpr std::uint64_t kPackRecordsMax = std::uint64_t{1} << 24;
+// When a log has so many it is ended, and one commit brings no more: together they fit a pack.
+inline constexpr std::uint64_t kLogRecordsMax = kPackRecordsMax / 4;
 // A segment whose code is at least this long has a fingerprint. Only segments of at least as many
 // tokens (or bytes) are referred to from other files: whatever the code, they have one.
 inline constexpr std::uint64_t kSharedCodeBytes = 96;
@@ -190,6 +200,7 @@ Result<Buffer> encode_pack_blocks(const PackBlocks& blocks, int level);
 Result<PackBlocks> decode_pack_blocks(ByteView bytes, std::uint64_t segment_count,
                                       const PackStream& stream);
 
+// `exhausted` if there are more than kPackRecordsMax.
 Result<Buffer> encode_records(const std::vector<Record>& records, int level);
 Result<std::vector<Record>> decode_records(ByteView bytes, std::uint64_t count);
 

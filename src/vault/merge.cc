@@ -420,7 +420,20 @@ Result<std::vector<CatalogFile>> Merge::run(
     const std::array<std::set<ShortDigest>, kStreams>* needed,
     std::atomic<std::uint64_t>& next_number, const Step& step) {
   if (!is_planned_) TOKVAULT_TRY(plan(step));
-  TOKVAULT_ASSIGN(const auto parts, fit(groups_, identity, next_number, step));
+  TOKVAULT_ASSIGN(auto parts, fit(groups_, identity, next_number, step));
+  // Where all segments fit one pack, what is left over fits the last. Else it must be known before
+  // the set is.
+  const bool all_fit = segments_.size(kTokenStream) <= options_.table_size_max.segments[0] &&
+                       segments_.size(kByteStream) <= options_.table_size_max.segments[1];
+  if (!all_fit) {
+    TableSize last;
+    for (const Part& part : parts) {
+      TOKVAULT_TRY(step(0));
+      TOKVAULT_ASSIGN(const auto builder, build(part.group, part.number));
+      last = builder->table_size();
+    }
+    place_orphans(needed, last, next_number, parts);
+  }
   for (const Part& part : parts) identity.set_members.push_back(part.number);
   std::vector<CatalogFile> files;
   auto make = [&]() -> Status {
@@ -430,7 +443,13 @@ Result<std::vector<CatalogFile>> Merge::run(
       if (&part == &parts.front()) {
         for (Record& r : records) builder->add_record(std::move(r));
       }
-      if (&part == &parts.back()) TOKVAULT_TRY(add_orphans(*builder, needed));
+      if (all_fit && &part == &parts.back()) {
+        place_orphans(needed, builder->table_size(), next_number, parts);
+      }
+      for (const Orphan& orphan : part.orphans) {
+        const SegmentUnion::Segment& s = segments_.at(orphan.stream, orphan.id);
+        TOKVAULT_TRY(builder->add_segment(*s.source, orphan.stream, s.number));
+      }
       identity.number = part.number;
       if (builder->empty()) {
         // Nothing is left of it all; a set names only packs that are there.
@@ -454,19 +473,22 @@ Result<std::vector<CatalogFile>> Merge::run(
   return files;
 }
 
-// What no conversation here refers to: all that may be referred to from elsewhere, or of that what
-// is needed.
-Status Merge::add_orphans(PackBuilder& builder,
-                          const std::array<std::set<ShortDigest>, kStreams>* needed) {
+void Merge::place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed, TableSize size,
+                          std::atomic<std::uint64_t>& next_number, std::vector<Part>& parts) const {
+  const TableSize& limit = options_.table_size_max;
   for (const Stream stream : {kTokenStream, kByteStream}) {
     for (std::uint32_t id = 0; id < segments_.size(stream); ++id) {
       const SegmentUnion::Segment& s = segments_.at(stream, id);
       if (s.home != 0 || !SegmentUnion::is_shareable(s)) continue;
       if (needed != nullptr && !(*needed)[stream].contains(s.digest)) continue;
-      TOKVAULT_TRY(builder.add_segment(*s.source, stream, s.number));
+      if (++size.segments[stream] > limit.segments[stream]) {
+        parts.push_back({next_number++, {}});
+        size = TableSize();
+        size.segments[stream] = 1;
+      }
+      parts.back().orphans.push_back({stream, id});
     }
   }
-  return {};
 }
 
 Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,

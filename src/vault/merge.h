@@ -91,9 +91,14 @@ class Merge {
     std::uint32_t nodes = 0;
     std::uint32_t references = 0;
   };
+  struct Orphan {
+    Stream stream = kTokenStream;
+    std::uint32_t id = 0;  // in segments_
+  };
   struct Part {
     std::uint64_t number = 0;
     std::vector<std::uint32_t> group;  // positions in rows_
+    std::vector<Orphan> orphans{};     // segments that no conversation has
   };
   // What the conversations have that none before them has, to tell which of them are alike.
   struct Novelty {
@@ -115,8 +120,11 @@ class Merge {
   Result<std::vector<Part>> fit(std::vector<std::vector<std::uint32_t>> groups,
                                 const PackIdentity& identity,
                                 std::atomic<std::uint64_t>& next_number, const Step& step);
-  Status add_orphans(PackBuilder& builder,
-                     const std::array<std::set<ShortDigest>, kStreams>* needed);
+  // Gives the last pack, of that `size`, the segments that no conversation here refers to: all that
+  // may be referred to from elsewhere, or of that what is needed. What it has no room for comes
+  // into more packs. REQUIRES: all parts were built
+  void place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed, TableSize size,
+                     std::atomic<std::uint64_t>& next_number, std::vector<Part>& parts) const;
 
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const MergeOptions options_;

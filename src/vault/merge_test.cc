@@ -35,7 +35,15 @@ TEST(Merge, EndsAPackBeforeItHoldsTooMuch) {
   auto vault = Vault::open(std::move(backend), std::move(catalog), {.merge_bytes_min = UINT64_MAX});
   ASSERT_TRUE(vault);
   std::mt19937 random(1);
+  std::vector<SegmentId> held;
   for (int i = 0; i < kCount; ++i) {
+    if (i % 3 == 0) {
+      std::string bytes = "held " + std::to_string(i);
+      while (bytes.size() < 120) bytes += static_cast<char>(random());
+      const Segment segment = Segment::of_bytes(bytes);
+      held.push_back(segment.id());
+      ASSERT_TRUE((*vault)->put_segments({&segment, 1}, {}));
+    }
     ASSERT_TRUE((*vault)->put(conversation(random, i), {}));
     if (i % 100 == 99) {
       ASSERT_TRUE((*vault)->seal());
@@ -76,6 +84,19 @@ TEST(Merge, EndsAPackBeforeItHoldsTooMuch) {
       conversations += file.conversations;
     }
     EXPECT_EQ(conversations, static_cast<std::uint64_t>(kCount));
+    // What no conversation has is kept, too.
+    Scratch scratch;
+    for (const SegmentId& id : held) {
+      int found = 0;
+      for (const CatalogFile& file : *files) {
+        auto pack = PackFile::open(blobs, cache, file.number);
+        EXPECT_TRUE(pack);
+        const auto number = (*pack)->find_segment(kByteStream, shorten(id.sha256), scratch);
+        EXPECT_TRUE(number);
+        if (number && *number) ++found;
+      }
+      EXPECT_EQ(found, 1);
+    }
     return files->size();
   };
   EXPECT_EQ(merged(kTableSizeMax), 1u);
@@ -91,6 +112,9 @@ TEST(Merge, EndsAPackBeforeItHoldsTooMuch) {
   limit = kTableSizeMax;
   limit.segments[kTokenStream] = 50;
   EXPECT_GE(merged(limit), 6u);
+  limit = kTableSizeMax;
+  limit.segments[kByteStream] = 40;  // of 100, and those that conversations have
+  EXPECT_GE(merged(limit), 3u);
 }
 
 }  // namespace

@@ -166,6 +166,9 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
     } else {
       while (in_block == segments.block_segments[block]) ++block, in_block = 0;
       BlockPlace& b = out.blocks[stream][block];
+      if (std::uint64_t{b.text_size} + size > kBlockTextBytesMax) {
+        return damaged("a block is larger than any writer makes it");
+      }
       out.places[stream].push_back({block, b.text_size, size});
       b.text_size += size;
       ++in_block;

@@ -162,6 +162,7 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
                                                         const HoldOptions& options) {
   TOKVAULT_TRY(check_holder(options.holder));
   std::uint64_t all_bytes = 0;
+  TableSize size;
   for (const Segment& s : segments) {
     const std::uint64_t bytes = s.tokens.size() * sizeof(Token) + s.bytes.size();
     all_bytes += bytes;
@@ -172,6 +173,8 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
                                         " for one and " + std::to_string(kPutBytesMax) +
                                         " for all");
     }
+    if (s.size() > kSegmentSizeMax) return segment_too_large(s.size());
+    if (s.size() >= kSharedCodeBytes) ++size.segments[static_cast<Stream>(s.kind)];
   }
   Prepared prepared;
   prepared.segments.resize(segments.size());
@@ -195,6 +198,13 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
   TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
+  // What a log has of a tenant becomes one pack, and that has limits.
+  if (const auto part = log_->parts().find(tenant); part != log_->parts().end()) {
+    size += tokvault::size_of(part->second->table());
+  }
+  if (!size.fits(kTableSizeMax) || segments.size() > kLogRecordsMax) {
+    return Error(Errc::exhausted, "too many segments for one batch: put less at a time");
+  }
   Pending pending = begin_batch(tenant);
   const std::uint64_t before = pending.builder.counts().next_sequence;
   std::set<Buffer> keys;

@@ -108,6 +108,12 @@ void FingerprintIndex::clear() {
   count_ = 0;
 }
 
+Error segment_too_large(std::uint64_t size) {
+  return Error(Errc::exhausted, "a segment of " + std::to_string(size) +
+                                    " tokens or bytes is more than the limit of " +
+                                    std::to_string(kSegmentSizeMax));
+}
+
 Stager::Stager(const State& state, std::shared_ptr<const Tokenizer> tokenizer,
                std::uint64_t conversation_bytes_max)
     : state_(state),
@@ -276,8 +282,12 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
   const std::string_view form = c.form.empty() ? out.default_form : c.form;
   std::uint64_t bytes = form.size() + c.id.size() + c.model.size() + c.application.size();
   std::size_t value_count = c.values.size();
+  std::uint64_t largest = 0;
   auto count = [&](const std::vector<Value>& values) {
-    for (const Value& v : values) bytes += v.bytes.size() + v.tokens.size() * 4;
+    for (const Value& v : values) {
+      bytes += v.bytes.size() + v.tokens.size() * 4;
+      largest = std::max<std::uint64_t>({largest, v.bytes.size(), v.tokens.size()});
+    }
   };
   count(c.values);
   for (const Message& m : c.messages) {
@@ -289,6 +299,10 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
     out.error = Error(Errc::exhausted, "the conversation holds " + std::to_string(bytes) +
                                            " bytes, more than the limit of " +
                                            std::to_string(conversation_bytes_max_));
+    return;
+  }
+  if (largest > kSegmentSizeMax) {
+    out.error = segment_too_large(largest);
     return;
   }
   if (c.messages.size() > kMessagesMax || value_count > kValuesMax) {

@@ -115,6 +115,9 @@ struct TenantIndex {
   std::set<std::uint64_t> packs_read;
 };
 
+// `exhausted`: a segment of so many tokens or bytes is more than a pack holds.
+Error segment_too_large(std::uint64_t size);
+
 // Threads: prepare() from any thread at once; the rest from one at a time, which may overlap with
 // prepare().
 class Stager {

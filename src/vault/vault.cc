@@ -295,7 +295,7 @@ void VaultImpl::rotate_if_due() {
   if (sealing_done_.exchange(false)) join_sealing();
   tend_merging();
   if (log_->size_bytes() < options_.log_bytes_max && log_->text_bytes() < kLogTextBytesMax &&
-      log_->row_count() < kLogRowsMax &&
+      log_->row_count() < kLogRowsMax && log_->records().size() < kLogRecordsMax &&
       std::all_of(log_->parts().begin(), log_->parts().end(), [](const auto& part) {
         return size_of(part.second->table()).fits(kLogTableSize);
       })) {
@@ -517,6 +517,11 @@ Status VaultImpl::commit_requests(std::span<Request*> requests) {
 }
 
 Status VaultImpl::commit_records(std::uint32_t tenant, std::vector<RecordChange> changes) {
+  if (changes.size() > kLogRecordsMax) {
+    return Error(Errc::exhausted, std::to_string(changes.size()) +
+                                      " changes are too many for one commit: at most " +
+                                      std::to_string(kLogRecordsMax));
+  }
   TOKVAULT_TRY(prepare_log());
   Pending pending = begin_batch(tenant);
   for (const RecordChange& c : changes) {
@@ -821,14 +826,22 @@ Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
 }
 
 Result<std::uint64_t> VaultImpl::forget(const Filter& filter) {
+  // In commits of a size that one log takes.
+  constexpr std::size_t kIdsMax = 500'000;
+  std::uint64_t count = 0;
   std::vector<std::string> ids;
   std::string cursor;
   do {
     TOKVAULT_ASSIGN(Page page, list(filter, 10'000, cursor));
     for (Summary& s : page.conversations) ids.push_back(std::move(s.id));
     cursor = page.cursor;
+    if (cursor.empty() || ids.size() >= kIdsMax) {
+      TOKVAULT_ASSIGN(const std::uint64_t gone, forget(ids, filter.tenant));
+      count += gone;
+      ids.clear();
+    }
   } while (!cursor.empty());
-  return forget(ids, filter.tenant);
+  return count;
 }
 
 // --- reading -----------------------------------------------------------------------------------

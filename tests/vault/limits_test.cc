@@ -77,5 +77,30 @@ TEST_F(Limits, ABatchBringsNoMoreThanOnePackHolds) {
   expect_there("c" + std::to_string(kFit), kMessages);
 }
 
+// What a segment may be at most, whatever a conversation may be.
+TEST_F(Limits, ASegmentOfTooManyBytes) {
+  vault_.reset();
+  auto vault = open_vault(path_, {.conversation_bytes_max = std::uint64_t{1} << 40});
+  ASSERT_TRUE(vault);
+  Segment segment;
+  segment.kind = SegmentKind::bytes;
+  segment.bytes.resize((std::size_t{1} << 29) + 1);
+  EXPECT_EQ((*vault)->put_segments({&segment, 1}).code(), Errc::exhausted);
+  Conversation c = chain("large", 1);
+  c.messages[0].values.at(0).bytes = std::move(segment.bytes);
+  EXPECT_EQ((*vault)->put(c, {}).code(), Errc::exhausted);
+  EXPECT_TRUE((*vault)->put(chain("small", 1), {}));
+}
+
+// As for conversations: a call has the other half of what a pack holds, and is refused whole.
+TEST_F(Limits, ACallBringsNoMoreSegmentsThanOnePackHolds) {
+  std::vector<Segment> segments((std::size_t{1} << 21) + 1,
+                                Segment::of_bytes(std::string(96, 'x')));
+  EXPECT_EQ(vault_->put_segments(segments).code(), Errc::exhausted);
+  EXPECT_EQ(vault_->get_segments(std::vector{segments[0].id()})->at(0).code(), Errc::not_found);
+  segments.resize(2);
+  EXPECT_TRUE(vault_->put_segments(segments));
+}
+
 }  // namespace
 }  // namespace tokvault
