@@ -6,6 +6,7 @@
 // where it stopped, provided that the part it has done is still the same; and importing a file once
 // more changes nothing, because a line without an id gets one that follows from its place and from
 // all lines up to it.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,8 @@ namespace {
 
 // So many reasons of bad lines are shown.
 constexpr std::size_t kReasonsMax = 10;
+// After so much input memory is given back: it takes some milliseconds.
+constexpr std::uint64_t kTrimBytes = 16u << 20;
 
 struct BadLine {
   std::uint64_t number = 0;
@@ -301,6 +304,7 @@ class Importer {
       Chunk chunk = next.get();
       if (!chunk.last) next = read_on();
       TOKVAULT_TRY(store(path, chunk));
+      give_memory_back(chunk.progress.bytes - before.bytes);
       totals_.lines += chunk.progress.lines - before.lines;
       totals_.bytes += chunk.progress.bytes - before.bytes;
       before = chunk.progress;
@@ -309,6 +313,15 @@ class Importer {
       if (chunk.last) return {};
       stored = std::move(chunk);
     }
+  }
+
+  // Lines, texts and segments of all sizes leave holes between what stays; their pages count as
+  // memory of the process until malloc is told to look for them.
+  void give_memory_back(std::uint64_t bytes_read) {
+    kept_bytes_ += bytes_read;
+    if (kept_bytes_ < kTrimBytes) return;
+    kept_bytes_ = 0;
+    ::malloc_trim(0);
   }
 
   static Error failure(const std::string& path, const Chunk& chunk) {
@@ -390,6 +403,7 @@ class Importer {
   bool passing_over_ = false;     // lines that were imported before
   bool may_have_record_ = false;  // the input is known by what it begins with
   bool has_record_ = false;
+  std::uint64_t kept_bytes_ = 0;  // read since memory was given back
 };
 
 double rate(const Totals& totals, double seconds) {

@@ -89,6 +89,74 @@ void KnownSegments::clear() {
   by_text_.clear();
 }
 
+std::size_t FingerprintIndex::pack_of(std::uint64_t slot) const {
+  const auto after = std::upper_bound(packs_.begin(), packs_.end(), place_in(slot),
+                                      [](std::uint64_t n, const Pack& p) { return n < p.begin; });
+  return static_cast<std::size_t>(after - packs_.begin()) - 1;
+}
+
+void FingerprintIndex::put(std::uint64_t slot) {
+  std::size_t i = slot_of(slot & kFingerprintMask);
+  while (slots_[i] != 0) i = (i + 1) & (slots_.size() - 1);
+  slots_[i] = slot;
+}
+
+void FingerprintIndex::resize(std::size_t slots) {
+  std::vector<std::uint64_t> old(slots);
+  std::swap(old, slots_);
+  for (const std::uint64_t slot : old) {
+    if (slot != 0) put(slot);
+  }
+}
+
+void FingerprintIndex::add(std::uint64_t pack, std::uint32_t fingerprint, std::uint32_t segment) {
+  if (4 * (count_ + 1) > 3 * slots_.size()) {
+    resize(std::max(kSlotsMin, 2 * slots_.size()));
+  }
+  if (packs_.empty() || packs_.back().number != pack) packs_.push_back({pack, end_});
+  const std::uint64_t place = packs_.back().begin + segment;
+  end_ = std::max(end_, place + 1);
+  ++count_;
+  put((place + 1) << kFingerprintBits | fingerprint);
+}
+
+void FingerprintIndex::remove(const std::set<std::uint64_t>& packs) {
+  constexpr std::uint64_t kGone = UINT64_MAX;
+  std::vector<Pack> kept;
+  std::vector<std::uint64_t> begins;  // of each of packs_, from now on
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < packs_.size(); ++i) {
+    begins.push_back(kGone);
+    if (packs.contains(packs_[i].number)) continue;
+    kept.push_back({packs_[i].number, end});
+    begins.back() = end;
+    end += (i + 1 < packs_.size() ? packs_[i + 1].begin : end_) - packs_[i].begin;
+  }
+  std::vector<std::uint64_t> left;
+  for (const std::uint64_t slot : slots_) {
+    if (slot == 0) continue;
+    const std::size_t pack = pack_of(slot);
+    if (begins[pack] == kGone) continue;
+    const std::uint64_t place = begins[pack] + place_in(slot) - packs_[pack].begin;
+    left.push_back((place + 1) << kFingerprintBits | (slot & kFingerprintMask));
+  }
+  std::size_t slots = slots_.size();
+  while (slots > kSlotsMin && 4 * (left.size() + 1) <= 3 * (slots / 2)) slots /= 2;
+  clear();
+  packs_ = std::move(kept);
+  end_ = end;
+  count_ = left.size();
+  slots_.resize(slots);
+  for (const std::uint64_t slot : left) put(slot);
+}
+
+void FingerprintIndex::clear() {
+  packs_.clear();
+  end_ = 0;
+  slots_ = std::vector<std::uint64_t>();  // gives the memory back
+  count_ = 0;
+}
+
 std::uint32_t& NameIndex::at(ByteView name, bool& is_new) {
   const std::uint64_t hash = checksum64(name);
   const std::int64_t found = slots_.find(hash, [&](std::uint32_t position) {

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <random>
+#include <set>
 #include <string>
 
 #include "base/bytes.h"
@@ -21,6 +24,56 @@ KnownSegment known(std::uint32_t number, std::uint64_t file, bool has_text) {
   k.has_text = has_text;
   if (has_text) k.text = digest("text " + std::to_string(number));
   return k;
+}
+
+TEST(FingerprintIndex, FindsEveryPlaceOfAFingerprintUntilItsPackIsGone) {
+  FingerprintIndex index;
+  std::multimap<std::uint32_t, std::pair<std::uint64_t, std::uint32_t>> model;
+  auto compare = [&] {
+    EXPECT_EQ(index.size(), model.size());
+    for (std::uint32_t print = 0; print < 5'100; ++print) {
+      std::multiset<std::pair<std::uint64_t, std::uint32_t>> found, expected;
+      const auto [from, to] = model.equal_range(print);
+      for (auto it = from; it != to; ++it) expected.insert(it->second);
+      index.find(print, [&](const FingerprintIndex::Place& place) {
+        found.insert({place.pack, place.segment});
+      });
+      ASSERT_EQ(found, expected) << print;
+    }
+  };
+  compare();
+  std::mt19937 random(3);
+  auto add = [&](std::uint64_t pack, std::uint32_t count) {
+    std::uint32_t segment = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      segment += static_cast<std::uint32_t>(random() % 3) + (i == 0 ? 0 : 1);
+      const auto print = static_cast<std::uint32_t>(random() % 5'000);
+      index.add(pack, print, segment);
+      model.insert({print, {pack, segment}});
+    }
+  };
+  auto remove = [&](const std::set<std::uint64_t>& packs) {
+    index.remove(packs);
+    std::erase_if(model, [&](const auto& e) { return packs.contains(e.second.first); });
+  };
+  for (const std::uint64_t pack : {7, 3, 9, 12}) add(pack, pack == 9 ? 1 : 4'000);
+  compare();
+  const std::size_t before = index.memory_bytes();
+  remove({3, 4});
+  compare();
+  add(20, 500);
+  add(3, 100);
+  compare();
+  remove({7, 12});
+  compare();
+  EXPECT_LT(index.memory_bytes(), before);
+  remove({9, 20, 3});
+  EXPECT_EQ(index.size(), 0u);
+  add((std::uint64_t{1} << 40) + 1, 1'000);
+  compare();
+  index.clear();
+  model.clear();
+  compare();
 }
 
 TEST(KnownSegments, FindsByContentAndByText) {

@@ -14,7 +14,7 @@ namespace {
 // Texts of one conversation that are looked through for a repetition inside it.
 constexpr std::size_t kSeenMax = 64;
 
-// Segments in the index of packs' fingerprints, at up to 48 bytes each.
+// Segments in the index of packs' fingerprints, at 11 to 22 bytes each.
 constexpr std::size_t kFingerprintsMax = 2'000'000;
 
 void node_key(std::uint32_t parent, std::uint32_t form, const std::vector<SegmentRef>& refs,
@@ -63,50 +63,6 @@ Status check_token_arrays(const Message& m, Tokenizer::Encoder& encoder) {
 }
 
 }  // namespace
-
-void FingerprintIndex::place(const Slot& slot) {
-  std::size_t i = place_of(slot.fingerprint);
-  while (slots_[i].pack_plus_1 != 0) i = (i + 1) & (slots_.size() - 1);
-  slots_[i] = slot;
-}
-
-void FingerprintIndex::add(std::uint64_t pack, std::uint32_t fingerprint, std::uint32_t segment) {
-  if (2 * (count_ + 1) > slots_.size()) {
-    std::vector<Slot> old(slots_.empty() ? 1024 : 2 * slots_.size());
-    std::swap(old, slots_);
-    for (const Slot& s : old) {
-      if (s.pack_plus_1 != 0) place(s);
-    }
-  }
-  if (packs_.empty() || packs_.back() != pack) packs_.push_back(pack);
-  ++count_;
-  place({fingerprint, static_cast<std::uint32_t>(packs_.size()), segment});
-}
-
-void FingerprintIndex::remove(const std::set<std::uint64_t>& packs) {
-  std::vector<std::uint64_t> kept;
-  std::vector<std::uint32_t> now(packs_.size() + 1);  // pack_plus_1; 0: forgotten
-  for (std::size_t i = 0; i < packs_.size(); ++i) {
-    if (packs.contains(packs_[i])) continue;
-    kept.push_back(packs_[i]);
-    now[i + 1] = static_cast<std::uint32_t>(kept.size());
-  }
-  packs_ = std::move(kept);
-  std::vector<Slot> old(slots_.size());
-  std::swap(old, slots_);
-  count_ = 0;
-  for (const Slot& s : old) {
-    if (now[s.pack_plus_1] == 0) continue;
-    place({s.fingerprint, now[s.pack_plus_1], s.segment});
-    ++count_;
-  }
-}
-
-void FingerprintIndex::clear() {
-  packs_ = {};
-  slots_ = {};
-  count_ = 0;
-}
 
 Error segment_too_large(std::uint64_t size) {
   return Error(Errc::exhausted, "a segment of " + std::to_string(size) +

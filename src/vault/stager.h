@@ -63,46 +63,6 @@ struct Prepared {
   }
 };
 
-// Which segments of packs have a fingerprint.
-// Threads: const methods from any thread at once.
-class FingerprintIndex {
- public:
-  struct Place {
-    std::uint64_t pack = 0;
-    std::uint32_t segment = 0;
-  };
-  void add(std::uint64_t pack, std::uint32_t fingerprint, std::uint32_t segment);
-  template <class F>
-  void find(std::uint32_t fingerprint, F visit) const {
-    if (slots_.empty()) return;
-    for (std::size_t i = place_of(fingerprint);; i = (i + 1) & (slots_.size() - 1)) {
-      if (slots_[i].pack_plus_1 == 0) return;
-      if (slots_[i].fingerprint == fingerprint) {
-        visit(Place{packs_[slots_[i].pack_plus_1 - 1], slots_[i].segment});
-      }
-    }
-  }
-  std::size_t size() const { return count_; }
-  // Forgets what lies in these.
-  void remove(const std::set<std::uint64_t>& packs);
-  void clear();
-
- private:
-  struct Slot {
-    std::uint32_t fingerprint = 0;
-    std::uint32_t pack_plus_1 = 0;  // in packs_
-    std::uint32_t segment = 0;
-  };
-  std::size_t place_of(std::uint32_t fingerprint) const {
-    return (std::uint64_t{fingerprint} * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);
-  }
-  void place(const Slot& slot);
-
-  std::vector<std::uint64_t> packs_;
-  std::vector<Slot> slots_;  // a power of two of them, at most half full, or none
-  std::size_t count_ = 0;
-};
-
 // What the writer knows of one tenant beside the tables of the log.
 // Threads: see Stager.
 struct TenantIndex {
