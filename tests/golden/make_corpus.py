@@ -67,6 +67,7 @@ def seeds():
         if p.record_count:
             yield "table", f"{name}_records", b"\4" + varint(p.record_count) + p.part(
                 p.record_extent)
+    yield "pack", "v2_filter", (HERE / "bad" / "v2_filter").read_bytes()
     data = (HERE / "bad" / "v2_bases").read_bytes()
     yield "pack", "v2_bases", data
     p = decode.Pack(data, 3)
