@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint64_t kPacks = 300;
 constexpr std::uint64_t kRows = kFilteredRowsMin;  // of each
-constexpr VaultOptions kUnmerged{.level = Level::fast, .merge_bytes_min = UINT64_MAX};
+const VaultOptions kUnmerged{.level = Level::fast, .merge_bytes_min = UINT64_MAX};
 
 struct Reads {
   std::map<std::string, std::vector<std::pair<std::uint64_t, std::uint64_t>>> extents;  // by blob
