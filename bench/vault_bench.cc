@@ -1,7 +1,7 @@
 // Timings of a vault through the public API; bench/run prepares the data and prints the tables.
 //
-//   vault_bench get     vault=DIR [count=5000] [seed=1] [cache_mb=128]
-//   vault_bench first   vault=DIR [count=50] [seed=1] [cache_mb=128]
+//   vault_bench get     vault=DIR [count=5000] [seed=1] [cache_mb=N]
+//   vault_bench first   vault=DIR [count=50] [seed=1] [cache_mb=N]
 //   vault_bench put     folder=DIR input=FILE.jsonl [clients=1] [seconds=3]
 //   vault_bench tokens  folder=DIR [tokens=20000000]
 //   vault_bench fill    vault=DIR [count=1000000]
@@ -45,51 +45,6 @@ std::vector<Summary> list_all(const Vault& vault) {
   return all;
 }
 
-void get(const Arguments& arguments) {
-  const std::string path = arguments.text("vault");
-  VaultOptions options{.read_only = true};
-  options.cache_bytes = arguments.count("cache_mb", 128) << 20;
-  const auto all = list_all(*need(open_vault(path, options), "open"));
-  if (all.empty()) die(path, "holds no conversation");
-
-  Random random(arguments.count("seed", 1));
-  const Stopwatch since_start;
-  const auto vault = need(open_vault(path, options), "open");
-  const double open_us = since_start.micros();
-  need(vault->get(all[random.below(all.size())].id), "get");
-  const double first_us = since_start.micros();
-
-  std::vector<double> micros;
-  double long_ns = 0;
-  double long_tokens = 0;
-  double text_bytes = 0;
-  const Stopwatch total;
-  const std::uint64_t count = arguments.count("count", 5000);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const Summary& wanted = all[random.below(all.size())];
-    const Stopwatch watch;
-    const Conversation found = need(vault->get(wanted.id), "get");
-    const double us = watch.micros();
-    if (found.id != wanted.id) die(wanted.id, "another conversation came back");
-    text_bytes += static_cast<double>(wanted.text_bytes);
-    if (wanted.tokens <= kShortTokensMax) {
-      micros.push_back(us);
-    } else {
-      long_ns += us * 1000;
-      long_tokens += static_cast<double>(wanted.tokens);
-    }
-  }
-  print_json({{"conversations", static_cast<double>(all.size())},
-              {"open_us", open_us},
-              {"first_get_us", first_us},
-              {"p50_us", quantile(micros, 0.5)},
-              {"p99_us", quantile(micros, 0.99)},
-              {"max_us", quantile(micros, 1)},
-              {"long_ns_per_token", long_tokens == 0 ? 0 : long_ns / long_tokens},
-              {"text_mb_per_s", text_bytes / total.seconds() / 1e6},
-              {"peak_rss_mb", peak_rss_mb()}});
-}
-
 double cpu_seconds(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
@@ -128,37 +83,98 @@ void write_all(int descriptor, const void* bytes, std::size_t size) {
   }
 }
 
-// What the first get of a process costs. This process opens no vault, so that those that it forks
-// have nothing warm but the files.
-void first(const Arguments& arguments) {
-  const std::string path = arguments.text("vault");
-  VaultOptions options{.read_only = true};
-  options.cache_bytes = arguments.count("cache_mb", 128) << 20;
-  const std::string listed = in_child([&](int out) {
-    std::string ids;
-    for (const Summary& s : list_all(*need(open_vault(path, options), "open"))) ids += s.id + '\n';
-    write_all(out, ids.data(), ids.size());
-  });
-  std::vector<std::string> ids;
-  for (std::size_t at = 0; at < listed.size();) {
-    const std::size_t end = listed.find('\n', at);
-    ids.push_back(listed.substr(at, end - at));
-    at = end + 1;
-  }
-  if (ids.empty()) die(path, "holds no conversation");
+// A conversation to be read.
+struct Wanted {
+  std::string id;
+  std::uint64_t tokens = 0;
+  std::uint64_t text_bytes = 0;
+};
 
+VaultOptions reader_options(const Arguments& arguments) {
+  VaultOptions options{.read_only = true};
+  if (const std::uint64_t mb = arguments.count("cache_mb", 0); mb > 0) {
+    options.cache_bytes = mb << 20;
+  }
+  return options;
+}
+
+// So many at random, listed by a process of its own: here nothing is warm but the files, and no
+// memory was taken.
+std::vector<Wanted> sample(const Arguments& arguments, std::uint64_t count) {
+  const std::string path = arguments.text("vault");
+  const std::string listed = in_child([&](int out) {
+    const auto all = list_all(*need(open_vault(path, reader_options(arguments)), "open"));
+    if (all.empty()) die(path, "holds no conversation");
+    Random random(arguments.count("seed", 1));
+    std::string chosen;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const Summary& s = all[random.below(all.size())];
+      const std::uint64_t numbers[] = {s.tokens, s.text_bytes, s.id.size()};
+      chosen.append(reinterpret_cast<const char*>(numbers), sizeof numbers);
+      chosen += s.id;
+    }
+    write_all(out, chosen.data(), chosen.size());
+  });
+  std::vector<Wanted> out;
+  for (std::size_t at = 0; at < listed.size();) {
+    std::uint64_t numbers[3];
+    std::memcpy(numbers, listed.data() + at, sizeof numbers);
+    at += sizeof numbers;
+    out.push_back({listed.substr(at, numbers[2]), numbers[0], numbers[1]});
+    at += numbers[2];
+  }
+  return out;
+}
+
+void get(const Arguments& arguments) {
+  const auto wanted = sample(arguments, arguments.count("count", 5000) + 1);
+  const Stopwatch since_start;
+  const auto vault = need(open_vault(arguments.text("vault"), reader_options(arguments)), "open");
+  const double open_us = since_start.micros();
+  need(vault->get(wanted[0].id), "get");
+  const double first_us = since_start.micros();
+
+  std::vector<double> micros;
+  double long_ns = 0;
+  double long_tokens = 0;
+  double text_bytes = 0;
+  const Stopwatch total;
+  for (std::size_t i = 1; i < wanted.size(); ++i) {
+    const Stopwatch watch;
+    const Conversation found = need(vault->get(wanted[i].id), "get");
+    const double us = watch.micros();
+    if (found.id != wanted[i].id) die(wanted[i].id, "another conversation came back");
+    text_bytes += static_cast<double>(wanted[i].text_bytes);
+    if (wanted[i].tokens <= kShortTokensMax) {
+      micros.push_back(us);
+    } else {
+      long_ns += us * 1000;
+      long_tokens += static_cast<double>(wanted[i].tokens);
+    }
+  }
+  print_json({{"open_us", open_us},
+              {"first_get_us", first_us},
+              {"p50_us", quantile(micros, 0.5)},
+              {"p99_us", quantile(micros, 0.99)},
+              {"max_us", quantile(micros, 1)},
+              {"long_ns_per_token", long_tokens == 0 ? 0 : long_ns / long_tokens},
+              {"text_mb_per_s", text_bytes / total.seconds() / 1e6},
+              {"peak_rss_mb", peak_rss_mb()}});
+}
+
+// What the first get of a process costs: each in a process of its own.
+void first(const Arguments& arguments) {
   enum { kOpen, kFirst, kCpu, kFigures };
   std::array<std::vector<double>, kFigures> samples;
-  Random random(arguments.count("seed", 1));
-  for (std::uint64_t i = 0; i < arguments.count("count", 50); ++i) {
-    const std::string& id = ids[random.below(ids.size())];
+  for (const Wanted& wanted : sample(arguments, arguments.count("count", 50))) {
     const std::string answer = in_child([&](int out) {
       double took[kFigures];
       const Stopwatch watch;
       took[kCpu] = -cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
-      const auto vault = need(open_vault(path, options), "open");
+      const auto vault =
+          need(open_vault(arguments.text("vault"), reader_options(arguments)), "open");
       took[kOpen] = watch.micros();
-      need(vault->get(id), "get");
+      need(vault->get(wanted.id), "get");
       took[kFirst] = watch.micros();
       took[kCpu] = (took[kCpu] + cpu_seconds(CLOCK_PROCESS_CPUTIME_ID)) * 1e6;
       write_all(out, took, sizeof took);

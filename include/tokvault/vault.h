@@ -37,8 +37,10 @@ struct VaultOptions {
   Level level = Level::balanced;            // effort for what this process writes and seals
   std::uint64_t log_bytes_max = 16u << 20;  // a log is sealed into a pack at this size
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
-  std::uint64_t cache_bytes = 192u << 20;            // decoded tables, dictionaries and blocks
-  unsigned threads = 0;                              // for sealing and import; 0: as many as cores
+  // The most that decoded tables, dictionaries and artifacts take. Absent: 384 MB for a reader, 192
+  // MB for a writer, which needs memory for sealing and merging too.
+  std::optional<std::uint64_t> cache_bytes{};
+  unsigned threads = 0;  // for sealing and import; 0: as many as cores
   // Packs of a tenant that sealing made are merged in the background, with those that are like
   // them, once they take this much on disk and weigh a quarter of what was merged before. It writes
   // each byte some five times in all, takes memory for 128 MB of text and room for the packs that

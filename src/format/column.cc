@@ -220,6 +220,7 @@ Status decode_fields(ByteView column, std::uint64_t count, std::uint64_t text_by
     std::swap(before, fields);
   }
   if (next_op != ops.size() || !numbers.at_end() || !texts.at_end()) return corrupt_column();
+  out.shrink();
   return {};
 }
 

@@ -22,12 +22,12 @@ inline constexpr std::uint64_t kColumnTextBytesMax = 128u << 20;
 // A string of more fields than this is not written as fields.
 inline constexpr std::uint64_t kColumnFieldsMax = 1u << 20;
 
-// Strings in one buffer: 4 bytes of overhead each.
+// Strings in one buffer, of less than 4 GB: 4 bytes of overhead each.
 class StringTable {
  public:
   std::size_t size() const { return ends_.size(); }
   std::string_view operator[](std::size_t i) const {
-    const std::uint64_t begin = i == 0 ? 0 : ends_[i - 1];
+    const std::uint32_t begin = i == 0 ? 0 : ends_[i - 1];
     return std::string_view(bytes_).substr(begin, ends_[i] - begin);
   }
   void add(std::string_view text) {
@@ -36,7 +36,7 @@ class StringTable {
   }
   // A string in pieces: what is appended belongs to the one that finish() ends.
   void append(std::string_view piece) { bytes_.append(piece); }
-  void finish() { ends_.push_back(bytes_.size()); }
+  void finish() { ends_.push_back(static_cast<std::uint32_t>(bytes_.size())); }
   // Appends a copy of bytes that are there already.
   void append_again(std::size_t offset, std::size_t size) { bytes_.append(bytes_, offset, size); }
   std::string_view view(std::size_t offset, std::size_t size) const {
@@ -47,11 +47,18 @@ class StringTable {
     ends_.reserve(count);
     bytes_.reserve(bytes);
   }
-  std::size_t memory_bytes() const { return bytes_.capacity() + ends_.capacity() * 8; }
+  // Gives back what it has room for.
+  void shrink() {
+    bytes_.shrink_to_fit();
+    ends_.shrink_to_fit();
+  }
+  std::size_t memory_bytes() const {
+    return bytes_.capacity() + ends_.capacity() * sizeof(std::uint32_t);
+  }
 
  private:
   Buffer bytes_;
-  std::vector<std::uint64_t> ends_;
+  std::vector<std::uint32_t> ends_;
 };
 
 // `level` is zstd's.

@@ -195,7 +195,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
                                           const Progress& progress) const {
   CheckReport report;
   // A state of its own, which leaves out what cannot be opened instead of failing.
-  Cache cache(options_.cache_bytes);
+  Cache cache(cache_bytes_of(options_));
   State state(*backend_, cache);
   std::vector<std::pair<CatalogFile, Error>> errors;
   TOKVAULT_TRY(state.load(catalog, &errors));

@@ -24,7 +24,7 @@ VaultImpl::VaultImpl(const VaultImpl& vault)
       backend_(vault.backend_),
       catalog_(vault.catalog_),
       options_(options_of_snapshot(vault.options_)),
-      cache_(vault.options_.cache_bytes),
+      cache_(cache_bytes_of(vault.options_)),
       state_(vault.state_.copy()),
       is_snapshot_(true),
       artifacts_(vault.artifacts_),

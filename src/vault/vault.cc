@@ -146,7 +146,7 @@ VaultImpl::VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> 
     : backend_(std::move(backend)),
       catalog_(std::move(catalog)),
       options_(options),
-      cache_(options.cache_bytes),
+      cache_(cache_bytes_of(options)),
       state_(*backend_, cache_),
       passed_over_(std::make_shared<PassedOver>()) {}
 

@@ -47,6 +47,12 @@ inline constexpr std::uint64_t kLogRowsMax = 65'536;
 inline constexpr std::uint64_t kMergeBytesMax = 1u << 30;
 inline constexpr std::uint64_t kVocabularyBytesMax = 256u << 20;
 
+inline constexpr std::uint64_t kReaderCacheBytes = 384u << 20;
+inline constexpr std::uint64_t kWriterCacheBytes = 192u << 20;
+inline std::uint64_t cache_bytes_of(const VaultOptions& options) {
+  return options.cache_bytes.value_or(options.read_only ? kReaderCacheBytes : kWriterCacheBytes);
+}
+
 inline constexpr std::string_view kDefaultTenant = "default";
 inline std::string_view tenant_name(std::string_view given) {
   return given.empty() ? kDefaultTenant : given;
