@@ -34,14 +34,16 @@ inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 // The most that a dictionary may decode to, with ends: one under the token model has a segment of
 // any size, up to the most text that a model takes.
 inline constexpr std::uint64_t kPackDictionaryBytesMax = (std::uint64_t{1} << 28) + (1u << 22);
-// A block takes segments until it holds this much text: about 4 k tokens.
-inline constexpr std::uint64_t kBlockTextBytes = 6u << 10;
+// A block takes segments until it holds this much text: about 10 k tokens.
+inline constexpr std::uint64_t kBlockTextBytes = 16u << 10;
+// The same where many blocks have bases.
+inline constexpr std::uint64_t kBaseBlockTextBytes = 6u << 10;
 // No segment has more tokens, or bytes. Its code is then no longer than the second: a token takes
 // four bytes at most where it is listed. And a block is no longer than the third, since it ends
 // with the segment that fills it, and has an end for each.
 inline constexpr std::uint64_t kSegmentSizeMax = std::uint64_t{1} << 29;
 inline constexpr std::uint64_t kSegmentCodeBytesMax = 4 * kSegmentSizeMax;
-inline constexpr std::uint64_t kBlockTextBytesMax = kSegmentCodeBytesMax + 4 * kBlockTextBytes;
+inline constexpr std::uint64_t kBlockTextBytesMax = kSegmentCodeBytesMax + (24u << 10);
 // Records of a pack.
 inline constexpr std::uint64_t kPackRecordsMax = std::uint64_t{1} << 24;
 // When a log has so many it is ended, and one commit brings no more: together they fit a pack.

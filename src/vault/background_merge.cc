@@ -9,6 +9,7 @@
 #include "vault/background_merge.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/background.h"
 #include "base/checksum.h"
@@ -17,6 +18,21 @@
 #include "vault/vault_impl.h"
 
 namespace tokvault {
+namespace {
+
+// Whether most of what was merged before lies in wide packs, as `compact` found it to be best.
+bool are_wide(std::span<const std::shared_ptr<PackFile>> packs) {
+  std::uint64_t wide = 0, merged = 0;
+  for (const auto& pack : packs) {
+    if (!pack->is_merged()) continue;
+    const std::uint64_t text = pack->footer().streams[kTokenStream].text_bytes;
+    merged += text;
+    if (text > kWideTextBytes / 2) wide += text;
+  }
+  return 2 * wide > merged;
+}
+
+}  // namespace
 
 BackgroundMerge::BackgroundMerge(Backend& backend, Cache& cache,
                                  std::shared_ptr<const Tokenizer> tokenizer,
@@ -62,6 +78,7 @@ Result<std::vector<CatalogFile>> BackgroundMerge::run() {
   options.purpose = PackPurpose::merge;
   options.turn = job_.encoding;
   options.input_bytes = size_bytes_;
+  options.wide = are_wide(job_.packs);  // a trial would cost as much again
   options.artifacts = job_.artifacts;
   options.stop = stop_.get_token();
   PackIdentity identity;

@@ -3,8 +3,10 @@
 // A pack copies only from its own text, and most of it from its dictionary. So conversations are
 // grouped by similarity, and a pack gets as many as its dictionary holds whole: then every text is
 // in reach of every other. As long as the dictionaries of all packs fit the cache of a reader that
-// is the smallest form; a larger tenant gets fewer and larger packs, whose dictionaries hold what
-// is used most (dictionary_choice.h).
+// is the smallest form of most text; a larger tenant gets fewer and larger packs, whose
+// dictionaries hold what is used most (dictionary_choice.h). It gets them earlier if they are no
+// larger, which one of them tells: they are read faster, since there is less to decode for all of
+// them.
 //
 // All packs of one step are a set: they are put one after another, and one commit of the catalog
 // swaps them for what they were made of. The step reads each text once to find out what is the same
@@ -28,11 +30,12 @@ constexpr std::uint64_t kPacksPerTenant = 32;
 constexpr double kNear = 0.1;
 constexpr std::uint64_t kNearBytesMax = 24u << 20;
 constexpr std::uint32_t kAnchorStride = 8;  // of so many anchors one is looked at
-// Groups that have this part of their anchors in common come into one pack, up to so much text.
+// Groups that have this part of their anchors in common come into one wide pack.
 constexpr double kJoined = 0.12;
-constexpr std::uint64_t kJoinedBytesMax = 32u << 20;
 // Packs that are only tried have numbers that no pack has.
 constexpr std::uint64_t kTrialNumber = std::uint64_t{1} << 62;
+// A wide pack stands for so many of one dictionary at least: fewer are not worth a trial.
+constexpr std::uint64_t kWideDictionaries = 3;
 // The most text in a pack: encoding holds it in memory a few times.
 constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 
@@ -169,7 +172,7 @@ Status Merge::plan(const Step& step) {
   }
   most = std::max<std::uint64_t>(most, 1);
   const std::vector<Placement> placements = novel.near.finish();
-  std::vector<std::vector<std::uint32_t>> families;
+  Groups families;
   std::vector<std::uint64_t> weights;
   std::vector<std::uint32_t> family_of(rows_.size(), UINT32_MAX);  // of a representative, now
   for (std::uint32_t i = 0; i < rows_.size(); ++i) {
@@ -193,21 +196,69 @@ Status Merge::plan(const Step& step) {
     for (const std::uint32_t i : family) sum.add(novel.items[i].direction, novel.items[i].weight);
     items[f].direction = sum.direction();
   }
-  for (const auto& group : group_similar(items, most)) {
-    std::vector<std::uint32_t>& rows = groups_.emplace_back();
-    std::uint64_t& bytes = group_bytes_.emplace_back();
-    for (const std::uint32_t f : group) {
-      rows.insert(rows.end(), families[f].begin(), families[f].end());
-      bytes += weights[f];
+  const bool can_be_wide = options_.pack_bytes_max == 0 && options_.level != Level::dense &&
+                           most < options_.wide_text_bytes && total >= kWideDictionaries * most;
+  Groups groups;
+  if (can_be_wide && options_.wide != false) {
+    groups = group_similar(items, options_.wide_text_bytes);
+    if (!options_.wide) {
+      TOKVAULT_ASSIGN(const bool pays, wide_pays(groups, items, families, most, step));
+      if (!pays) groups.clear();
     }
-    std::sort(rows.begin(), rows.end());
   }
-  if (options_.pack_bytes_max == 0) TOKVAULT_TRY(join_alike(novel.near, step));
+  const bool is_wide = !groups.empty();
+  if (!is_wide) groups = group_similar(items, most);
+  groups_ = conversations_of(groups, families);
+  for (const auto& group : groups) group_bytes_.push_back(weight_of(group, items));
+  if (options_.pack_bytes_max == 0 && options_.joins && !is_wide) {
+    TOKVAULT_TRY(join_alike(novel.near, step));
+  }
   if (groups_.empty()) {  // records and what others need
     groups_.emplace_back();
     group_bytes_.push_back(0);
   }
   return {};
+}
+
+std::uint64_t Merge::weight_of(const std::vector<std::uint32_t>& group,
+                               std::span<const GroupItem> items) {
+  std::uint64_t sum = 0;
+  for (const std::uint32_t i : group) sum += items[i].weight;
+  return sum;
+}
+
+// Groups of families become groups of conversations.
+Merge::Groups Merge::conversations_of(const Groups& groups, const Groups& families) {
+  Groups out;
+  for (const auto& group : groups) {
+    std::vector<std::uint32_t>& rows = out.emplace_back();
+    for (const std::uint32_t f : group) {
+      rows.insert(rows.end(), families[f].begin(), families[f].end());
+    }
+    std::sort(rows.begin(), rows.end());
+  }
+  return out;
+}
+
+// Told by the heaviest of them, encoded as one pack and as packs of at most `narrow_bytes` of text.
+Result<bool> Merge::wide_pays(const Groups& wide, std::span<const GroupItem> items,
+                              const Groups& families, std::uint64_t narrow_bytes,
+                              const Step& step) {
+  const auto& sample = *std::max_element(
+      wide.begin(), wide.end(),
+      [&](const auto& a, const auto& b) { return weight_of(a, items) < weight_of(b, items); });
+  const Groups whole = conversations_of({sample}, families);
+  if (!size_at_most(whole.front()).fits(options_.table_size_max)) return false;
+  std::vector<GroupItem> sampled;
+  for (const std::uint32_t f : sample) sampled.push_back(items[f]);
+  Groups narrow = group_similar(sampled, narrow_bytes);
+  for (auto& group : narrow) {
+    for (std::uint32_t& i : group) i = sample[i];
+  }
+  TOKVAULT_ASSIGN(const std::uint64_t narrow_size,
+                  trial_bytes(conversations_of(narrow, families), step));
+  TOKVAULT_ASSIGN(const std::uint64_t wide_size, trial_bytes(whole, step));
+  return wide_size <= narrow_size;
 }
 
 // Groups that share passages come into one pack, though its dictionary does not hold them whole, if
@@ -223,7 +274,7 @@ Status Merge::join_alike(const AnchorGroups& anchors, const Step& step) {
     }
     make_set(groups[g].anchors);
   }
-  const auto joined = join_groups(std::move(groups), kJoined, kJoinedBytesMax);
+  const auto joined = join_groups(std::move(groups), kJoined, kWideTextBytes);
   for (std::size_t first = 0; first < joined.size(); ++first) {
     std::vector<std::vector<std::uint32_t>> apart;
     std::vector<std::uint32_t> together;
@@ -233,6 +284,7 @@ Status Merge::join_alike(const AnchorGroups& anchors, const Step& step) {
       together.insert(together.end(), groups_[g].begin(), groups_[g].end());
     }
     if (apart.size() < 2) continue;
+    if (!size_at_most(together).fits(options_.table_size_max)) continue;
     std::sort(together.begin(), together.end());
     TOKVAULT_ASSIGN(const std::uint64_t bytes_apart, trial_bytes(apart, step));
     TOKVAULT_ASSIGN(const std::uint64_t bytes_together, trial_bytes({&together, 1}, step));

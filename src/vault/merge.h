@@ -8,7 +8,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <span>
 #include <stop_token>
 #include <vector>
 
@@ -22,12 +24,21 @@
 
 namespace tokvault {
 
+// The text of a *wide* pack, which has its dictionary and blocks.
+inline constexpr std::uint64_t kWideTextBytes = 32u << 20;
+
 struct MergeOptions {
   TenantRecord tenant;
   Level level = Level::balanced;
   PackPurpose purpose = PackPurpose::compact;
   std::uint64_t pack_bytes_max = 0;  // 0: no cap
   TableSize table_size_max = kTableSizeMax;
+  // Whether packs are wide where there is text for three of one dictionary; absent: if one of them,
+  // encoded as a trial, is no larger than those that it stands for.
+  std::optional<bool> wide{};
+  std::uint64_t wide_text_bytes = kWideTextBytes;
+  // Whether those that share passages are tried as one.
+  bool joins = true;
   std::uint64_t input_bytes = 0;  // of all sources, on disk
   std::mutex* turn = nullptr;     // see put_pack
   // What the packs may copy from.
@@ -106,6 +117,12 @@ class Merge {
     // Anchors of each, by which near-duplicates are found.
     AnchorGroups near;
   };
+  using Groups = std::vector<std::vector<std::uint32_t>>;
+  static std::uint64_t weight_of(const std::vector<std::uint32_t>& group,
+                                 std::span<const GroupItem> items);
+  static Groups conversations_of(const Groups& groups, const Groups& families);
+  Result<bool> wide_pays(const Groups& wide, std::span<const GroupItem> items,
+                         const Groups& families, std::uint64_t narrow_bytes, const Step& step);
   void sample_anchors(TokenView tokens);
   Result<Novelty> novelty();
   Status join_alike(const AnchorGroups& anchors, const Step& step);
@@ -137,7 +154,7 @@ class Merge {
   std::vector<Anchor> found_;  // of sample_anchors(), kept for its memory
   std::vector<std::shared_ptr<const Source>> sources_;
   std::vector<RowRef> rows_;
-  std::vector<std::vector<std::uint32_t>> groups_;  // positions in rows_
+  Groups groups_;  // positions in rows_
   std::vector<std::uint64_t> group_bytes_;
   bool is_planned_ = false;
   std::vector<std::shared_ptr<const ArtifactTokens>> artifacts_;

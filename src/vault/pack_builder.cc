@@ -503,7 +503,8 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   return {};
 }
 
-std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& table) {
+std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& table,
+                                                        std::uint64_t block_bytes) {
   std::vector<Block> blocks;
   std::uint64_t at = 0;
   std::uint64_t size = 0;
@@ -513,7 +514,7 @@ std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& tabl
       if (!is_open) blocks.push_back({i, i, at});
       blocks.back().end = i + 1;
       size = (is_open ? size : 0) + table.code_sizes[i];
-      is_open = size < kBlockTextBytes;
+      is_open = size < block_bytes;
     }
     at += table.code_sizes[i];
   }
@@ -540,16 +541,26 @@ Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all,
   // The dictionary's frame is half of the work; blocks need its text only.
   auto dictionary_frame = std::async(
       std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary, stop_); });
-  std::vector<Block> blocks = cut_blocks(table);
-  for (const Block& b : blocks) {
-    table.block_segments.push_back(static_cast<std::uint32_t>(std::count(
-        table.in_dictionary.begin() + b.begin, table.in_dictionary.begin() + b.end, false)));
-  }
-  if (choice != nullptr) {
+  std::vector<Block> blocks;
+  auto cut = [&](std::uint64_t block_bytes) {
+    blocks = cut_blocks(table, block_bytes);
+    table.block_segments.clear();
+    for (const Block& b : blocks) {
+      table.block_segments.push_back(static_cast<std::uint32_t>(std::count(
+          table.in_dictionary.begin() + b.begin, table.in_dictionary.begin() + b.end, false)));
+    }
+    if (choice == nullptr) return std::size_t{0};
     auto bases = choose_bases(*choice, table.in_dictionary, table.block_segments,
                               {kBasesMax, kBaseTextBytesMax, kBaseAnchorsMax});
-    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i].bases = std::move(bases[i]);
-  }
+    std::size_t with_bases = 0;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (!bases[i].empty()) ++with_bases;
+      blocks[i].bases = std::move(bases[i]);
+    }
+    return with_bases;
+  };
+  // A block names few bases: where many have near-duplicates, smaller blocks find more of them.
+  if (4 * cut(kBaseBlockTextBytes) < blocks.size()) cut(kBlockTextBytes);
   TOKVAULT_ASSIGN(auto encoder, BlockEncoder::make(dictionary, levels.blocks));
   auto encode = [&](BlockEncoder& with, Block& b) -> Status {
     TOKVAULT_TRY(check_stop(stop_));

@@ -134,7 +134,7 @@ class PackBuilder {
     std::vector<std::uint32_t> bases{};
     Buffer frame{};
   };
-  static std::vector<Block> cut_blocks(const PackSegments& table);
+  static std::vector<Block> cut_blocks(const PackSegments& table, std::uint64_t block_bytes);
   // `choice`: what the dictionary was chosen by, or null.
   Status encode_with_dictionary(Stream stream, StreamText& all, const DictionaryChoice* choice,
                                 const Levels& levels, Buffer& file);
