@@ -36,6 +36,8 @@ constexpr double kJoined = 0.12;
 constexpr std::uint64_t kTrialNumber = std::uint64_t{1} << 62;
 // A wide pack stands for so many of one dictionary at least: fewer are not worth a trial.
 constexpr std::uint64_t kWideDictionaries = 3;
+// Of short conversations the tables would take more memory, and longer to read, than their text.
+constexpr std::size_t kWideRowsMax = 65'536;
 // The most text in a pack: encoding holds it in memory a few times.
 constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 
@@ -247,8 +249,12 @@ Result<bool> Merge::wide_pays(const Groups& wide, std::span<const GroupItem> ite
   const auto& sample = *std::max_element(
       wide.begin(), wide.end(),
       [&](const auto& a, const auto& b) { return weight_of(a, items) < weight_of(b, items); });
+  for (const auto& group : conversations_of(wide, families)) {
+    if (group.size() > kWideRowsMax || !size_at_most(group).fits(options_.table_size_max)) {
+      return false;
+    }
+  }
   const Groups whole = conversations_of({sample}, families);
-  if (!size_at_most(whole.front()).fits(options_.table_size_max)) return false;
   std::vector<GroupItem> sampled;
   for (const std::uint32_t f : sample) sampled.push_back(items[f]);
   Groups narrow = group_similar(sampled, narrow_bytes);
