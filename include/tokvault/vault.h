@@ -218,6 +218,9 @@ struct CompactOptions {
   // its packs smaller by more than it takes, in place of what was active; if none does, the active
   // set of substrings goes where it does not pay either. Packs that would stay as they are stay.
   bool retrain = false;
+  // Packs that together take so much memory, about, are merged in one step, besides some 100 MB for
+  // encoding one. More of a tenant takes several steps, which share no text.
+  std::uint64_t memory_bytes = 320u << 20;
 };
 
 // What packs may copy from, as compact() with `retrain` found it.

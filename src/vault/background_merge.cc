@@ -119,12 +119,7 @@ Result<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_due(std::uint32_
     MergeCandidate c;
     c.size_bytes = pack->size_bytes();
     c.is_fresh = !pack->is_merged();
-    // Tables of a merge: about so much for each segment and row.
-    constexpr std::uint64_t kSegmentBytes = 150, kRowBytes = 300;
-    c.weight = f.counts.rows * kRowBytes;
-    for (const Stream s : {kTokenStream, kByteStream}) {
-      c.weight += f.streams[s].text_bytes + f.counts.segments[s] * kSegmentBytes;
-    }
+    c.weight = merge_weight(f);
     c.is_divisible = f.streams[kTokenStream].text_bytes > kFingerprintlessTextBytes;
     candidates.push_back(c);
     packs.push_back(pack);

@@ -43,6 +43,16 @@ constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
 
 }  // namespace
 
+std::uint64_t merge_weight(const PackFooter& footer) {
+  // Tables of a merge: about so much for each segment and row.
+  constexpr std::uint64_t kSegmentBytes = 150, kRowBytes = 300;
+  std::uint64_t weight = footer.counts.rows * kRowBytes;
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    weight += footer.streams[s].text_bytes + footer.counts.segments[s] * kSegmentBytes;
+  }
+  return weight;
+}
+
 Merge::Merge(std::shared_ptr<const Tokenizer> tokenizer, MergeOptions options)
     : tokenizer_(std::move(tokenizer)),
       options_(std::move(options)),

@@ -46,6 +46,9 @@ struct MergeOptions {
   std::stop_token stop{};  // everything ends with `cancelled` soon after a request
 };
 
+// What a pack takes in memory while it is merged, in bytes, about.
+std::uint64_t merge_weight(const PackFooter& footer);
+
 // Threads: one at a time. Lifetime: holds its sources.
 class Merge {
  public:

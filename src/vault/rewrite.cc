@@ -6,6 +6,7 @@
 // it leaves files that it names no more; the next writer removes both (remove_leftovers).
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "base/checksum.h"
@@ -649,7 +650,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
 }
 
 // A tenant's packs in the order in which they were written (a removal goes when nothing older is
-// left of what it removed), in steps of bounded size.
+// left of what it removed), in steps of bounded size and memory.
 std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
     std::uint32_t tenant, const CompactOptions& options, bool& all) const {
   std::vector<const CatalogFile*> files;
@@ -665,15 +666,56 @@ std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
     return a->sequence_last != b->sequence_last ? a->sequence_last < b->sequence_last
                                                 : a->number < b->number;
   });
-  std::vector<std::vector<std::shared_ptr<PackFile>>> steps;
-  std::uint64_t bytes = 0;
+  using Packs = std::vector<std::shared_ptr<PackFile>>;
+  struct Size {
+    std::uint64_t bytes = 0;
+    std::uint64_t weight = 0;
+  };
+  auto exceeds = [&](const Size& size, std::uint64_t parts) {
+    return size.bytes > kMergeBytesMax / parts || size.weight > options.memory_bytes / parts;
+  };
+  auto add = [](Packs& to, Size& size, const std::shared_ptr<PackFile>& pack) {
+    to.push_back(pack);
+    size.bytes += pack->size_bytes();
+    size.weight += merge_weight(pack->footer());
+  };
+  // What one compaction made stays together, so that it is found to be compact.
+  std::vector<std::pair<Packs, Size>> units;
+  std::map<Buffer, std::size_t> unit_of;
+  Size total;
   for (const CatalogFile* f : files) {
-    if (steps.empty() || bytes + f->size_bytes > kMergeBytesMax) {
-      steps.emplace_back();
-      bytes = 0;
+    const auto& pack = state_.packs().at(f->number);
+    std::size_t unit = units.size();
+    if (pack->footer().made_by == PackMaker::compaction) {
+      unit = unit_of.try_emplace(pack->footer().set_id, unit).first->second;
     }
-    steps.back().push_back(state_.packs().at(f->number));
-    bytes += f->size_bytes;
+    if (unit == units.size()) units.emplace_back();
+    add(units[unit].first, units[unit].second, pack);
+    total.bytes += pack->size_bytes();
+    total.weight += merge_weight(pack->footer());
+  }
+  std::vector<Packs> steps;
+  Size size;
+  bool is_open = false;
+  auto put = [&](const Packs& packs, const Size& unit, bool alone) {
+    const Size both{size.bytes + unit.bytes, size.weight + unit.weight};
+    if (!is_open || alone || exceeds(both, 1)) {
+      steps.emplace_back();
+      size = {};
+    }
+    for (const auto& pack : packs) add(steps.back(), size, pack);
+    is_open = !alone;
+  };
+  for (const auto& [packs, unit] : units) {
+    // Half of a step gains little by another.
+    const bool alone = exceeds(total, 1) && exceeds(unit, 2) && is_compact(packs, options);
+    if (alone || !exceeds(unit, 1)) {
+      put(packs, unit, alone);
+      continue;
+    }
+    for (const auto& pack : packs) {
+      put({pack}, {pack->size_bytes(), merge_weight(pack->footer())}, false);
+    }
   }
   return steps;
 }

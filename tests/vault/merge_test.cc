@@ -113,6 +113,34 @@ TEST_F(Merge, PacksBecomeOneAndWhatTheyShareStandsOnce) {
   EXPECT_EQ(contents(*vault_), before);
 }
 
+// What does not fit the memory is merged in steps, of which each is found to be compact later.
+TEST_F(Merge, MemoryBoundsAStep) {
+  fill(6, 30, 2000);
+  const auto before = contents(*vault_);
+  const CompactOptions options{.level = Level::fast, .memory_bytes = 300'000};
+  ASSERT_TRUE(vault_->compact(options));
+  const auto packs = pack_names();
+  EXPECT_GT(packs.size(), 1u);
+  EXPECT_LT(packs.size(), 6u);
+  EXPECT_EQ(contents(*vault_), before);
+  const auto again = vault_->compact(options);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->files, 0u);
+  EXPECT_EQ(pack_names(), packs);
+  // What came since is merged without those that fill half of a step.
+  Conversation late;
+  late.id = "late";
+  late.messages = {Message::of_text("user", "one more")};
+  ASSERT_TRUE(vault_->put(late, {}));
+  ASSERT_TRUE(vault_->compact(options));
+  const auto more = pack_names();
+  EXPECT_TRUE(std::includes(more.begin(), more.end(), packs.begin(), packs.end()));
+  EXPECT_EQ(more.size(), packs.size() + 1);
+  ASSERT_TRUE(vault_->compact(Level::fast));
+  EXPECT_EQ(pack_names().size(), 1u);
+  expect_sound(*vault_);
+}
+
 // Letters that stand nowhere else.
 std::string letters(std::mt19937& random, std::size_t count) {
   std::string text;
