@@ -522,7 +522,14 @@ ExitStatus run_import(const ImportCommand& command) {
   const auto imported = std::chrono::steady_clock::now();
   if (merges) {
     ProgressLine progress("merging packs");
-    TOKVAULT_TRY(vault->finish_merging(progress.callback()));
+    Status merged = vault->finish_merging(progress.callback());
+    // What is damaged is not merged; what was imported is stored all the same.
+    if (merged.code() == Errc::corrupt) {
+      print_note("what was imported is stored, but packs were not merged: " +
+                 std::string(merged.error().message()));
+    } else {
+      TOKVAULT_TRY(std::move(merged));
+    }
   }
   const double merge_seconds = seconds_since(imported);
   if (command.json) {

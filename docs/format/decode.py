@@ -643,7 +643,10 @@ def unzstd(frame, size, prefix=b"", dictionary=b""):
             file.write(dictionary)
             file.flush()
             command += ["-D", file.name]
-        done = subprocess.run(command, input=b"\x28\xb5\x2f\xfd" + frame, capture_output=True)
+        try:
+            done = subprocess.run(command, input=b"\x28\xb5\x2f\xfd" + frame, capture_output=True)
+        except FileNotFoundError:
+            raise unsupported("the zstd command is not installed") from None
     check(done.returncode == 0, "zstd frame")
     check(size is None or len(done.stdout) == size, "zstd frame: size")
     return done.stdout
@@ -1491,7 +1494,9 @@ class Vault:
         if self.vault["vocabulary"]:
             path = folder / self.vault["vocabulary"]
         else:
-            path = pathlib.Path(ranks or ".") / f"{name}.tiktoken"
+            # Where the tree of the sources keeps them, if nothing is said.
+            tree = pathlib.Path(__file__).resolve().parent.parent.parent / "data" / "tokenizers"
+            path = pathlib.Path(ranks or tree) / f"{name}.tiktoken"
         if not path.exists():
             raise Failure(3, f"not_found: {path}: the vocabulary (--ranks FOLDER)")
         data = path.read_bytes()
