@@ -252,7 +252,8 @@ Merge::Groups Merge::conversations_of(const Groups& groups, const Groups& famili
   return out;
 }
 
-// Told by the heaviest of them, encoded as one pack and as packs of at most `narrow_bytes` of text.
+// Told by the heaviest of them, encoded as one pack and as packs of at most `narrow_bytes` of text,
+// with all effort: with that of sealing small dictionaries come out better than they are.
 Result<bool> Merge::wide_pays(const Groups& wide, std::span<const GroupItem> items,
                               const Groups& families, std::uint64_t narrow_bytes,
                               const Step& step) {
@@ -272,8 +273,8 @@ Result<bool> Merge::wide_pays(const Groups& wide, std::span<const GroupItem> ite
     for (std::uint32_t& i : group) i = sample[i];
   }
   TOKVAULT_ASSIGN(const std::uint64_t narrow_size,
-                  trial_bytes(conversations_of(narrow, families), step));
-  TOKVAULT_ASSIGN(const std::uint64_t wide_size, trial_bytes(whole, step));
+                  trial_bytes(conversations_of(narrow, families), options_.purpose, step));
+  TOKVAULT_ASSIGN(const std::uint64_t wide_size, trial_bytes(whole, options_.purpose, step));
   return wide_size <= narrow_size;
 }
 
@@ -302,8 +303,9 @@ Status Merge::join_alike(const AnchorGroups& anchors, const Step& step) {
     if (apart.size() < 2) continue;
     if (!size_at_most(together).fits(options_.table_size_max)) continue;
     std::sort(together.begin(), together.end());
-    TOKVAULT_ASSIGN(const std::uint64_t bytes_apart, trial_bytes(apart, step));
-    TOKVAULT_ASSIGN(const std::uint64_t bytes_together, trial_bytes({&together, 1}, step));
+    TOKVAULT_ASSIGN(const std::uint64_t bytes_apart, trial_bytes(apart, PackPurpose::seal, step));
+    TOKVAULT_ASSIGN(const std::uint64_t bytes_together,
+                    trial_bytes({&together, 1}, PackPurpose::seal, step));
     if (bytes_together >= bytes_apart) continue;
     for (std::size_t g = first + 1; g < joined.size(); ++g) {
       if (joined[g] != first) continue;
@@ -323,9 +325,9 @@ Status Merge::join_alike(const AnchorGroups& anchors, const Step& step) {
   return {};
 }
 
-// What packs of these groups take, with the effort of sealing.
+// What packs of these groups take.
 Result<std::uint64_t> Merge::trial_bytes(std::span<const std::vector<std::uint32_t>> groups,
-                                         const Step& step) {
+                                         PackPurpose purpose, const Step& step) {
   PackIdentity identity;
   identity.vault.id = Buffer(16, '\0');
   identity.set_id = Buffer(16, '\0');
@@ -336,8 +338,7 @@ Result<std::uint64_t> Merge::trial_bytes(std::span<const std::vector<std::uint32
       TOKVAULT_TRY(step(0));
       TOKVAULT_ASSIGN(auto builder, build(group, identity.number));
       std::lock_guard lock(*options_.turn);
-      TOKVAULT_ASSIGN(const Buffer pack,
-                      builder->finish(identity, options_.level, PackPurpose::seal));
+      TOKVAULT_ASSIGN(const Buffer pack, builder->finish(identity, options_.level, purpose));
       bytes += pack.size();
       ++identity.number;
     }

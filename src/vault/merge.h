@@ -130,7 +130,7 @@ class Merge {
   Result<Novelty> novelty();
   Status join_alike(const AnchorGroups& anchors, const Step& step);
   Result<std::uint64_t> trial_bytes(std::span<const std::vector<std::uint32_t>> groups,
-                                    const Step& step);
+                                    PackPurpose purpose, const Step& step);
   template <class Use>
   Status each_reference(const RowRef& row, Use use) const;
   Result<std::unique_ptr<PackBuilder>> build(const std::vector<std::uint32_t>& group,
