@@ -43,6 +43,7 @@ struct Chunk {
   std::vector<std::uint64_t> numbers;  // of their lines
   std::vector<std::string> raw;        // the lines themselves, if bad ones are to be kept
   std::vector<BadLine> bad;
+  std::uint64_t blank = 0;           // lines
   ImportProgress progress;           // behind this chunk
   std::uint64_t consumed_bytes = 0;  // of the file
   bool last = false;
@@ -58,6 +59,7 @@ struct Totals {
   std::uint64_t unchanged = 0;
   std::uint64_t replaced = 0;
   std::uint64_t bad = 0;
+  std::uint64_t blank = 0;
   std::vector<std::string> reasons;
 };
 
@@ -168,7 +170,10 @@ class ChunkReader {
 
  private:
   Status take(const LineReader::Line& line, Chunk& chunk) {
-    if (is_blank(line.text) && !line.too_long) return {};
+    if (is_blank(line.text) && !line.too_long) {
+      ++chunk.blank;
+      return {};
+    }
     Error why;
     if (line.too_long) {
       why =
@@ -307,6 +312,7 @@ class Importer {
       give_memory_back(chunk.progress.bytes - before.bytes);
       totals_.lines += chunk.progress.lines - before.lines;
       totals_.bytes += chunk.progress.bytes - before.bytes;
+      totals_.blank += chunk.blank;
       before = chunk.progress;
       progress_line.show(chunk.consumed_bytes, size);
       if (!chunk.status) return failure(path, chunk);
@@ -326,7 +332,11 @@ class Importer {
 
   static Error failure(const std::string& path, const Chunk& chunk) {
     const Error& error = chunk.status.error();
-    if (chunk.failed_line == 0) return error.clone();  // it names the file
+    if (chunk.failed_line == 0) {
+      return Error(error.code(),  // the message names the file
+                   std::string(error.message()) + " (the lines before that are stored)",
+                   error.os_code());
+    }
     return Error(error.code(), path + ":" + std::to_string(chunk.failed_line) + ": " +
                                    std::string(error.message()) +
                                    " (the lines before it are stored; --skip-bad FILE puts such "
@@ -422,12 +432,12 @@ void print_json(const ImportCommand& command, bool created, const Totals& totals
       .field("replaced", totals.replaced)
       .field("already_imported", totals.resumed)
       .field("bad", totals.bad)
+      .field("blank", totals.blank)
       .field("bytes", totals.bytes)
       .field("seconds", seconds)
       .field("mb_per_second", rate(totals, seconds))
       .field("merge_seconds", merge_seconds);
-  if (totals.bad > 0) out.field("bad_lines", totals.reasons);
-  print_line(out.text());
+  print_line(out.field("bad_lines", totals.reasons).text());
 }
 
 void print_human(const ImportCommand& command, const Totals& totals, double seconds) {
@@ -435,6 +445,7 @@ void print_human(const ImportCommand& command, const Totals& totals, double seco
                      " stored, " + format_count(totals.unchanged) + " unchanged, " +
                      format_count(totals.replaced) + " replaced, " + format_count(totals.bad) +
                      " bad";
+  if (totals.blank > 0) line += ", " + format_count(totals.blank) + " blank";
   print_line(line);
   if (totals.resumed > 0) {
     print_line(format_counted(totals.resumed, "line") + " imported before");

@@ -94,6 +94,7 @@ struct JsonReader::Impl {
   bool read_conversation(Conversation& conversation);
   bool messages(Conversation& conversation);
   bool named_string(Sink sink, Hole hole, std::string_view key, std::string& member);
+  bool id_field(Sink sink, std::string& id);
   bool time_field(Sink sink, int rank, std::optional<TimeField>& time);
   static void set_time(const TimeField& field, Conversation& conversation);
 
@@ -424,6 +425,20 @@ bool JsonReader::Impl::named_string(Sink sink, Hole hole, std::string_view key,
   return true;
 }
 
+// The id is a string or a number; null is none. Anything else would be kept, but the conversation
+// could not be found by it, which whoever wrote it expects.
+bool JsonReader::Impl::id_field(Sink sink, std::string& id) {
+  skip();
+  const char* const start = p_;
+  const bool is_string = at('"');
+  const bool is_number = json::scan_number(p_, end_) != nullptr;
+  if (!named_string(sink, Hole::id, "id", id)) return false;
+  if (is_number) id.assign(start, p_);
+  if (!id.empty() || std::string_view(start, p_) == "null") return true;
+  p_ = start;
+  return fail(is_string ? "the id is empty" : "the id is neither a string nor a number");
+}
+
 // Reads a value and notes it if it is a time that is preferred to what was seen before.
 bool JsonReader::Impl::time_field(Sink sink, int rank, std::optional<TimeField>& time) {
   skip();
@@ -477,13 +492,7 @@ bool JsonReader::Impl::read_conversation(Conversation& conversation) {
     if (key == "application") {
       return named_string(sink, Hole::application, key, conversation.application);
     }
-    if (key == "id") {
-      skip();
-      const char* const start = p_;
-      if (!named_string(sink, Hole::id, key, conversation.id)) return false;
-      if (*start == '-' || (*start >= '0' && *start <= '9')) conversation.id.assign(start, p_);
-      return true;
-    }
+    if (key == "id") return id_field(sink, conversation.id);
     if (const int rank = time_rank(key); rank >= 0) return time_field(sink, rank, time);
     return value(sink, key_kind(key), 1);
   });

@@ -103,15 +103,28 @@ TEST(JsonReader, ArraysOfNumbers) {
 TEST(JsonReader, MembersThatAreNotStringsAreKept) {
   for (const char* line : {R"({"id":12,"messages":[]})", R"({"id":-1.50e3,"messages":[]})",
                            R"({"id":null,"model":["a"],"application":{"b":1},"messages":[]})",
-                           R"({"id":"","model":"","application":"","messages":[]})"}) {
+                           R"({"model":"","application":"","messages":[]})"}) {
     EXPECT_EQ(write(read(line)), line);
   }
   EXPECT_EQ(read(R"({"id":12,"messages":[]})").id, "12");
-  EXPECT_EQ(read(R"({"id":"","messages":[]})").id, "");
-  // A vault gives such a conversation an id; the line that comes out has the empty one.
-  Conversation c = read(R"({"id":"","messages":[]})");
+  EXPECT_EQ(read(R"({"id":null,"messages":[]})").id, "");
+  // A vault gives such a conversation an id; the line that comes out has none, as before.
+  Conversation c = read(R"({"id":null,"messages":[]})");
   c.id = "made";
-  EXPECT_EQ(write(c), R"({"id":"","messages":[]})");
+  EXPECT_EQ(write(c), R"({"id":null,"messages":[]})");
+}
+
+TEST(JsonReader, IdsThatAreNone) {
+  const auto why = [](const std::string& id) {
+    auto read = JsonReader().conversation("{\"id\": " + id + ",\"messages\":[]}");
+    EXPECT_EQ(read.code(), Errc::invalid) << id;
+    return read ? std::string() : std::string(read.error().message());
+  };
+  EXPECT_EQ(why(R"("")"), "the id is empty, at byte 8");
+  for (const char* id : {"true", "false", "[]", "[1,2,3,4,5,6,7,8]", "{}", R"(["a"])"}) {
+    EXPECT_EQ(why(id), "the id is neither a string nor a number, at byte 8");
+  }
+  EXPECT_EQ(why("-"), "not a JSON value, at byte 8");
 }
 
 TEST(JsonReader, Time) {
@@ -129,7 +142,10 @@ TEST(JsonReader, Time) {
       {R"("created":"2024-05-15T15:00:00Z")", 1'715'785'200'000, '\x03'},
       {R"("created":0)", 0, '\x04'},
       {R"("created":-0)", 0, '\x04'},
-      {R"("created":"2024-05-15 15:00")", 0, '\x03'},
+      {R"("created":"2024-05-15 15:00")", 1'715'785'200'000, '\x03'},
+      {R"("created_at":"2024-05-15T15:00:00.123456")", 1'715'785'200'123, '\x03'},
+      {R"("timestamp":"2024-05-15")", 1'715'731'200'000, '\x03'},
+      {R"("timestamp":"15.05.2024")", 0, '\x03'},
       {R"("created":99999999999999999999)", 0, '\x04'},
       {R"("created":1700000000000000000)", 0, '\x04'},  // nanoseconds: no time of ours
       {R"("created":1e400)", 0, '\x04'},
@@ -159,7 +175,12 @@ TEST(TimeText, Iso8601) {
   EXPECT_EQ(parse_iso8601("2023-08-04T10:14:00.5+0200"), 1'691'136'840'500);
   EXPECT_EQ(parse_iso8601("2023-08-04T05:44:00.123456789-02:30"), 1'691'136'840'123);
   EXPECT_EQ(parse_iso8601("2024-02-29T00:00:00+00"), 1'709'164'800'000);
-  for (const char* bad : {"", "2023-08-04", "2023-08-04T08:14:00", "2023-02-29T08:14:00Z",
+  EXPECT_EQ(parse_iso8601("2023-08-04"), 1'691'107'200'000);
+  EXPECT_EQ(parse_iso8601("2023-08-04T08:14"), 1'691'136'840'000);
+  EXPECT_EQ(parse_iso8601("2023-08-04T08:14:00.5"), 1'691'136'840'500);
+  EXPECT_EQ(parse_iso8601("2023-08-04T08:14Z"), 1'691'136'840'000);
+  EXPECT_EQ(parse_iso8601("2016-12-31T23:59:60Z"), 1'483'228'800'000);  // a leap second
+  for (const char* bad : {"", "2023-08", "2023-08-04T", "2023-08-04Z", "2023-02-29T08:14:00Z",
                           "2023-13-01T08:14:00Z", "2023-08-04T24:14:00Z", "2023-08-04T08:60:00Z",
                           "2023-08-04T08:14:00.Z", "2023-08-04T08:14:00+2", "2023-08-04T08:14:00Zx",
                           "23-08-04T08:14:00Z", "2023-08-04T08:14:00+25:00"}) {
@@ -476,8 +497,7 @@ class Generator {
         }
         both(']');
       } else {
-        key(i);
-        value(1);
+        key(i) == "id" ? id() : value(1);
       }
     }
     both('}');
@@ -500,17 +520,32 @@ class Generator {
   void both(char c) { both(std::string_view(&c, 1)); }
   void open(char c) { both(c); }
 
-  void key(std::size_t index) {
+  // What an id may be.
+  void id() {
+    switch (below(3)) {
+      case 0:
+        return both("null");
+      case 1:
+        return both(number());
+      default:
+        return string("i");
+    }
+  }
+
+  std::string_view key(std::size_t index) {
     static constexpr const char* kKnown[] = {"id",        "model", "application", "created",
                                              "timestamp", "role",  "content",     "name",
                                              "arguments", "x"};
     // The index makes it different from the others of the same object.
+    const char* known = "";
     if (below(2) == 0) {
-      both('"' + std::string(kKnown[(index * 2 + below(2)) % 10]) + '"');
+      known = kKnown[(index * 2 + below(2)) % 10];
+      both('"' + std::string(known) + '"');
     } else {
       string(std::to_string(index));
     }
     both(':');
+    return known;
   }
 
   void value(int depth) {

@@ -61,8 +61,8 @@ std::optional<std::int64_t> take_date(std::string_view& text) {
   return std::chrono::sys_days{date}.time_since_epoch().count() * kDayMs;
 }
 
-// "10:00:00.123" from the front, as milliseconds; seconds may be left out if not needed.
-std::optional<std::int64_t> take_time_of_day(std::string_view& text, bool needs_seconds) {
+// "10:00:00.123" from the front, as milliseconds; seconds may be left out.
+std::optional<std::int64_t> take_time_of_day(std::string_view& text) {
   const int hour = take_number(text, 2);
   if (hour < 0 || hour > 23 || !take(text, ":")) return std::nullopt;
   const int minute = take_number(text, 2);
@@ -79,8 +79,6 @@ std::optional<std::int64_t> take_time_of_day(std::string_view& text, bool needs_
         text.remove_prefix(1);
       }
     }
-  } else if (needs_seconds) {
-    return std::nullopt;
   }
   return ((hour * 60 + minute) * 60 + second) * std::int64_t{1000} + ms;
 }
@@ -89,10 +87,12 @@ std::optional<std::int64_t> take_time_of_day(std::string_view& text, bool needs_
 
 std::optional<std::int64_t> parse_iso8601(std::string_view text) {
   const auto day_ms = take_date(text);
-  if (!day_ms || !take(text, "Tt ")) return std::nullopt;
-  const auto ms = take_time_of_day(text, true);
-  const auto zone_ms = parse_zone(text);
-  if (!ms || !zone_ms) return std::nullopt;
+  if (!day_ms || text.empty()) return day_ms;
+  if (!take(text, "Tt ")) return std::nullopt;
+  const auto ms = take_time_of_day(text);
+  if (!ms) return std::nullopt;
+  const auto zone_ms = text.empty() ? std::optional<std::int64_t>(0) : parse_zone(text);
+  if (!zone_ms) return std::nullopt;
   return *day_ms + *ms - *zone_ms;
 }
 
@@ -110,15 +110,9 @@ Result<std::int64_t> parse_time_ms(std::string_view text) {
     if (ms < kTimeMsMin || ms > kTimeMsMax) return refuse();
     return ms;
   }
-  const auto day_ms = take_date(text);
-  if (!day_ms) return refuse();
-  if (text.empty()) return *day_ms;
-  if (!take(text, "Tt ")) return refuse();
-  const auto ms = take_time_of_day(text, false);
+  const auto ms = parse_iso8601(text);
   if (!ms) return refuse();
-  const auto zone_ms = text.empty() ? 0 : parse_zone(text);
-  if (!zone_ms) return refuse();
-  return *day_ms + *ms - *zone_ms;
+  return *ms;
 }
 
 std::string format_time_ms(std::int64_t time_ms) {

@@ -19,8 +19,10 @@ inline constexpr std::int64_t kTimeMsMin = -62'135'596'800'000;
 inline constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
 
 // Milliseconds since 1970 of "2024-05-15T15:00:00.123+02:00" (or a space for the T, or Z for the
-// offset, +0200, +02; fractions of a second of any length, cut to milliseconds). Nothing for any
-// other text: without an offset it is not known which time is meant.
+// offset, +0200, +02; fractions of a second of any length, cut to milliseconds). Seconds, the time
+// of day and the offset may be absent: zero, and UTC. Python's isoformat() writes no offset unless
+// it is told one; the time of the import would be further from what is meant. Nothing for any other
+// text.
 std::optional<std::int64_t> parse_iso8601(std::string_view text);
 
 }  // namespace tokvault
