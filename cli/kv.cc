@@ -132,7 +132,12 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const KvCommand& o, bool wri
   const auto codec = codecs.find(o.text("--codec", "none"));
   if (codec == codecs.end()) return usage(o, "there is no codec '" + o.text("--codec") + "'");
   options.codec = codec->second;
-  return CheckpointStore::open(o.target, options);
+  auto store = CheckpointStore::open(o.target, options);
+  std::error_code failed;
+  if (!store && std::filesystem::exists(o.target + "/catalog.db", failed)) {
+    return Error(store.code(), o.target + " is a vault and no checkpoint store");
+  }
+  return store;
 }
 
 std::string namespace_json(const Namespace& n) {
@@ -217,7 +222,7 @@ Status kv_put(const KvCommand& o) {
              .field("blocks_refused", r.blocks_refused)
              .field("bytes_written", r.bytes_written)
              .field("evicted", r.evicted),
-         std::to_string(r.blocks_written) + " blocks written, " + std::to_string(r.blocks_known) +
+         format_counted(r.blocks_written, "block") + " written, " + std::to_string(r.blocks_known) +
              " known, " + std::to_string(r.blocks_refused) + " refused, " +
              std::to_string(r.evicted) + " evicted");
   return {};
@@ -469,6 +474,18 @@ Status kv_evict(const KvCommand& o) {
   return {};
 }
 
+// Why an export wrote less than the store has.
+void note_not_exported(const KvCommand& o, const KvcTransfer& done, const CheckpointStats& stats) {
+  if (done.skipped > 0) {
+    print_note(format_counted(done.skipped, "state") +
+               " skipped: not from KVC files, but stored by kv put or an engine");
+  } else if (done.files == 0 && stats.states + stats.blocks > 0) {
+    print_note("no state is in the namespace " + in_quotes(o.text("--namespace", "kvc")) +
+               "; --namespace names another, and kv list shows them" +
+               (stats.blocks > 0 ? " (blocks are not exported)" : ""));
+  }
+}
+
 Status kv_transfer(const KvCommand& o, bool import) {
   if (!o.has("--kvc")) return usage(o, "--kvc is required");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
@@ -477,12 +494,9 @@ Status kv_transfer(const KvCommand& o, bool import) {
   auto done =
       import ? import_kvc(*store, n, o.text("--kvc")) : export_kvc(*store, n, o.text("--kvc"));
   if (!done) return std::move(done).error();
-  const std::uint64_t states = store->stats().states;
+  const CheckpointStats stats = store->stats();
   TOKVAULT_TRY(store->close());
-  if (!import && !o.json && done->files + done->skipped == 0 && states > 0) {
-    print_note("no state is in the namespace " + in_quotes(o.text("--namespace", "kvc")) +
-               "; --namespace names another, and kv list shows them");
-  }
+  if (!import && !o.json) note_not_exported(o, *done, stats);
   answer(o,
          JsonObject()
              .field("files", done->files)

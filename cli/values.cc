@@ -80,7 +80,13 @@ Result<std::int64_t> parse_age_ms(std::string_view text) {
   constexpr std::string_view kUnits = "mhdw";
   constexpr std::int64_t kMinutes[] = {1, 60, 24 * 60, 7 * 24 * 60};
   const std::size_t unit = text.empty() ? kUnits.npos : kUnits.find(text.back());
-  if (unit == kUnits.npos) return parse_moment_ms(text);
+  if (unit == kUnits.npos) {
+    auto moment = parse_moment_ms(text);
+    if (moment) return moment;
+    return Error(
+        Errc::invalid,
+        in_quotes(text) + " is neither an age (90m, 36h, 30d, 8w) nor a time (2026-11-21)");
+  }
   TOKVAULT_ASSIGN(const std::uint64_t count,
                   parse_number(text.substr(0, text.size() - 1), 1'000'000));
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -89,6 +95,10 @@ Result<std::int64_t> parse_age_ms(std::string_view text) {
 }
 
 bool is_text(std::string_view text) {
+  // The library takes surrogates, which JSON may have alone, in bytes of their own for text.
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] == '\xed' && static_cast<unsigned char>(text[i + 1]) >= 0xa0) return false;
+  }
   std::string json;
   return static_cast<bool>(append_json_string(text, json));
 }

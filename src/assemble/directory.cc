@@ -43,12 +43,35 @@ bool is_unfinished(const std::string& path) {
   return written && !*written;
 }
 
-Error no_vault(const std::string& path, const Error& why, const std::string& what_to_do) {
-  return Error(Errc::not_found,
-               "no vault at " + path + ": " + std::string(why.message()) +
-                   (is_unfinished(path) ? "; making it was interrupted: `tokvault init` or "
-                                          "`tokvault import` begins again"
-                                        : what_to_do));
+bool has(const std::string& path, const char* name) {
+  std::error_code failed;
+  return std::filesystem::exists(path + "/" + name, failed);
+}
+
+// `why`: what is missing, if the folder is there.
+Error no_vault(const std::string& path, const std::string& why) {
+  std::string message = "no vault at " + path + ": ";
+  if (!has(path, "")) {
+    message += "there is no such folder";
+  } else if (has(path, "store")) {
+    message += "it is a checkpoint store (tokvault kv)";
+  } else if (is_unfinished(path)) {
+    message +=
+        why + "; making it was interrupted: `tokvault init` or `tokvault import` begins again";
+  } else if (has(path, "log") && !has(path, "catalog.db")) {
+    message += why + "; `tokvault repair` makes a catalog from the files that are there";
+  } else {
+    message += why;
+  }
+  return Error(Errc::not_found, std::move(message));
+}
+
+// Says which vault it is about, unless the message names a file of it by its whole path.
+Error of_vault(Error error, const std::string& path) {
+  std::error_code failed;
+  const std::string whole = std::filesystem::absolute(path, failed);
+  if (!failed && error.message().find(whole) != std::string_view::npos) return error;
+  return std::move(error).with(path);
 }
 
 }  // namespace
@@ -72,43 +95,47 @@ Status create_vault(const std::string& path, const InitOptions& options) {
   TOKVAULT_ASSIGN(auto backend, make_directory_backend(path, {.create = true}));
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
   auto status = Vault::create(*backend, *catalog, create);
-  if (!status) return std::move(status).error().with(path);
+  if (!status) return of_vault(std::move(status).error(), path);
   return {};
 }
 
 Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOptions& options) {
-  auto no_catalog = [&](const Error& e) {
-    const bool has_log = File::open(path + "/log", O_RDONLY | O_DIRECTORY).has_value();
-    return no_vault(
-        path, e,
-        has_log ? "; `tokvault repair` makes a catalog from the files that are there" : "");
-  };
+  const auto no_catalog = [&] { return no_vault(path, "it has no catalog.db"); };
   auto backend = make_directory_backend(path, {.read_only = options.read_only});
-  if (!backend && backend.code() == Errc::not_found) return no_catalog(backend.error());
-  if (!backend) return std::move(backend).error().with(path);
+  if (!backend && backend.code() == Errc::not_found) return no_catalog();
+  if (!backend) return of_vault(std::move(backend).error(), path);
   auto open_catalog = [&] {
     return make_sqlite_catalog(catalog_path(path), {.read_only = options.read_only});
   };
   auto catalog = open_catalog();
-  if (!catalog && catalog.code() == Errc::not_found) return no_catalog(catalog.error());
-  if (!catalog) return std::move(catalog).error().with(path);
+  if (!catalog && catalog.code() == Errc::not_found) return no_catalog();
+  if (!catalog) return of_vault(std::move(catalog).error(), path);
   auto vault = Vault::open(std::move(*backend), std::move(*catalog), options);
   if (vault) return vault;
   // Other things may be missing, too.
   if (vault.code() == Errc::not_found) {
     auto again = open_catalog();
-    if (again && (*again)->load().code() == Errc::not_found) return no_catalog(vault.error());
+    if (again && (*again)->load().code() == Errc::not_found) {
+      return no_vault(path, std::string(vault.error().message()));
+    }
   }
-  return std::move(vault).error().with(path);
+  return of_vault(std::move(vault).error(), path);
 }
 
 Result<CheckReport> repair_vault(const std::string& path) {
   auto backend = make_directory_backend(path, {});
-  if (!backend) return no_vault(path, backend.error(), "");
+  if (!backend && backend.code() != Errc::not_found)
+    return of_vault(std::move(backend).error(), path);
+  // Of another folder nothing is touched.
+  if (!backend || !(has(path, "log") || has(path, "packs"))) {
+    return no_vault(path, "it has neither logs nor packs");
+  }
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
   auto report = Vault::repair(**backend, *catalog);
-  if (!report && report.code() == Errc::not_found) return no_vault(path, report.error(), "");
-  if (!report) return std::move(report).error().with(path);
+  if (!report && report.code() == Errc::not_found) {
+    return no_vault(path, std::string(report.error().message()));
+  }
+  if (!report) return of_vault(std::move(report).error(), path);
   return report;
 }
 

@@ -190,6 +190,14 @@ Result<std::string> dump_artifact(ByteView file, bool json) {
   return out.finish();
 }
 
+// A file that begins like none of a vault's: one that is called like them is damaged.
+Error not_ours(const std::string& path) {
+  for (const char* const ending : {".log", ".pack", ".artifact"}) {
+    if (path.ends_with(ending)) return Error(Errc::corrupt, "it does not begin as its name says");
+  }
+  return Error(Errc::invalid, "no log, pack, artifact or catalog of a vault");
+}
+
 }  // namespace
 
 Result<std::string> dump_file(const std::string& path, bool json) {
@@ -204,10 +212,10 @@ Result<std::string> dump_file(const std::string& path, bool json) {
     if (magic == kLogMagic) return dump_log(*bytes, json);
     if (magic == kPackMagic) return dump_pack(*bytes, json);
     if (magic == kArtifactMagic) return dump_artifact(*bytes, json);
+    const bool is_catalog = bytes->starts_with("SQLite format 3");
+    if (!is_catalog && !path.ends_with(".tiktoken")) return not_ours(path);
     Printer out(json);
-    out.field("kind", bytes->starts_with("SQLite format 3") ? "catalog (SQLite)"
-                      : path.ends_with(".tiktoken")         ? "vocabulary"
-                                                            : "unknown");
+    out.field("kind", is_catalog ? "catalog (SQLite)" : "vocabulary");
     out.number("bytes", bytes->size());
     const Digest sha = sha256(*bytes);
     out.field("sha256", to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), sha.size())));

@@ -8,6 +8,13 @@ tokvault compact v > /dev/null
 pack=$(find v/packs -type f | head -n 1)
 tokvault dump "$pack" | head -n 1
 echo "not of a vault" > file
-tokvault dump file | head -n 1
+tokvault dump file
+echo "$?"
 tokvault dump v
 echo "$?"
+cp "$pack" my.pack
+printf xxxx | dd of=my.pack conv=notrunc 2> written
+tokvault dump my.pack
+echo "$?"
+tokvault dump v/catalog.db | head -n 1
+tokvault dump v/lock --json

@@ -40,3 +40,10 @@ printf 'You' > short.txt
 tokvault kv get --kvc served --text short.txt
 echo "$?"
 ls served | sed 's/^[0-9a-f]*/#/' | sort
+echo "-- what does not come from KVC files stays"
+seq 1 4 > prompt.ids
+tokvault kv put kv.store --text prompt.txt --payload prompt.ids --namespace own
+tokvault kv export kv.store --kvc own --namespace own
+tokvault kv put kv.store --tokens prompt.ids --payload prompt.ids --namespace blocks
+tokvault kv export kv.store --kvc own --namespace blocks
+ls own

@@ -35,6 +35,8 @@ try list v --limit -1
 try list v --limit 0x10
 try list v --limit 18446744073709551616
 try compact v --threads 1e3
+try compact v --older-than 5x
+try compact v --older-than -3d
 echo "-- shown as they were given"
 try list -- v '[x'
 try list v '[x'
