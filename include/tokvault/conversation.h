@@ -85,6 +85,8 @@ struct Message {
   Status check() const;
 };
 
+// A vault keeps id, model and application whatever their bytes are; to_json() takes what is UTF-8,
+// or has lone surrogates as a text may have.
 struct Conversation {
   std::string id{};           // empty: the vault makes one, ordered by time
   std::string model{};        // empty: none

@@ -18,10 +18,16 @@ struct InitOptions {
   TokenizerOptions tokenizer_options{};
 };
 
-// Makes an empty vault in a directory (made if absent; otherwise it must be empty).
+// Makes an empty vault in a directory, which is made if it is absent; the folder above must be
+// there. `exists` if there is a vault, or anything else; `not_found` or `invalid` for what is wrong
+// with the tokenizer.
 Status create_vault(const std::string& path, const InitOptions& options = {});
+// Vault::open() with what create_vault() made. `not_found` if there is no vault; a relative path is
+// relative to the folder that is current now.
 Result<std::unique_ptr<Vault>> open_vault(const std::string& path,
                                           const VaultOptions& options = {});
+// Vault::repair() of the same, whose catalog may be gone. `not_found` for a folder without logs and
+// packs, in which nothing is touched.
 Result<CheckReport> repair_vault(const std::string& path);
 
 }  // namespace tokvault

@@ -361,6 +361,8 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Processes: one writing Vault and any number of read-only ones, which see new commits.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
+// Reading only: of a read_only vault and a snapshot every call that may write is `denied`, a dry
+// run included.
 // Failure: after a failed write to the log every further write fails until the vault is opened
 // again; reading goes on.
 // Limits: docs/architecture.md#limits.
@@ -396,7 +398,8 @@ class Vault {
   virtual Status append(std::string_view id, std::span<const Message> messages,
                         std::string_view tenant = {}) = 0;
 
-  // The conversation, or `not_found`.
+  // The conversation, or `not_found`. Equal to what was put, but that its form is never empty, and
+  // its id and time are those that were made if it had none.
   virtual Result<Conversation> get(std::string_view id, std::string_view tenant = {}) const = 0;
   // The same for many, in order.
   virtual Result<std::vector<Result<Conversation>>> get_batch(
@@ -406,7 +409,8 @@ class Vault {
                                           std::string_view tenant = {}) const = 0;
   virtual Result<Summary> summary(std::string_view id, std::string_view tenant = {}) const = 0;
 
-  // A page of at most `limit` conversations in the order in which they first came.
+  // A page of at most `limit` (1 to 100,000) conversations in the order in which they first came;
+  // an empty one for a tenant that is not there. `invalid` for a cursor that list() did not give.
   // `corrupt` if a damaged log or pack may have held more of the tenant, for this and the next two,
   // unless VaultOptions::keep_going.
   virtual Result<Page> list(const Filter& filter, std::uint64_t limit,
@@ -435,18 +439,21 @@ class Vault {
       const Progress& progress = {}) const = 0;
 
   // Where the tokens of a tenant's conversations come from, and what its packs take, by codec.
-  // Decodes every text once.
+  // Decodes every text once. `not_found` if there is no such tenant.
   virtual Result<Explanation> explain(std::string_view tenant = {},
                                       const Progress& progress = {}) const = 0;
   // The same for one of them; decodes what lies before it in its file.
   virtual Result<ConversationExplanation> explain_conversation(
       std::string_view id, std::string_view tenant = {}) const = 0;
 
-  // Adds and removes tags. `not_found` if an id is not there; then nothing is changed.
+  // Adds and removes tags, of 1 to 255 bytes each; what is there is not added again, what is not
+  // there not removed. `not_found` if an id is not there, `invalid` for a tag that is both added
+  // and removed; then nothing is changed.
   virtual Status tag(std::span<const std::string> ids, std::span<const std::string> add,
                      std::span<const std::string> remove, std::string_view tenant = {}) = 0;
 
-  // Makes conversations unreadable at once and durably; gc() erases their bytes. Returns how many.
+  // Makes conversations unreadable at once and durably; gc() erases their bytes. Returns how many;
+  // ids that are not there are passed over, and none of a filter is 0.
   virtual Result<std::uint64_t> forget(std::span<const std::string> ids,
                                        std::string_view tenant = {}) = 0;
   virtual Result<std::uint64_t> forget(const Filter& filter) = 0;
@@ -538,7 +545,7 @@ class Vault {
 };
 
 // A readable description of a file of a vault (log, pack, catalog, artifact), for `tokvault dump`.
-// `invalid` for a folder, `corrupt` if the file is none of its kind.
+// `invalid` for a folder or a file of something else, `corrupt` for one that is damaged.
 Result<std::string> dump_file(const std::string& path, bool json);
 
 }  // namespace tokvault

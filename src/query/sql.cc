@@ -86,6 +86,8 @@ class StatementImpl final : public SqlStatement {
   const std::vector<std::string>& columns() const override { return columns_; }
 
   Status bind(int parameter, const SqlValue& value) override {
+    // SQLite would take it once the last row was there, to no effect.
+    if (has_begun_) return Error(Errc::invalid, "SQL: a parameter of a statement that has begun");
     int rc = SQLITE_OK;
     const char* const data = value.bytes.empty() ? "" : value.bytes.data();
     switch (value.type) {
@@ -113,6 +115,7 @@ class StatementImpl final : public SqlStatement {
   Result<bool> next() override {
     if (error_.code() != Errc::ok) return error_.clone();
     if (is_done_) return false;
+    has_begun_ = true;
     connection_.error = Error();
     connection_.reading = &reading_;
     const int rc = sqlite3_step(statement_);
@@ -143,6 +146,7 @@ class StatementImpl final : public SqlStatement {
   query::Reading reading_;  // cursors read from it until the statement is reset
   std::uint64_t& passed_over_;
   std::vector<std::string> columns_;
+  bool has_begun_ = false;
   bool is_done_ = false;
   Error error_;
 };

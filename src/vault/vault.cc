@@ -769,6 +769,12 @@ Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::str
                       std::span<const std::string> remove, std::string_view tenant_given) {
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
+  for (const std::string& t : add) {
+    if (t.empty() || t.size() > 255) return Error(Errc::invalid, "a tag has 1 to 255 bytes");
+    if (std::find(remove.begin(), remove.end(), t) != remove.end()) {
+      return Error(Errc::invalid, "the tag \"" + t + "\" is both added and removed");
+    }
+  }
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
   std::vector<RecordChange> changes;
@@ -781,9 +787,6 @@ Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::str
       return have != tenant->tags.end() && have->second.contains(t);
     };
     for (const std::string& t : add) {
-      if (t.empty() || t.size() > 255) {
-        return Error(Errc::invalid, "a tag has 1 to 255 bytes");
-      }
       if (!has(t)) changes.push_back({tag_key(tenant->record.number, hash, t), Buffer()});
     }
     for (const std::string& t : remove) {

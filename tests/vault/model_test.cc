@@ -705,6 +705,7 @@ TEST(VaultModel, WhatIsRefusedIsRefusedAlone) {
   EXPECT_OK((*vault)->put(conversation("x", {"y"}), {}));
   const std::vector<std::string> tag_ids{"x", "not there"}, tags{"red"}, none;
   EXPECT_EQ((*vault)->tag(tag_ids, tags, none).code(), Errc::not_found);
+  EXPECT_EQ((*vault)->tag(std::span(tag_ids).first(1), tags, tags).code(), Errc::invalid);
   const auto summary = (*vault)->summary("x");
   ASSERT_OK(summary);
   EXPECT_TRUE(summary->tags.empty());

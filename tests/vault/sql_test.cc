@@ -360,6 +360,12 @@ TEST_F(VaultSql, OnlyReadingIsAllowed) {
   EXPECT_EQ(ask(*sql_, std::string(2'000'000, ' ')).code(), Errc::invalid);
   EXPECT_EQ(ask(*sql_, "select length(zeroblob(300000000))").code(), Errc::exhausted);
   EXPECT_EQ(ask(*sql_, "select 1", {number(1)}).code(), Errc::invalid);  // there is no parameter
+  auto begun = sql_->prepare("select ?");
+  ASSERT_OK(begun);
+  for (const bool more : {true, false, false}) {
+    EXPECT_EQ((*begun)->next().value(), more);
+    EXPECT_EQ((*begun)->bind(1, number(1)).code(), Errc::invalid);
+  }
   // And what reads is.
   EXPECT_EQ(answer("select 1; -- the end"), "1|\n");
   EXPECT_EQ(answer("values (1, 'a', x'62', null, 0.5)"), "1|a|b|NULL|0.500000|\n");
