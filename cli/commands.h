@@ -225,6 +225,9 @@ Result<std::string> pattern_of(const std::string& tokenizer, const std::string& 
 
 // The vault for reading, beside whoever writes to it; and as its writer.
 Result<std::unique_ptr<Vault>> open_reader(const Command& command, bool keep_going = false);
+// `not_found` unless the vault has this tenant (empty: the default one): a name that is mistyped
+// must not look like a tenant that has nothing.
+Status check_tenant(const Vault& vault, const std::string& tenant);
 // Says what is known to be damaged. Returns the exit status that says so, or 0.
 int report_damage(const Vault& vault, const Command& command);
 Result<std::unique_ptr<Vault>> open_writer(const Command& command,

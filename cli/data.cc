@@ -87,6 +87,7 @@ ExitStatus run_get(const GetCommand& command) {
 
 ExitStatus run_export(const ExportCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
+  TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
   TOKVAULT_TRY(outside_of(command.vault, command.output));
   TOKVAULT_ASSIGN(const auto writer, LineWriter::open(command.output));
   ProgressLine progress("export");
@@ -167,7 +168,9 @@ ExitStatus run_detokenize(const TokenizeCommand& command) {
   TOKVAULT_TRY(tokenizer->decode(tokens, out));
   if (command.json) {
     std::string quoted;
-    TOKVAULT_TRY(append_json_string(out, quoted));
+    if (!append_json_string(out, quoted)) {
+      return Error(Errc::invalid, "the bytes of these tokens are no text; leave out --json");
+    }
     print_line(JsonObject().field("tokenizer", tokenizer->name()).raw("text", quoted).text());
   } else {
     print(out);

@@ -1,6 +1,8 @@
 // The command line: what the words mean. The only file that knows CLI11, which takes seconds to
 // compile.
+#include <fcntl.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -888,10 +890,20 @@ int run_command(const std::vector<std::string>& given) {
   return finish(line.run(), line.json());
 }
 
+// A standard stream that is closed would be the number of the next file that is opened, and what is
+// printed would be written there: into a log, say. Instead, using it fails.
+void keep_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) < 0)
+      (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 }  // namespace
 }  // namespace tokvault::cli
 
 int main(int argc, char** argv) {
+  tokvault::cli::keep_standard_streams();
   // An arena for each of the threads that an import makes anew for every batch held 190 MB of
   // memory that nobody used.
   mallopt(M_ARENA_MAX, 2);

@@ -103,6 +103,7 @@ ExitStatus run_dupes(const DupesCommand& command) {
   DuplicateReport report;
   {
     TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+    TOKVAULT_TRY(check_tenant(*vault, command.options.filter.tenant));
     ProgressLine progress("dupes");
     std::uint64_t groups = 0;
     const auto visit = [&](const DuplicateGroup& group) {

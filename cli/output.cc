@@ -113,29 +113,31 @@ std::string json_array(const std::vector<std::string>& json_values) {
   return out + "]";
 }
 
-void Table::print() const {
-  std::vector<std::size_t> widths;
+void Table::print() {
+  const bool is_first = widths_.empty();
+  widths_.resize(columns_.size());
   std::vector<std::string> titles;
   bool has_titles = false;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     std::vector<std::size_t> cells{width(columns_[i].title)};
     for (const auto& row : rows_) cells.push_back(i < row.size() ? width(row[i]) : 0);
-    widths.push_back(padded_width(std::move(cells)));
+    widths_[i] = std::max(widths_[i], padded_width(std::move(cells)));
     titles.push_back(columns_[i].title);
     has_titles = has_titles || !columns_[i].title.empty();
   }
   const auto print_row = [&](const std::vector<std::string>& row) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string space(widths[i] - std::min(widths[i], width(row[i])), ' ');
+      const std::string space(widths_[i] - std::min(widths_[i], width(row[i])), ' ');
       if (i > 0) line += "  ";
       line += columns_[i].align == Align::right ? space + row[i] : row[i] + space;
     }
     line.erase(line.find_last_not_of(' ') + 1);
     print_line(line);
   };
-  if (has_titles) print_row(titles);
+  if (is_first && has_titles) print_row(titles);
   for (const auto& row : rows_) print_row(row);
+  rows_.clear();
 }
 
 ProgressLine::ProgressLine(std::string label)

@@ -64,11 +64,13 @@ class Table {
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-  // Prints title line and rows; columns without a title stand without the title line.
-  void print() const;
+  // Prints the rows that were added since the last call; the first call also prints the titles, if
+  // there are any. A long table is printed in parts: its columns may become wider, not narrower.
+  void print();
 
  private:
   std::vector<Column> columns_;
+  std::vector<std::size_t> widths_;  // as they were printed
   std::vector<std::vector<std::string>> rows_;
 };
 

@@ -36,14 +36,17 @@ std::string summary_json(const Summary& summary) {
   return out.text();
 }
 
-void print_page(const std::vector<Summary>& page) {
-  Table table({{"ID"},
-               {"TIME"},
-               {"MODEL"},
-               {"APPLICATION"},
-               {"MESSAGES", Table::Align::right},
-               {"TOKENS", Table::Align::right},
-               {"TAGS"}});
+Table list_table() {
+  return Table({{"ID"},
+                {"TIME"},
+                {"MODEL"},
+                {"APPLICATION"},
+                {"MESSAGES", Table::Align::right},
+                {"TOKENS", Table::Align::right},
+                {"TAGS"}});
+}
+
+void print_page(const std::vector<Summary>& page, Table& table) {
   for (const Summary& s : page) {
     table.add({printable(s.id), s.time_ms == 0 ? "" : format_time_ms(s.time_ms), printable(s.model),
                printable(s.application), format_count(s.messages), format_count(s.tokens),
@@ -260,9 +263,10 @@ Result<std::uint64_t> forget_matching(Vault& vault, const ForgetCommand& command
 
 ExitStatus run_list(const ListCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
+  TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
   std::string cursor = command.cursor;
   std::uint64_t left = command.limit == 0 ? UINT64_MAX : command.limit;
-  // A table is aligned over what is printed at once.
+  Table table = list_table();
   while (left > 0) {
     TOKVAULT_ASSIGN(const Page page,
                     vault->list(command.filter, std::min(left, kPageSize), cursor));
@@ -271,7 +275,7 @@ ExitStatus run_list(const ListCommand& command) {
     if (command.json) {
       for (const Summary& summary : page.conversations) print_line(summary_json(summary));
     } else {
-      print_page(page.conversations);
+      print_page(page.conversations, table);
     }
     if (cursor.empty()) return command.keep_going ? report_damage(*vault, command) : 0;
   }
@@ -289,6 +293,7 @@ ExitStatus run_stats(const StatsCommand& command) {
     return Error(Errc::invalid, "stats takes a filter other than --tenant only with --by");
   }
   TOKVAULT_ASSIGN(const auto vault, open_reader(command, command.keep_going));
+  TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
   if (!command.by.empty()) {
     TOKVAULT_TRY(print_usage(command, *vault));
     return command.keep_going ? report_damage(*vault, command) : 0;
@@ -371,6 +376,7 @@ ExitStatus run_forget(const ForgetCommand& command) {
     return Error(Errc::invalid, "forget takes a filter or --all, not both");
   }
   TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
   if (command.ids.empty()) {
     TOKVAULT_ASSIGN(const std::uint64_t count, forget_matching(*vault, command));
     TOKVAULT_TRY(print_forgotten(command, count));

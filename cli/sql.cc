@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <optional>
 #include <unordered_set>
 
 #include "commands.h"
@@ -127,7 +128,7 @@ Status print_csv(SqlStatement& statement) {
   }
 }
 
-// Rows that are printed together; columns without a text are to the right.
+// Rows that are printed together; columns without a text in the first of them are to the right.
 class Rows {
  public:
   explicit Rows(const SqlStatement& statement) : statement_(statement) { clear(); }
@@ -146,19 +147,22 @@ class Rows {
   bool is_full() const { return rows_.size() >= kTableRows || bytes_ >= kTableBytes; }
   bool is_empty() const { return rows_.empty(); }
   void print() {
+    if (!table_) table_ = titled_table();
+    for (auto& row : rows_) table_->add(std::move(row));
+    table_->print();
+    clear();
+  }
+
+ private:
+  Table titled_table() const {
     std::vector<Table::Column> columns;
     for (std::size_t i = 0; i < statement_.columns().size(); ++i) {
       const bool is_right = !has_text_[i] && !rows_.empty();
       columns.push_back({printable(statement_.columns()[i]),
                          is_right ? Table::Align::right : Table::Align::left});
     }
-    Table table(std::move(columns));
-    for (auto& row : rows_) table.add(std::move(row));
-    table.print();
-    clear();
+    return Table(std::move(columns));
   }
-
- private:
   void clear() {
     rows_.clear();
     bytes_ = 0;
@@ -166,6 +170,7 @@ class Rows {
   }
 
   const SqlStatement& statement_;
+  std::optional<Table> table_;  // once something is printed
   std::vector<std::vector<std::string>> rows_;
   std::vector<bool> has_text_;
   std::size_t bytes_ = 0;

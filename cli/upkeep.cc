@@ -1,4 +1,6 @@
 // The commands that look after a vault: init, gc, compact, check, repair, dump, version.
+#include <algorithm>
+
 #include "commands.h"
 #include "output.h"
 #include "values.h"
@@ -94,7 +96,7 @@ void print_retraining(const RetrainReport& report) {
     table.print();
   }
   std::string line = report.tenant + ": ";
-  line += report.changed ? "changed, " : "nothing changed, ";
+  line += report.changed ? "other artifacts are active, " : "the artifacts stay as they are, ";
   if (report.saved_bytes > 0) {
     line += "packs save " + format_bytes(report.saved_bytes) + " by artifacts of " +
             format_bytes(report.artifact_bytes) + "; ";
@@ -123,6 +125,14 @@ Result<std::unique_ptr<Vault>> open_reader(const Command& command, bool keep_goi
   options.read_only = true;
   options.keep_going = keep_going;
   return open_vault(command.vault, options);
+}
+
+Status check_tenant(const Vault& vault, const std::string& tenant) {
+  if (tenant.empty()) return {};
+  TOKVAULT_ASSIGN(const auto names, vault.tenants());
+  if (std::find(names.begin(), names.end(), tenant) != names.end()) return {};
+  return Error(Errc::not_found,
+               "no tenant " + in_quotes(tenant) + " (tokvault tenants lists them)");
 }
 
 int report_damage(const Vault& vault, const Command& command) {

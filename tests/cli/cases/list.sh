@@ -25,3 +25,13 @@ printf '{"id":"%s","messages":[]}\n' "$long" | tokvault import v - | head -n 1
 tokvault list v | cut -d ' ' -f 1 | awk '{ print length($0) }'
 tokvault list v | grep -v "$long" | awk '{ if (length($0) > 120) print length($0) }'
 tokvault list v --json | grep -c "\"$long\""
+echo "-- a long list has one line of titles"
+tokvault init long --tokenizer bytes > made
+seq 2500 | sed 's/.*/{"id":"n&","created":1,"messages":[]}/' | tokvault import long - | head -n 1
+tokvault list long > listed
+wc -l < listed
+grep -c '^ID' listed
+tokvault sql long "select id, tokens from conversations order by sequence" > rows
+wc -l < rows
+grep -c '^id' rows
+tail -n 1 rows

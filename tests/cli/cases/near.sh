@@ -31,3 +31,4 @@ tokvault dupes v -o - --model m3 | grep -o '"id":"[^"]*"'
 tokvault dupes v -o rest.jsonl --ids
 echo "$?"
 tokvault dupes v --tenant other
+echo "$?"

@@ -29,3 +29,11 @@ for field in packs pack_bytes tokens_logical segments conversations; do
   echo "$field $all"
 done
 tokvault stats v --tenant nobody
+echo "$?"
+# A name that is mistyped is not a tenant that has nothing.
+for command in "list v" "export v" "stats v --by model" "forget v --all" "forget v same" \
+    "get v same" "dupes v" "tag v same +x"; do
+  tokvault $command --tenant nobody
+  echo "$?"
+done
+tokvault list v --tenant default --json | grep -c same
