@@ -48,8 +48,8 @@ bool has(const std::string& path, const char* name) {
   return std::filesystem::exists(path + "/" + name, failed);
 }
 
-// `why`: what is missing, if the folder is there.
-Error no_vault(const std::string& path, const std::string& why) {
+// `why`: what is missing, if the folder is there. `may_repair`: from logs, if there are any.
+Error no_vault(const std::string& path, const std::string& why, bool may_repair) {
   std::string message = "no vault at " + path + ": ";
   if (!has(path, "")) {
     message += "there is no such folder";
@@ -58,7 +58,7 @@ Error no_vault(const std::string& path, const std::string& why) {
   } else if (is_unfinished(path)) {
     message +=
         why + "; making it was interrupted: `tokvault init` or `tokvault import` begins again";
-  } else if (has(path, "log") && !has(path, "catalog.db")) {
+  } else if (may_repair && has(path, "log")) {
     message += why + "; `tokvault repair` makes a catalog from the files that are there";
   } else {
     message += why;
@@ -100,7 +100,7 @@ Status create_vault(const std::string& path, const InitOptions& options) {
 }
 
 Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOptions& options) {
-  const auto no_catalog = [&] { return no_vault(path, "it has no catalog.db"); };
+  const auto no_catalog = [&] { return no_vault(path, "it has no catalog.db", true); };
   auto backend = make_directory_backend(path, {.read_only = options.read_only});
   if (!backend && backend.code() == Errc::not_found) return no_catalog();
   if (!backend) return of_vault(std::move(backend).error(), path);
@@ -116,7 +116,7 @@ Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOp
   if (vault.code() == Errc::not_found) {
     auto again = open_catalog();
     if (again && (*again)->load().code() == Errc::not_found) {
-      return no_vault(path, std::string(vault.error().message()));
+      return no_vault(path, std::string(vault.error().message()), true);
     }
   }
   return of_vault(std::move(vault).error(), path);
@@ -128,12 +128,12 @@ Result<CheckReport> repair_vault(const std::string& path) {
     return of_vault(std::move(backend).error(), path);
   // Of another folder nothing is touched.
   if (!backend || !(has(path, "log") || has(path, "packs"))) {
-    return no_vault(path, "it has neither logs nor packs");
+    return no_vault(path, "it has neither logs nor packs", false);
   }
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
   auto report = Vault::repair(**backend, *catalog);
   if (!report && report.code() == Errc::not_found) {
-    return no_vault(path, std::string(report.error().message()));
+    return no_vault(path, std::string(report.error().message()), false);
   }
   if (!report) return of_vault(std::move(report).error(), path);
   return report;

@@ -14,10 +14,14 @@ my.vault and the files that make_inputs() writes; PREPARED runs in it first. Not
 Options. Every option in a section is one that its commands have, by their --help, unless the code
 that it stands in names another command; every option of these commands stands in the section. A
 line of a synopsis (`tokvault COMMAND VAULT ...`) is held against that command alone.
+
+Fields. What JSON_COMMANDS print is JSON, and every name in it stands in the section of the command,
+or in that of the command that it says it prints like (PRINTS_LIKE).
 """
 
 import argparse
 import functools
+import json
 import os
 import pathlib
 import re
@@ -47,6 +51,69 @@ PLACEHOLDERS = {
     "STORE OPTIONS": {"--budget", "--eviction", "--codec", "--block-tokens"},
 }
 FILTER = {"--model", "--application", "--tag", "--since", "--until", "--tenant"}
+
+# They run one after the other; $ID is what the last `segment put` printed.
+JSON_COMMANDS = """
+init other.vault
+import my.vault traffic.jsonl
+list my.vault --limit 2
+tag my.vault support-0001 +a
+explain my.vault
+explain my.vault support-0001
+near my.vault support-0001 --threshold 0.5
+dupes my.vault
+dupes my.vault --ids
+dupes my.vault -o rest.jsonl
+export my.vault -o all.jsonl
+stats my.vault
+stats my.vault --tenant default
+stats my.vault --by model,application,day
+tenants my.vault
+forget my.vault support-0002 --dry-run
+forget my.vault support-0002
+gc my.vault --dry-run
+gc my.vault
+compact my.vault
+compact my.vault --retrain --pack-size 16K
+substrings train my.vault
+substrings list my.vault
+substrings show my.vault 1
+substrings compact my.vault
+substrings retain my.vault 1
+dict train my.vault --activate
+dict list my.vault
+dict export my.vault dictionaries
+dict activate my.vault none
+dict import my.vault dictionaries
+check my.vault
+repair my.vault
+segment put my.vault prompt.txt
+segment get my.vault $ID
+segment has my.vault $ID
+segment list my.vault
+segment hold my.vault $ID --holder me
+segment replace my.vault $ID
+segment release my.vault $ID
+segment release my.vault --all --holder me
+segment garbage my.vault
+segment collect my.vault
+kv put kv.store --tokens prompt.ids --payload state.bin
+kv put kv.store --tokens prompt.ids --payload state.bin --state
+kv get kv.store --tokens branch.ids -o got.bin
+kv match kv.store --tokens branch.ids
+kv match kv.store --text prompt.txt
+kv explain kv.store --tokens branch.ids --sidecar logits
+kv list kv.store
+kv stats kv.store
+kv check kv.store
+kv evict kv.store --expired
+kv export kv.store --kvc kvc
+kv import kv.store --kvc kvc
+tokenize prompt.txt
+detokenize ok.ids
+version
+"""
+PRINTS_LIKE = {"repair": "check", "compact": "gc", "segment": "gc", "dupes": "export"}
 
 VARYING = [
     (re.compile(r"in [0-9.]+ s\b"), "in # s"),
@@ -89,6 +156,7 @@ def make_inputs(folder):
     (folder / "branch.ids").write_text(" ".join(map(str, branch)))
     (folder / "state.bin").write_bytes(bytes(len(prompt) * 64))
     (folder / "prompt.txt").write_text("You are a careful assistant. " * 100)
+    (folder / "ok.ids").write_text("15339 1917")
 
 
 def run(line, folder, command):
@@ -229,6 +297,42 @@ def check_options(title, text, help_of):
     return wrong
 
 
+def names(value):
+    """Of all fields in a JSON value."""
+    if isinstance(value, dict):
+        return set(value).union(*map(names, value.values()))
+    return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+
+def check_fields(parts, command):
+    """What the commands print with --json and the documents do not say."""
+    wrong = []
+    section = {name: text for title, text in parts.items() for name in title.split(", ")}
+    with tempfile.TemporaryDirectory(prefix="tokvault-docs-") as name:
+        folder = pathlib.Path(name)
+        make_inputs(folder)
+        segment = ""
+        for line in JSON_COMMANDS.strip().splitlines():
+            line = line.replace("$ID", segment)
+            status, out, err = run(f"tokvault {line} --json", folder, command)
+            if status != 0 or not out:
+                wrong.append(f"{line} --json: exit status {status}, printed: {out}{err}")
+                continue
+            try:
+                values = [json.loads(text) for text in out.splitlines()]
+            except ValueError as error:
+                wrong.append(f"{line} --json: {error}: {out}")
+                continue
+            if line.startswith("segment put"):
+                segment = values[0]["id"]
+            title = line.split()[0]
+            text = section[title] + section.get(PRINTS_LIKE.get(title), "")
+            said = set(re.findall(r'`"?(\w+)"?`', text)) | set(re.findall(r'"(\w+)":', text))
+            for field in sorted(names(values) - said):
+                wrong.append(f"{title}: {line} --json prints `{field}`, which is not in {CLI}")
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--command", required=True, type=pathlib.Path)
@@ -253,6 +357,7 @@ def main():
     for title, text in parts.items():
         if help_of.is_command(title.split(", ")[0]):
             wrong += check_options(title, text, help_of)
+    wrong += check_fields(parts, command)
     if count < 25:
         wrong.append(f"only {count} examples: the test looks in the wrong place")
     if wrong:
