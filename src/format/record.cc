@@ -53,6 +53,18 @@ IdHash hash_id(ByteView key, std::string_view id) {
   return out;
 }
 
+bool is_kind(ByteView key, RecordKind kind) {
+  return !key.empty() && key[0] == static_cast<char>(kind);
+}
+
+bool is_kind(const Record& record, RecordKind kind) { return is_kind(record.key, kind); }
+
+bool is_worded(const Record& record) {
+  return is_kind(record, RecordKind::tag) || is_kind(record, RecordKind::hold);
+}
+
+bool is_worded_removal(const Record& record) { return is_worded(record) && !record.value; }
+
 Buffer tenant_key(std::uint32_t tenant) {
   Buffer key(1, static_cast<char>(RecordKind::tenant));
   append_le(key, tenant);

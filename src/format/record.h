@@ -40,6 +40,12 @@ struct Record {
   std::optional<Buffer> value;  // absent: the key is removed
   std::uint64_t sequence = 0;
 };
+bool is_kind(const Record& record, RecordKind kind);
+bool is_kind(ByteView key, RecordKind kind);
+// Whether its key holds words of people's: what was taken away of these is erased from files like
+// text.
+bool is_worded(const Record& record);
+bool is_worded_removal(const Record& record);
 
 // Whose deletions and tags a batch of a log changes, by id. It stands there once more beside the
 // records, so that damage to the one leaves the other.

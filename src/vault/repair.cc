@@ -87,7 +87,7 @@ Status salvage(Backend& backend, const LogFile& log, CatalogState& state) {
   }
   std::vector<std::unique_ptr<PackBuilder>> builders;
   for (const CatalogRecord& r : state.records) {
-    if (r.key.empty() || r.key[0] != static_cast<char>(RecordKind::tenant)) continue;
+    if (!is_kind(r.key, RecordKind::tenant)) continue;
     TOKVAULT_ASSIGN(TenantRecord tenant, decode_tenant(r.value));
     const auto part = log.parts().find(tenant.number);
     auto& lost = deletions[tenant.number];
@@ -268,7 +268,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     state.files.push_back(file);
     // The tenants' records are needed before the log is read again; the others stay in the log.
     for (const Record& r : log->records()) {
-      if (!r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant)) take(r);
+      if (is_kind(r, RecordKind::tenant)) take(r);
     }
   }
   if (state.vault_record.empty() && before == nullptr) {
@@ -278,8 +278,8 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   if (before != nullptr) {
     // The names and keys of tenants of which no file is left that says them.
     for (const CatalogRecord& r : before->records) {
-      const bool is_tenant = !r.key.empty() && r.key[0] == static_cast<char>(RecordKind::tenant);
-      if (is_tenant && !records.contains(r.key)) take({r.key, r.value, r.sequence});
+      if (is_kind(r.key, RecordKind::tenant) && !records.contains(r.key))
+        take({r.key, r.value, r.sequence});
     }
   }
   TOKVAULT_TRY(register_found(backend, logs, garbage, state, records, report));

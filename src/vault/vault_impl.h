@@ -1,7 +1,9 @@
-// The engine behind Vault. Which file has what: vault.cc opens, writes and reads; segments.cc keeps
-// segments by themselves; rewrite.cc seals, collects and compacts; registry.cc keeps artifacts;
-// background_merge.cc merges packs beside the writer; near.cc finds near-duplicates; explain.cc
-// says what was found where; files.cc lists files; check.cc checks; repair.cc rebuilds the catalog.
+// The engine behind Vault. Which file has what: vault.cc creates, opens and follows what others
+// commit; commit.cc and get.cc are how conversations come in and out; segments.cc keeps segments by
+// themselves; rewrite.cc seals logs and makes packs of files, gc.cc and compact.cc say which and
+// what stays, leftovers.cc clears up after them; registry.cc keeps artifacts; background_merge.cc
+// merges packs beside the writer; near.cc finds near-duplicates; stats.cc sums; explain.cc says
+// what was found where; files.cc lists files; check.cc checks; repair.cc rebuilds the catalog.
 //
 // Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is

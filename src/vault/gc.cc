@@ -1,0 +1,164 @@
+// Garbage collection: what nobody can see any more leaves the files.
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "vault/recovery.h"
+#include "vault/vault_impl.h"
+
+namespace tokvault {
+
+Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
+  return collect(dry_run, std::nullopt, progress, nullptr);
+}
+
+std::uint64_t VaultImpl::data_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [number, log] : state_.logs()) {
+    if (!log->parts().empty() || !log->records().empty()) bytes += log->size_bytes();
+  }
+  for (const auto& [number, pack] : state_.packs()) bytes += pack->size_bytes();
+  return bytes;
+}
+
+Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
+                                    const Progress& progress, const Chooser& also) {
+  std::lock_guard lock(write_mutex_);
+  TOKVAULT_TRY(check_writable());
+  TOKVAULT_TRY(prepare_log());
+  join_sealing();
+  std::optional<MergePause> pause;
+  if (!dry_run) pause.emplace(*this);
+  TOKVAULT_TRY(settle());
+  TOKVAULT_TRY(expect_no_damage());
+  GcReport report;
+  if (!dry_run) {
+    TOKVAULT_TRY(retire_erased());
+    TOKVAULT_TRY(substrings_.retire_unheld());
+  }
+  std::vector<std::shared_ptr<LogFile>> logs;
+  std::uint64_t newest_log = 0;
+  std::vector<std::shared_ptr<PackFile>> packs;
+  std::uint64_t total = 0;
+  bool any_dirty = false;
+  for (const auto& [number, tenant] : state_.tenants()) {
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
+    for (const auto& source : state_.sources(number)) {
+      TOKVAULT_ASSIGN(const bool dirty, is_dirty(tenant, *source, needed));
+      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
+      report.conversations +=
+          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
+      any_dirty = any_dirty || dirty;
+      bool is_chosen = dirty;
+      if (!is_chosen && also) {
+        TOKVAULT_ASSIGN(is_chosen, also(*source));
+      }
+      if (!is_chosen) continue;
+      if (source->is_pack()) {
+        packs.push_back(state_.packs().at(source->file()));
+        total += packs.back()->size_bytes();
+        continue;
+      }
+      newest_log = std::max(newest_log, source->file());
+    }
+  }
+  logs = logs_until(newest_log);
+  for (const auto& log : logs) total += log->size_bytes();
+  report.files = logs.size() + packs.size();
+  report.bytes_before = data_bytes();
+  if (dry_run) return report;
+
+  if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
+  stager_->forget_other_files();
+  std::uint64_t done = 0;
+  auto go_on = [&]() -> Status {
+    if (progress && !progress(done, total)) {
+      return Error(Errc::cancelled, "stopped after " + std::to_string(done) + " bytes");
+    }
+    return {};
+  };
+  // In the order in which they were written: a removal goes when nothing older is left of what it
+  // removed.
+  std::map<std::uint64_t, std::uint64_t> last_sequence;
+  for (const CatalogFile& f : state_.files()) last_sequence[f.number] = f.sequence_last;
+  std::sort(packs.begin(), packs.end(), [&](const auto& a, const auto& b) {
+    return last_sequence[a->file()] < last_sequence[b->file()];
+  });
+  auto seal_until = [&](std::uint64_t sequence) -> Status {
+    while (!logs.empty() && logs.front()->next_sequence() <= sequence) {
+      TOKVAULT_TRY(go_on());
+      const std::uint64_t before = logs.front()->size_bytes();
+      TOKVAULT_TRY(seal_log(logs.front(), true, level.value_or(options_.level)));
+      logs.erase(logs.begin());
+      done += before;
+    }
+    return {};
+  };
+  for (const auto& pack : packs) {
+    TOKVAULT_TRY(seal_until(last_sequence[pack->file()]));
+    TOKVAULT_TRY(go_on());
+    const TenantState* tenant = state_.tenant(pack->tenant());
+    if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
+    TOKVAULT_ASSIGN(const auto all, pack->records());
+    std::vector<Record> records = kept_records(all);
+    std::erase_if(records, is_worded_removal);
+    TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
+    std::vector<std::unique_ptr<PackBuilder>> builders;
+    builders.push_back(std::move(builder));
+    TOKVAULT_ASSIGN(auto files,
+                    publish(state_.vault(), std::move(builders), {pack->file()},
+                            level.value_or(std::max(options_.level, pack->footer().level)),
+                            PackPurpose::compact));
+    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}));
+    done += pack->size_bytes();
+  }
+  TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
+  TOKVAULT_TRY(substrings_.remove_unused());
+  report.bytes_after = data_bytes();
+  TOKVAULT_TRY(forget_deletions(any_dirty));
+  if (progress) (void)progress(total, total);
+  return report;
+}
+
+Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {
+  const TenantState* tenant = state_.tenant(pack->tenant());
+  if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
+  TOKVAULT_ASSIGN(const auto records, pack->records());
+  TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, false, nullptr, kept_records(records)));
+  std::vector<std::unique_ptr<PackBuilder>> builders;
+  builders.push_back(std::move(builder));
+  TOKVAULT_ASSIGN(auto files,
+                  publish(state_.vault(), std::move(builders), {pack->file()},
+                          std::max(options_.level, pack->footer().level), PackPurpose::compact));
+  return swap(std::move(files), {pack->file()}, {});
+}
+
+// REQUIRES: no file has dead rows
+Status VaultImpl::forget_deletions(bool any_erased) {
+  CatalogChange change;
+  change.generation = state_.generation();
+  TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
+  for (const CatalogRecord& r : catalog.records) {
+    if (is_kind(r.key, RecordKind::deletion)) {
+      change.remove_records.push_back(r.key);
+    }
+  }
+  any_erased = any_erased || !change.remove_records.empty();
+  if (!change.remove_records.empty()) {
+    TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
+    (void)generation;
+    TOKVAULT_ASSIGN(const CatalogState now, catalog_->load());
+    std::unique_lock state_lock(state_mutex_);
+    TOKVAULT_TRY(take(now));
+  }
+  TOKVAULT_TRY(catalog_->vacuum());
+  // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.
+  if (any_erased) {
+    TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
+    for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
+  }
+  return {};
+}
+
+}  // namespace tokvault
