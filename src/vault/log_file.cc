@@ -25,7 +25,7 @@ Buffer join(const std::vector<std::shared_ptr<const Buffer>>& bodies) {
 
 LogPart::LogPart(std::uint64_t file, std::uint32_t tenant) : file_(file), tenant_(tenant) {}
 
-// Digests are found again when they are asked for.
+// Digests are found and tokens counted again when they are asked for.
 LogPart::LogPart(const LogPart& other)
     : Source(other),
       BatchVisitor(other),
@@ -36,7 +36,6 @@ LogPart::LogPart(const LogPart& other)
       counts_(other.counts_),
       range_(other.range_),
       ids_(other.ids_),
-      tokens_stored_(other.tokens_stored_),
       size_bytes_(other.size_bytes_),
       frames_(other.frames_),
       bodies_(other.bodies_),
@@ -69,7 +68,7 @@ Status LogPart::decode_tokens(ByteView code, std::vector<Token>& out) const {
 
 Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream, const ShortDigest& digest,
                                                            Scratch& scratch) const {
-  std::lock_guard lock(digests_mutex_);
+  std::lock_guard lock(derived_mutex_);
   std::vector<Token> tokens;
   for (std::uint32_t& i = digests_done_[stream]; i < places_[stream].size(); ++i) {
     TOKVAULT_ASSIGN(const ByteView c, code(stream, i, scratch));
@@ -81,12 +80,21 @@ Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream, const 
   return std::optional<std::uint32_t>(it->second);
 }
 
+std::uint64_t LogPart::tokens_stored() const {
+  std::lock_guard lock(derived_mutex_);
+  const std::vector<Place>& places = places_[kTokenStream];
+  for (; segments_counted_ < places.size(); ++segments_counted_) {
+    const Place& p = places[segments_counted_];
+    tokens_counted_ += TokenMap::count(ByteView(*bodies_[p.body]).substr(p.offset, p.size));
+  }
+  return tokens_counted_;
+}
+
 void LogPart::on_segment(Stream stream, std::uint64_t offset, ByteView code) {
   places_[stream].push_back({static_cast<std::uint32_t>(bodies_.size() - 1),
                              static_cast<std::uint32_t>(offset),
                              static_cast<std::uint32_t>(code.size())});
   ++tables_.segment_counts[stream];
-  if (stream == kTokenStream) tokens_stored_ += TokenMap::count(code);
 }
 
 void LogPart::on_node(std::uint32_t parent, std::uint32_t form, std::span<const SegmentRef> refs) {

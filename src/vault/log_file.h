@@ -51,7 +51,8 @@ class LogPart final : public Source, private BatchVisitor {
   const Tables& table() const { return tables_; }
   const BatchBuilder::Counts& counts() const { return counts_; }
   const Buffer& tenant_key() const { return tenant_key_; }
-  std::uint64_t tokens_stored() const { return tokens_stored_; }
+  // Counts those that were not counted before: only sums ask for them, and opening need not wait.
+  std::uint64_t tokens_stored() const;
   std::uint64_t size_bytes() const { return size_bytes_; }  // of its batches in the file
   // Frames that begin here, by the artifact whose dictionary they use; 0: none.
   struct Frames {
@@ -89,7 +90,6 @@ class LogPart final : public Source, private BatchVisitor {
   BatchBuilder::Counts counts_;
   Range range_;
   IdIndex ids_;
-  std::uint64_t tokens_stored_ = 0;
   std::uint64_t size_bytes_ = 0;
   std::map<std::uint64_t, Frames> frames_;
   std::vector<std::shared_ptr<const Buffer>> bodies_;
@@ -101,7 +101,10 @@ class LogPart final : public Source, private BatchVisitor {
   // Made when first asked for, up to the segments that were there then.
   mutable std::array<std::unordered_map<ShortDigest, std::uint32_t, DigestHash>, kStreams> digests_;
   mutable std::array<std::uint32_t, kStreams> digests_done_{};
-  mutable std::mutex digests_mutex_;
+  // Tokens of the first segments, as far as they were counted.
+  mutable std::uint64_t tokens_counted_ = 0;
+  mutable std::size_t segments_counted_ = 0;
+  mutable std::mutex derived_mutex_;  // over digests and counts
 };
 
 // Commits of a log that damage has taken.
