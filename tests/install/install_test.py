@@ -41,6 +41,8 @@ def main():
     args = parser.parse_args()
 
     os.environ.pop("TOKVAULT_TOKENIZERS", None)
+    # A compiler cache may hand out the program of another prefix, whose headers lay elsewhere.
+    os.environ.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
 
     with tempfile.TemporaryDirectory(prefix="tokvault-install-") as name:
         folder = pathlib.Path(name)
