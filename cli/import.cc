@@ -7,6 +7,7 @@
 // more changes nothing, because a line without an id gets one that follows from its place and from
 // all lines up to it.
 #include <malloc.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -492,12 +493,23 @@ Status check_readable(const std::string& file) {
   return Error(code, "open " + file + ": " + std::strerror(os_code), os_code);
 }
 
+// Bad lines that were appended to what is read would be read again, without end.
+Status check_is_not_input(const std::string& skip_bad, const std::string& input) {
+  struct stat bad{};
+  struct stat read{};
+  if (skip_bad.empty() || ::stat(skip_bad.c_str(), &bad) != 0) return {};
+  const int failed = input == "-" ? ::fstat(STDIN_FILENO, &read) : ::stat(input.c_str(), &read);
+  if (failed != 0 || bad.st_dev != read.st_dev || bad.st_ino != read.st_ino) return {};
+  return Error(Errc::invalid, "--skip-bad " + skip_bad + " is a file that is imported");
+}
+
 }  // namespace
 
 ExitStatus run_import(const ImportCommand& command) {
   // Before a vault is made for it.
   for (const std::string& file : command.files) {
     if (file != "-") TOKVAULT_TRY(check_readable(file));
+    TOKVAULT_TRY(check_is_not_input(command.skip_bad, file));
   }
   TOKVAULT_TRY(outside_of(command.vault, command.skip_bad));
   VaultOptions options;

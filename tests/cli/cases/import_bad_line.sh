@@ -18,3 +18,10 @@ wc -l < bad.jsonl
 echo "-- mended"
 sed -i 's/"messages":$/"messages":[]}/' a.jsonl
 tokvault import v a.jsonl
+echo "-- not into what is read"
+echo bad > b.jsonl
+tokvault import v b.jsonl --skip-bad ./b.jsonl
+echo "$?"
+tokvault import v - --skip-bad b.jsonl < b.jsonl
+echo "$?"
+cat b.jsonl
