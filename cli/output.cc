@@ -178,4 +178,30 @@ Progress ProgressLine::callback() {
   };
 }
 
+WaitingLine::WaitingLine(std::string label) : label_(std::move(label)) {
+  if (::isatty(STDERR_FILENO) == 1) thread_ = std::thread([this] { show_until_done(); });
+}
+
+WaitingLine::~WaitingLine() {
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    is_done_ = true;
+  }
+  done_.notify_all();
+  thread_.join();
+}
+
+void WaitingLine::show_until_done() {
+  std::unique_lock lock(mutex_);
+  for (int seconds = 1;; ++seconds) {
+    if (done_.wait_for(lock, std::chrono::seconds(1), [this] { return is_done_; })) {
+      if (seconds > 1) std::fprintf(stderr, "\r\033[K");
+      return;
+    }
+    std::fprintf(stderr, "\r%s  %d s\033[K", label_.c_str(), seconds);
+    std::fflush(stderr);
+  }
+}
+
 }  // namespace tokvault::cli

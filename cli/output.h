@@ -5,9 +5,12 @@
 
 #include <chrono>
 #include <concepts>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "tokvault/tokvault.h"
@@ -97,6 +100,32 @@ class ProgressLine {
   Clock::time_point started_;
   Clock::time_point next_;
 };
+
+// The same for a call that does not say how far it is: how long it takes already. A thread shows
+// it, from the second second on, until this is destroyed; nothing else may be printed meanwhile.
+class WaitingLine {
+ public:
+  explicit WaitingLine(std::string label);
+  ~WaitingLine();
+  WaitingLine(const WaitingLine&) = delete;
+  WaitingLine& operator=(const WaitingLine&) = delete;
+
+ private:
+  void show_until_done();
+
+  std::string label_;
+  std::mutex mutex_;
+  std::condition_variable done_;
+  bool is_done_ = false;
+  std::thread thread_;  // none where standard error is no terminal
+};
+
+// What `call` returns, with such a line until it does.
+template <class Call>
+auto waiting_for(std::string label, Call&& call) {
+  const WaitingLine line(std::move(label));
+  return call();
+}
 
 }  // namespace tokvault::cli
 

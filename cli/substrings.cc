@@ -57,15 +57,17 @@ std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
 
 ExitStatus run_substrings_train(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
-  TOKVAULT_ASSIGN(const SubstringChange change,
-                  vault->substrings().train(command.training, command.tenant));
+  TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings train", [&] {
+                    return vault->substrings().train(command.training, command.tenant);
+                  }));
   return print_change(change, command.json);
 }
 
 ExitStatus run_substrings_compact(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
-  TOKVAULT_ASSIGN(const SubstringChange change,
-                  vault->substrings().compact(command.training, command.tenant));
+  TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings compact", [&] {
+                    return vault->substrings().compact(command.training, command.tenant);
+                  }));
   return print_change(change, command.json);
 }
 

@@ -206,7 +206,8 @@ ExitStatus run_check(const CheckCommand& command) {
 }
 
 ExitStatus run_repair(const Command& command) {
-  TOKVAULT_ASSIGN(const CheckReport report, repair_vault(command.vault));
+  TOKVAULT_ASSIGN(const CheckReport report,
+                  waiting_for("repair", [&] { return repair_vault(command.vault); }));
   return print_report(report, command.json);
 }
 

@@ -126,7 +126,9 @@ Result<CatalogState> VaultImpl::load_catalog() const {
   }
   if (!catalog) {
     if (catalog.code() == Errc::not_found) return catalog;
-    return std::move(catalog).error().with("catalog (`tokvault repair` rebuilds it)");
+    const bool is_damaged = catalog.code() == Errc::corrupt;
+    return std::move(catalog).error().with(is_damaged ? "catalog (`tokvault repair` rebuilds it)"
+                                                      : "catalog");
   }
   if (catalog->vault_record.empty()) return Error(Errc::not_found, "no vault here");
   return catalog;

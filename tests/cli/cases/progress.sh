@@ -1,0 +1,33 @@
+# On a terminal what takes longer than a second says how far it is, in one line that goes again;
+# elsewhere nothing is said.
+cat > on_terminal.py <<'END'
+import os, pty, subprocess, sys, threading
+ours, theirs = pty.openpty()
+seen = []
+def read():
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:
+            return
+        if not part:
+            return
+        seen.append(part)
+reader = threading.Thread(target=read)
+reader.start()
+status = subprocess.run(sys.argv[1:], stderr=theirs).returncode
+os.close(theirs)
+reader.join()
+text = b"".join(seen)
+print(status, text.count(b"\r") > 1, text[:text.find(b"  ")], text.endswith(b"\r\x1b[K"))
+END
+tokvault init v --tokenizer bytes
+slowly() {
+  echo '{"id":"a","messages":[]}'
+  sleep 2.5
+  echo '{"id":"b","messages":[]}'
+  sleep 0.1
+}
+slowly | python3 -B on_terminal.py tokvault import v - | sed 's/ in .*//'
+slowly | tokvault import v - --replace --json | grep -o '"unchanged":2'
+python3 -B on_terminal.py tokvault list v --json | grep -c '"id"'
