@@ -24,12 +24,11 @@ class JsonReader {
 
   // One line of JSONL: an object with `messages`, an array of objects. Every field is kept: key
   // order, numbers as written, null against absent. `id` (string or number; 17 and "17" are the
-  // same id; null is none), `model`, `application` become the members of that name; the time is
-  // `created`, `created_at` or `timestamp` in s, ms or ISO 8601 (UTC if it has no offset), else 0
-  // (as for 1970 itself). `invalid` with a reason
-  // for anything else: not an object, no messages, an id that is empty or something else, a
-  // duplicate key, bytes that are not UTF-8, nesting deeper than 128, `token_arrays` that do not
-  // fit the tokens.
+  // same id; null and "" are none), `model`, `application` become the members of that name; the
+  // time is `created`, `created_at` or `timestamp` in s, ms or ISO 8601 (UTC if it has no offset),
+  // else 0 (as for 1970 itself). `invalid` with a reason for anything else: not an object, no
+  // messages, an id that is something else, a duplicate key, bytes that are not UTF-8, nesting
+  // deeper than 128, `token_arrays` that do not fit the tokens.
   Result<Conversation> conversation(std::string_view line);
   // One message.
   Result<Message> message(std::string_view json);

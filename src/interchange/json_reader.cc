@@ -425,18 +425,18 @@ bool JsonReader::Impl::named_string(Sink sink, Hole hole, std::string_view key,
   return true;
 }
 
-// The id is a string or a number; null is none. Anything else would be kept, but the conversation
-// could not be found by it, which whoever wrote it expects.
+// The id is a string or a number; null and the empty string are none. Anything else would be kept,
+// but the conversation could not be found by it, which whoever wrote it expects.
 bool JsonReader::Impl::id_field(Sink sink, std::string& id) {
   skip();
   const char* const start = p_;
-  const bool is_string = at('"');
   const bool is_number = json::scan_number(p_, end_) != nullptr;
   if (!named_string(sink, Hole::id, "id", id)) return false;
   if (is_number) id.assign(start, p_);
-  if (!id.empty() || std::string_view(start, p_) == "null") return true;
+  const std::string_view given(start, p_);
+  if (!id.empty() || given == "null" || given == "\"\"") return true;
   p_ = start;
-  return fail(is_string ? "the id is empty" : "the id is neither a string nor a number");
+  return fail("the id is neither a string nor a number");
 }
 
 // Reads a value and notes it if it is a time that is preferred to what was seen before.

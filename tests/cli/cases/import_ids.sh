@@ -1,11 +1,10 @@
-# An id is a string or a number; null is none. What is neither is a bad line, and not a line whose
-# id is passed over.
+# An id is a string or a number; null and the empty string are none. What is neither is a bad
+# line, and not a line whose id is passed over.
 tokvault init v --tokenizer bytes
 bad() {
   printf '%s\n' "$1" | tokvault import v -
   echo "$?"
 }
-bad '{"id":"","messages":[]}'
 bad '{"id":true,"messages":[]}'
 bad '{"id":["a"],"messages":[]}'
 bad '{"id":{"a":1},"messages":[]}'
@@ -18,6 +17,7 @@ cat > good.jsonl <<'END'
 {"id":1e400,"messages":[]}
 {"id":123456789012345678901234567890,"messages":[]}
 {"messages":[],"id":null}
+{"messages":[],"id":""}
 {"messages":[]}
 END
 tokvault import v good.jsonl
