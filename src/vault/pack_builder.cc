@@ -328,7 +328,9 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
   if (all.can_end && level == Level::dense && !all.table.code_sizes.empty() &&
       all.ended_size() <= kModelTextBytesMax) {
     TOKVAULT_TRY(encode_with_model(stream, all, levels, file));
-    return is_one_text ? improve_one_text(stream, all, levels, level, before, file) : Status();
+    return is_one_text
+               ? improve_one_text(stream, all, levels, level, before, file)
+               : improve_blocks(stream, all, choice ? &*choice : nullptr, levels, before, file);
   }
   if (is_one_text) {
     out.ended = true;
@@ -337,13 +339,6 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary, stop_));
     out.dictionary = append_part(file, frame, ended.size());
     return improve_one_text(stream, all, levels, level, before, file);
-  }
-  if (all.text.size() <= kDictionaryTextBytes) {
-    all.table.in_dictionary.assign(all.table.code_sizes.size(), true);
-  } else if (choice) {
-    all.table.in_dictionary = choice->choose(kDictionaryTextBytes, kSampledCodeBytesMax);
-  } else {
-    all.table.in_dictionary = even_sample(all.table.code_sizes, all.text.size());
   }
   return encode_with_dictionary(stream, all, choice ? &*choice : nullptr, levels, file);
 }
@@ -397,9 +392,40 @@ Result<std::vector<std::uint64_t>> PackBuilder::try_artifacts(
   return sizes;
 }
 
+// Where there is nothing to foresee, as in digits and base64, a model may lose to zstd. A quick
+// code, which is rarely a sixth larger than that of all effort, tells.
+Result<bool> PackBuilder::may_zstd_win(ByteView text, std::size_t coded_size) const {
+  constexpr int kTrialLevel = 9;
+  TOKVAULT_ASSIGN(const Buffer quick, zstd_compress(text, kTrialLevel, stop_));
+  return quick.size() - quick.size() / 6 < coded_size;
+}
+
+Status PackBuilder::improve_blocks(Stream stream, StreamText& all, DictionaryChoice* choice,
+                                   const Levels& levels, std::size_t before, Buffer& file) {
+  TOKVAULT_ASSIGN(const bool may_win, may_zstd_win(all.text, file.size() - before));
+  if (!may_win) return {};
+  PackStream with_model = footer_.streams[stream];
+  const Buffer code = file.substr(before);
+  file.resize(before);
+  footer_.streams[stream] = PackStream();
+  footer_.streams[stream].text_bytes = with_model.text_bytes;
+  TOKVAULT_TRY(encode_with_dictionary(stream, all, choice, levels, file));
+  if (file.size() - before < code.size()) return {};
+  footer_.streams[stream] = std::move(with_model);
+  file.replace(before, file.size() - before, code);
+  return {};
+}
+
 Status PackBuilder::improve_one_text(Stream stream, const StreamText& all, const Levels& levels,
                                      Level level, std::size_t before, Buffer& file) {
   const Buffer ended = all.ended(0, all.table.code_sizes.size(), 0);
+  if (level == Level::dense) {
+    TOKVAULT_ASSIGN(const bool may_win, may_zstd_win(ended, file.size() - before));
+    if (may_win) {
+      TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, levels.dictionary, stop_));
+      take_if_smaller(stream, PackCodec::zstd, frame, ended.size(), 0, before, file);
+    }
+  }
   TOKVAULT_TRY(try_token_lz(stream, ended, {}, levels, before, file));
   if (stream != kTokenStream) return {};
   const std::size_t without = file.size();
@@ -521,15 +547,20 @@ std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& tabl
   return blocks;
 }
 
-// The dictionary is what table.in_dictionary says.
-Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all,
-                                           const DictionaryChoice* choice, const Levels& levels,
-                                           Buffer& file) {
+Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, DictionaryChoice* choice,
+                                           const Levels& levels, Buffer& file) {
   // An anchor that is kept takes 28 bytes: 14 MB.
   constexpr std::size_t kBaseAnchorsMax = 500'000;
   PackStream& out = footer_.streams[stream];
   PackSegments& table = all.table;
   const Buffer& text = all.text;
+  if (text.size() <= kDictionaryTextBytes) {
+    table.in_dictionary.assign(table.code_sizes.size(), true);
+  } else if (choice != nullptr) {
+    table.in_dictionary = choice->choose(kDictionaryTextBytes, kSampledCodeBytesMax);
+  } else {
+    table.in_dictionary = even_sample(table.code_sizes, text.size());
+  }
   Buffer dictionary;
   std::vector<std::uint64_t> places;  // of segments in the text
   std::uint64_t seen = 0;

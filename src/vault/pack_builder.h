@@ -136,7 +136,7 @@ class PackBuilder {
   };
   static std::vector<Block> cut_blocks(const PackSegments& table, std::uint64_t block_bytes);
   // `choice`: what the dictionary was chosen by, or null.
-  Status encode_with_dictionary(Stream stream, StreamText& all, const DictionaryChoice* choice,
+  Status encode_with_dictionary(Stream stream, StreamText& all, DictionaryChoice* choice,
                                 const Levels& levels, Buffer& file);
   // What a text is coded with besides itself: an artifact in the pack's codes, or nothing.
   struct History {
@@ -148,6 +148,10 @@ class PackBuilder {
   // that is smaller than what `file` has of it, which begins at `before`.
   Status improve_one_text(Stream stream, const StreamText& all, const Levels& levels, Level level,
                           std::size_t before, Buffer& file);
+  // A stream under a model that has blocks is under zstd, where that is smaller.
+  Status improve_blocks(Stream stream, StreamText& all, DictionaryChoice* choice,
+                        const Levels& levels, std::size_t before, Buffer& file);
+  Result<bool> may_zstd_win(ByteView text, std::size_t coded_size) const;
   Status copy_from_artifact(Stream stream, ByteView ended, const Levels& levels, Level level,
                             std::size_t before, Buffer& file);
   // If it is not too much work to read.

@@ -387,5 +387,37 @@ TEST_F(Merge, SmallTextsTakeTheTokenLz) {
   }
 }
 
+// In digits of random numbers there is nothing to foresee: a model of them loses to zstd.
+TEST_F(Merge, DensePacksAreNoLargerThanBalancedOnes) {
+  std::mt19937 random(11);
+  std::vector<Conversation> conversations(300);
+  for (std::size_t i = 0; i < conversations.size(); ++i) {
+    Conversation& c = conversations[i];
+    c.id = "n" + std::to_string(i);
+    c.time_ms = 1'700'000'000'000;
+    c.messages = {Message::of_text("user", "embed this")};
+    std::string numbers = "[0";
+    for (int k = 0; k < 64; ++k) {
+      numbers += ",0." + std::to_string(random() % 100'000'000) + std::to_string(random());
+    }
+    c.form = "{\"id\":\x11,\"messages\":\x10,\"embedding\":\x05}";
+    c.values = {Value{numbers + "]", {}}};
+  }
+  auto results = vault_->put_batch(conversations, {});
+  ASSERT_TRUE(results);
+  for (const auto& r : *results) ASSERT_TRUE(r) << r.error().message();
+  const auto known = contents(*vault_);
+  const auto pack_bytes = [&](Level level) {
+    EXPECT_TRUE(vault_->compact(level));
+    EXPECT_EQ(contents(*vault_), known);
+    expect_sound(*vault_);
+    auto stats = vault_->stats();
+    EXPECT_TRUE(stats);
+    return stats ? stats->pack_bytes : 0;
+  };
+  const std::uint64_t balanced = pack_bytes(Level::balanced);
+  EXPECT_LE(pack_bytes(Level::dense), balanced);
+}
+
 }  // namespace
 }  // namespace tokvault
