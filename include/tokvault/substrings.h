@@ -171,7 +171,9 @@ Result<std::vector<FoundSubstring>> measure_substrings(const TrainingSource& sou
 // A set from the two files of the reference system's registry: an index, which is a JSON array of
 // objects with id, length, source_occurrences, offset, bytes and created_at (ISO 8601, optional),
 // and the tokens of all runs as varints. `invalid` says which entry is wrong and why: it reaches
-// beyond the tokens, they are cut short, overlong, not as many as `length` says, or there twice.
+// beyond the tokens, they are cut short, overlong, not as many as `length` says, or it has the id
+// of another run. A run that is there under several ids, which that registry does not prevent,
+// keeps the first of them.
 Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blobs);
 
 // One state of a tenant's set; each is a file.

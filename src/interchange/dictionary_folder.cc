@@ -103,8 +103,11 @@ Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const s
   auto text = read_file(active, kInfoBytesMax);
   if (!text && text.code() == Errc::not_found) return out;
   if (!text) return std::move(text).error();
-  while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
-  const auto id = parse_id(*text);
+  const auto begin = text->find_first_not_of(" \t\r\n");
+  const auto end = text->find_last_not_of(" \t\r\n");
+  const auto id = begin == Buffer::npos
+                      ? std::nullopt
+                      : parse_id(std::string_view(*text).substr(begin, end - begin + 1));
   if (!id) return Error(Errc::invalid, active + ": it has no id");
   auto activated = dictionaries.activate(*id, tenant);
   if (!activated) return std::move(activated).error().with(active);

@@ -57,6 +57,12 @@ Status read_entry(const dom::element& element, std::size_t number, ByteView blob
     return wrong(number, "it has " + std::to_string(run.size()) + " tokens and says " +
                              std::to_string(length));
   }
+  // A run that was registered again got another id there.
+  const auto same = set.longest_match(run);
+  if (same && same->tokens == run.size()) {
+    TOKVAULT_TRY(set.add(run, counts));
+    return {};
+  }
   auto added = set.add_as(static_cast<SubstringId>(id), run, counts);
   if (!added) return wrong(number, added.error().message());
   return {};

@@ -47,13 +47,30 @@ TEST(ReferenceSubstrings, AreReadAndCheckedAgainstThemselves) {
   EXPECT_EQ(code("[" + entry(1, 16, SIZE_MAX, 1) + "]", blobs), Errc::invalid);
   EXPECT_EQ(code("[" + entry(1, 16, 0, first) + "," + entry(1, 20, first, second) + "]", blobs),
             Errc::invalid);
-  EXPECT_EQ(code("[" + entry(1, 16, 0, first) + "," + entry(2, 16, 0, first) + "]", blobs),
-            Errc::invalid);
   // What the reference system takes for 0 and for 2^32 - 1.
   const Buffer bits = Buffer("\x80\x80\x80\x80\x10", 5) + Buffer(15, '\1');
   EXPECT_EQ(code("[" + entry(1, 16, 0, bits.size()) + "]", bits), Errc::invalid);
   const Buffer overlong = Buffer("\x80\x00", 2) + Buffer(15, '\1');
   EXPECT_EQ(code("[" + entry(1, 16, 0, overlong.size()) + "]", overlong), Errc::invalid);
+}
+
+// The reference system gives a run that it registers again another id.
+TEST(ReferenceSubstrings, ARunUnderTwoIdsKeepsTheFirst) {
+  Buffer blobs;
+  for (std::uint32_t t = 0; t < 16; ++t) append_varint(blobs, t * 20);
+  const std::size_t first = blobs.size();
+  for (std::uint32_t t = 0; t < 20; ++t) append_varint(blobs, 7 + t);
+  const std::size_t second = blobs.size() - first;
+  blobs.append(blobs.substr(0, first));
+  auto set =
+      read_reference_substrings("[" + entry(1, 16, 0, first) + "," + entry(2, 20, first, second) +
+                                    "," + entry(3, 16, first + second, first) + "]",
+                                blobs);
+  ASSERT_TRUE(set) << set.error().message();
+  ASSERT_EQ(set->size(), 2u);
+  EXPECT_EQ(set->list()[0].id, 1u);
+  EXPECT_EQ(set->list()[1].id, 2u);
+  EXPECT_EQ(set->tokens(3).code(), Errc::not_found);
 }
 
 }  // namespace

@@ -566,6 +566,12 @@ TEST_F(Registry, AFolderGoesOutAndIn) {
   EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
   std::filesystem::remove(name + ".json");
   ASSERT_OK(import_dictionaries(d, folder)) << "nobody knows when it was made";
+  const std::uint32_t first = kept.begin()->first;
+  spill(folder + "/active", " " + std::to_string(first) + " \r\n");
+  const auto spaced = import_dictionaries(d, folder);
+  ASSERT_OK(spaced) << "space is no part of an id";
+  EXPECT_EQ(spaced->active, first);
+  ASSERT_OK(d.activate(std::nullopt));
   spill(folder + "/active", "12");
   EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::not_found);
   spill(folder + "/7.zstd", kept.at(active));
