@@ -124,6 +124,7 @@ void print_all_json(const Explanation& all, const VaultStats& stats,
                  .field("pack_bytes", stats.pack_bytes)
                  .field("pack_table_bytes", stats.pack_table_bytes)
                  .field("log_bytes", stats.log_bytes)
+                 .field("artifact_bytes", stats.artifact_bytes)
                  .field("groups", report.groups)
                  .field("duplicates", report.duplicates)
                  .raw("families", json_array(groups))
@@ -146,6 +147,9 @@ void print_all(const Explanation& all, const VaultStats& stats,
                format_count(s.frames), format_bytes(s.code_bytes), format_bytes(s.disk_bytes)});
   }
   table.add({"tables", "", "", "", "", format_bytes(stats.pack_table_bytes)});
+  if (stats.artifact_bytes > 0) {
+    table.add({"artifacts", "", "", "", "", format_bytes(stats.artifact_bytes)});
+  }
   table.print();
   if (families.empty()) return;
   Table largest({{"FAMILY"}, {"CONVERSATIONS", kRight}, {"TOKENS OF THE OTHERS", kRight}});
