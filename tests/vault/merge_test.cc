@@ -419,5 +419,42 @@ TEST_F(Merge, DensePacksAreNoLargerThanBalancedOnes) {
   EXPECT_LE(pack_bytes(Level::dense), balanced);
 }
 
+// The same text makes the same packs, whatever the threads: but for the number of the set, which is
+// random, and the two checksums over it.
+TEST_F(Merge, PacksAreTheSameBytesWithAnyNumberOfThreads) {
+  constexpr std::size_t kRandomBytes = 16 + 8 + 4;
+  fill(3, 60, 4000);
+  vault_.reset();
+  const auto packs_after = [&](Level level, unsigned threads) {
+    const std::string copy = path_ + "-copy";
+    fs::copy(path_, copy, fs::copy_options::recursive);
+    std::vector<std::string> packs;
+    {
+      VaultOptions options;
+      options.threads = threads;
+      auto vault = open_vault(copy, options);
+      EXPECT_TRUE(vault);
+      if (vault) EXPECT_TRUE((*vault)->compact(level));
+    }
+    std::set<fs::path> files;
+    for (const auto& file : fs::directory_iterator(copy + "/packs")) files.insert(file.path());
+    for (const fs::path& file : files) packs.push_back(slurp(file));
+    fs::remove_all(copy);
+    return packs;
+  };
+  for (const Level level : {Level::fast, Level::balanced, Level::dense}) {
+    const auto one = packs_after(level, 1);
+    const auto two = packs_after(level, 2);
+    EXPECT_FALSE(one.empty());
+    ASSERT_EQ(one.size(), two.size());
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      ASSERT_EQ(one[i].size(), two[i].size());
+      std::size_t different = 0;
+      for (std::size_t k = 0; k < one[i].size(); ++k) different += one[i][k] != two[i][k];
+      EXPECT_LE(different, kRandomBytes);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tokvault
