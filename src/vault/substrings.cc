@@ -238,7 +238,9 @@ Result<SubstringChange> SubstringsImpl::train(const SubstringTraining& given,
                                               std::string_view tenant_given) {
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(begin_change());
-  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+  if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
+  const std::uint32_t number = tenant->record.number;
   TOKVAULT_ASSIGN(const auto before, active_of(number));
   SubstringTraining options = given;
   options.known = before.get();
@@ -264,7 +266,9 @@ Result<SubstringChange> SubstringsImpl::compact(const SubstringTraining& options
                                                 std::string_view tenant_given) {
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(begin_change());
-  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+  if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
+  const std::uint32_t number = tenant->record.number;
   TOKVAULT_ASSIGN(const auto before, active_of(number));
   Trained trained;
   TOKVAULT_ASSIGN(
@@ -289,7 +293,9 @@ Result<SubstringChange> SubstringsImpl::retain(std::span<const SubstringId> ids,
                                                std::string_view tenant_given) {
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(begin_change());
-  TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
+  const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
+  if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
+  const std::uint32_t number = tenant->record.number;
   TOKVAULT_ASSIGN(const auto before, active_of(number));
   SubstringSet now = *before;
   const std::uint64_t dropped = now.retain(ids);

@@ -150,6 +150,19 @@ TEST_F(SubstringsOfAVault, AreNotSharedBetweenTenants) {
   EXPECT_EQ(vault_->substrings().get(number, "blue").code(), Errc::not_found);
 }
 
+TEST_F(SubstringsOfAVault, ATenantThatIsNotThereHasNothingAndIsNotMade) {
+  const std::vector<SubstringId> ids{1};
+  for (const auto& change : {vault_->substrings().train(training(), "nobody"),
+                             vault_->substrings().compact(training(), "nobody"),
+                             vault_->substrings().retain(ids, "nobody")}) {
+    ASSERT_OK(change);
+    EXPECT_EQ(change->runs, 0u);
+  }
+  const auto tenants = vault_->tenants();
+  ASSERT_OK(tenants);
+  EXPECT_EQ(*tenants, std::vector<std::string>{"default"});
+}
+
 TEST_F(SubstringsOfAVault, RetainKeepsWhatIsAskedForAndIdsAreNotUsedAgain) {
   put("a", kPolicy, 6);
   put("b", kGreeting, 6);
