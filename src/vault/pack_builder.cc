@@ -392,10 +392,12 @@ Result<std::vector<std::uint64_t>> PackBuilder::try_artifacts(
   return sizes;
 }
 
-// Where there is nothing to foresee, as in digits and base64, a model may lose to zstd. A quick
-// code, which is rarely a sixth larger than that of all effort, tells.
+// Where there is nothing to foresee, as in digits and base64, or only by counting, a model may lose
+// to zstd. Of much text a quick code tells, which is rarely a sixth larger than that of all effort.
 Result<bool> PackBuilder::may_zstd_win(ByteView text, std::size_t coded_size) const {
+  constexpr std::size_t kTriedBytes = 1u << 20;
   constexpr int kTrialLevel = 9;
+  if (text.size() <= kTriedBytes) return true;
   TOKVAULT_ASSIGN(const Buffer quick, zstd_compress(text, kTrialLevel, stop_));
   return quick.size() - quick.size() / 6 < coded_size;
 }

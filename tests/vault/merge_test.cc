@@ -419,6 +419,29 @@ TEST_F(Merge, DensePacksAreNoLargerThanBalancedOnes) {
   EXPECT_LE(pack_bytes(Level::dense), balanced);
 }
 
+// Numbers that count are copies that only zstd's best parse finds.
+TEST_F(Merge, DensePacksOfNumbersThatCountAreNoLarger) {
+  std::vector<Conversation> conversations(12'000);
+  for (std::size_t i = 0; i < conversations.size(); ++i) {
+    Conversation& c = conversations[i];
+    c.id = "n" + std::to_string(i);
+    c.time_ms = 1'700'000'000'000;
+    c.messages = {Message::of_text("user", "the same")};
+    c.form = "{\"id\":\x11,\"messages\":\x10,\"seed\":\x04}";
+    c.values = {Value{std::to_string(i), {}}};
+  }
+  ASSERT_TRUE(vault_->put_batch(conversations, {}));
+  const auto pack_bytes = [&](Level level) {
+    EXPECT_TRUE(vault_->compact(level));
+    expect_sound(*vault_);
+    auto stats = vault_->stats();
+    EXPECT_TRUE(stats);
+    return stats ? stats->pack_bytes : 0;
+  };
+  const std::uint64_t balanced = pack_bytes(Level::balanced);
+  EXPECT_LE(pack_bytes(Level::dense), balanced);
+}
+
 // The same text makes the same packs, whatever the threads: but for the number of the set, which is
 // random, and the two checksums over it.
 TEST_F(Merge, PacksAreTheSameBytesWithAnyNumberOfThreads) {
