@@ -50,6 +50,7 @@ void print_info(const DictionaryInfo& d) {
 
 ExitStatus run_dict_train(const DictTrainCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
   DictionaryTraining training;
   training.size_bytes = command.size_bytes;
   training.sample_bytes_max = command.sample_bytes_max;
@@ -70,6 +71,7 @@ ExitStatus run_dict_train(const DictTrainCommand& command) {
 
 ExitStatus run_dict_list(const DictCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const auto list, vault->dictionaries().list(command.tenant));
   for (const DictionaryInfo& d : list) {
     if (command.json) {
@@ -101,6 +103,7 @@ ExitStatus run_dict_activate(const DictCommand& command) {
     TOKVAULT_ASSIGN(id, parse_id(command.id));
   }
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_TRY(vault->dictionaries().activate(id, command.tenant));
   if (command.json) {
     JsonObject out;
@@ -156,6 +159,7 @@ ExitStatus run_dict_import(const DictFolderCommand& command) {
 
 ExitStatus run_dict_export(const DictFolderCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const auto ids,
                   export_dictionaries(vault->dictionaries(), command.path, command.tenant));
   if (command.json) {

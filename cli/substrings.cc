@@ -57,6 +57,7 @@ std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
 
 ExitStatus run_substrings_train(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings train", [&] {
                     return vault->substrings().train(command.training, command.tenant);
                   }));
@@ -65,6 +66,7 @@ ExitStatus run_substrings_train(const SubstringsCommand& command) {
 
 ExitStatus run_substrings_compact(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings compact", [&] {
                     return vault->substrings().compact(command.training, command.tenant);
                   }));
@@ -73,6 +75,7 @@ ExitStatus run_substrings_compact(const SubstringsCommand& command) {
 
 ExitStatus run_substrings_retain(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const SubstringChange change,
                   vault->substrings().retain(command.ids, command.tenant));
   return print_change(change, command.json);
@@ -89,6 +92,7 @@ ExitStatus run_substrings_import(const SubstringsCommand& command) {
 
 ExitStatus run_substrings_list(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const auto sets, vault->substrings().list(command.tenant));
   TOKVAULT_ASSIGN(const auto active, vault->substrings().active(command.tenant));
   if (command.json) {
@@ -140,6 +144,7 @@ ExitStatus run_substrings_list(const SubstringsCommand& command) {
 
 ExitStatus run_substrings_show(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const auto active, vault->substrings().active(command.tenant));
   for (const SubstringId id : command.ids) {
     TOKVAULT_ASSIGN(const TokenView tokens, active->tokens(id));
