@@ -1,6 +1,7 @@
 // Sets of substrings and segments that refer to them: never crash; a set is written again as the
 // same set; a segment that was read comes back from its own code.
-// An input is the size of a set, the set, and a segment under it or under a set of the fuzzer's.
+// An input is the size of a set, the set, and a segment under it or under a set of the fuzzer's; or
+// the size of an index of the reference layout, the index, and its blobs.
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -50,6 +51,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     expect(again.has_value());
     same(*set, *again);
     segment(*set, rest);
+  }
+  if (auto set = read_reference_substrings(bytes, rest)) {
+    auto again = SubstringSet::parse(set->serialize());
+    expect(again.has_value());
+    same(*set, *again);
   }
   SubstringSet set;
   expect(set.add(std::vector<Token>(16, 1), {}).has_value());
