@@ -91,7 +91,7 @@ struct Conversation {
   std::string id{};           // empty: the vault makes one, ordered by time
   std::string model{};        // empty: none
   std::string application{};  // empty: none
-  std::int64_t time_ms = 0;   // milliseconds since 1970; 0: the time of storing
+  std::int64_t time_ms = 0;   // ms since 1970, years 1 to 9999; 0: the time of storing
   std::vector<Message> messages{};
   // The whole JSON object with holes; empty means {"id","model","application","messages"} in this
   // order, without those that are empty.

@@ -8,6 +8,7 @@
 #include <deque>
 #include <unordered_set>
 
+#include "base/clock.h"
 #include "interchange/form.h"
 #include "interchange/json_text.h"
 #include "interchange/time_text.h"

@@ -14,9 +14,6 @@ inline constexpr std::int64_t kFirstMs = 100'000'000'000;
 constexpr std::int64_t ms_of_integer(std::int64_t v) {
   return v >= kFirstMs || v <= -kFirstMs ? v : v * 1000;
 }
-// The first and last millisecond of the years 1 to 9999, since 1970.
-inline constexpr std::int64_t kTimeMsMin = -62'135'596'800'000;
-inline constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
 
 // Milliseconds since 1970 of "2024-05-15T15:00:00.123+02:00" (or a space for the T, or Z for the
 // offset, +0200, +02; fractions of a second of any length, cut to milliseconds). Seconds, the time

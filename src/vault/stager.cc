@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "base/clock.h"
 #include "format/pack.h"
 #include "vault/pack_file.h"
 
@@ -266,6 +267,12 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
                                            " messages and " + std::to_string(value_count) +
                                            " values, and may have " + std::to_string(kMessagesMax) +
                                            " and " + std::to_string(kValuesMax));
+    return;
+  }
+  // The largest would lie behind every filter, and have no name as text.
+  if (c.time_ms < kTimeMsMin || c.time_ms > kTimeMsMax) {
+    out.error = Error(Errc::invalid, "the time " + std::to_string(c.time_ms) +
+                                         " ms is not within the years 1 to 9999");
     return;
   }
   if (Status checked = c.check(); !checked) {

@@ -53,6 +53,24 @@ TEST_F(Limits, AConversationOfTooManyMessagesOrValues) {
   EXPECT_EQ(vault_->get("more").code(), Errc::not_found);
 }
 
+TEST_F(Limits, ATimeOutsideTheYearsOneTo9999) {
+  Conversation c = chain("time", 1);
+  for (const std::int64_t wrong : {INT64_MIN, INT64_MAX, std::int64_t{-62'135'596'800'001},
+                                   std::int64_t{253'402'300'800'000}}) {
+    c.time_ms = wrong;
+    EXPECT_EQ(vault_->put(c, {}).code(), Errc::invalid) << wrong;
+  }
+  for (const std::int64_t right :
+       {std::int64_t{-62'135'596'800'000}, std::int64_t{253'402'300'799'999}}) {
+    c.id = std::to_string(right);
+    c.time_ms = right;
+    EXPECT_TRUE(vault_->put(c, {})) << right;
+  }
+  const auto page = vault_->list({}, 10);
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->conversations.size(), 2u);
+}
+
 // A log is sealed when its tables are half of a pack's; what comes in one batch has the other half.
 TEST_F(Limits, ABatchBringsNoMoreThanOnePackHolds) {
   constexpr std::size_t kMessages = 250'000;
