@@ -238,7 +238,7 @@ class Importer {
     const auto earlier = may_have_record_ ? vault_.import_progress(start.source) : std::nullopt;
     if (earlier) {
       has_record_ = true;
-      TOKVAULT_ASSIGN(const bool same, pass_over(*lines, *earlier));
+      TOKVAULT_ASSIGN(const bool same, pass_over(path, *lines, *earlier));
       if (same) {
         start = *earlier;
         totals_.resumed += earlier->lines;
@@ -291,12 +291,15 @@ class Importer {
   }
 
   // Reads the lines that `earlier` counts. True if they are the same as then.
-  Result<bool> pass_over(LineReader& lines, const ImportProgress& earlier) {
+  Result<bool> pass_over(const std::string& path, LineReader& lines,
+                         const ImportProgress& earlier) {
+    ProgressLine progress(path);
     LineReader::Line line;
     while (line.number < earlier.lines) {
       TOKVAULT_ASSIGN(const bool more, lines.next(line));
       if (!more) return false;
       if (first_hash_.empty()) first_hash_ = lines.state_hash();
+      if (line.number % 1024 == 0) progress.show(lines.consumed_bytes(), lines.size_bytes());
     }
     return line.end_offset == earlier.bytes && lines.state_hash() == earlier.state_hash;
   }

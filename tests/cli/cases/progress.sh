@@ -24,10 +24,10 @@ END
 tokvault init v --tokenizer bytes
 slowly() {
   echo '{"id":"a","messages":[]}'
-  sleep 2.5
+  sleep 4
   echo '{"id":"b","messages":[]}'
   sleep 0.1
 }
-slowly | python3 -B on_terminal.py tokvault import v - | sed 's/ in .*//'
-slowly | tokvault import v - --replace --json | grep -o '"unchanged":2'
+slowly | tee lines | python3 -B on_terminal.py tokvault import v - | sed 's/ in .*//'
+tokvault import v lines --json | grep -o '"unchanged":2'
 python3 -B on_terminal.py tokvault list v --json | grep -c '"id"'
