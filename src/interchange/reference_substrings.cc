@@ -71,6 +71,7 @@ Status read_entry(const dom::element& element, std::size_t number, ByteView blob
 }  // namespace
 
 Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blobs) {
+  if (index_json.empty()) return Error(Errc::invalid, "index.json is empty");
   dom::parser parser;
   dom::element document;
   const auto parsed = parser.parse(index_json.data(), index_json.size()).get(document);

@@ -45,6 +45,7 @@ TEST(ReferenceSubstrings, AreReadAndCheckedAgainstThemselves) {
   EXPECT_EQ(code("[" + entry(1, 16, 0, first - 1) + "]", blobs), Errc::invalid);
   EXPECT_EQ(code("[" + entry(1, SIZE_MAX, 0, SIZE_MAX) + "]", blobs), Errc::invalid);
   EXPECT_EQ(code("[" + entry(1, 16, SIZE_MAX, 1) + "]", blobs), Errc::invalid);
+  EXPECT_EQ(read_reference_substrings(ByteView(), blobs).code(), Errc::invalid);
   EXPECT_EQ(code("[" + entry(1, 16, 0, first) + "," + entry(1, 20, first, second) + "]", blobs),
             Errc::invalid);
   // What the reference system takes for 0 and for 2^32 - 1.
