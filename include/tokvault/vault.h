@@ -325,7 +325,7 @@ struct TokenOrigins {
 // What the streams of packs, or the frames of logs, of one kind, codec and artifacts take.
 struct StoredStream {
   std::string stream;                    // of packs "tokens" or "bytes", else "log"
-  std::string codec;                     // "zstd", "token_model" or "token_lz"
+  std::string codec;                     // "zstd", "token_model", "token_lz" or "zstd_bases"
   std::vector<std::uint64_t> artifacts;  // numbers of those that decoding needs
   std::uint64_t files = 0;               // packs or logs
   std::uint64_t frames = 0;              // dictionaries and blocks

@@ -29,7 +29,7 @@ namespace tokvault {
 inline constexpr std::uint32_t kPackMagic = 0xd1a7f3e5u;
 inline constexpr std::size_t kPackHeaderBytes = 64;
 inline constexpr std::size_t kPackTrailerBytes = 32;
-// The most text that a dictionary holds.
+// The most text of a dictionary beside blocks; a whole text: kFingerprintlessTextBytes.
 inline constexpr std::uint64_t kDictionaryTextBytes = 4u << 20;
 // The most that a dictionary may decode to, with ends: one under the token model has a segment of
 // any size, up to the most text that a model takes.
