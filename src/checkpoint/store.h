@@ -66,7 +66,9 @@ struct Chain {
   std::vector<RecordId> records;
   std::uint64_t tokens = 0;
   std::uint32_t tail_tokens = 0;
-  Hash128 next;  // hash of the block that was not found; of the boundary if all were
+  // Key of the block that was not found: the first full one, or the partial one that the prompt
+  // ends in. Means nothing if the whole prompt was.
+  Hash128 next;
 };
 
 struct Place {

@@ -79,6 +79,9 @@ Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const 
   }
   const TokenView rest = tokens.subspan(
       chain.tokens, std::min<std::size_t>(block_tokens - 1, tokens.size() - chain.tokens));
+  // All full blocks are good: what may be missing is the partial one that the prompt ends in, also
+  // where a shorter one matches.
+  if (tokens.size() - chain.tokens < block_tokens) chain.next = block_hash(hash, rest);
   const bool any =
       parent == kNoRecord ? namespaces[number].has_tails : (index[parent].flags & kHasTails) != 0;
   if (any) {
@@ -91,9 +94,6 @@ Chain CheckpointStore::Impl::walk(std::uint16_t number, TokenView tokens) const 
       chain.tail_tokens = static_cast<std::uint32_t>(size);
       break;
     }
-  }
-  if (chain.tokens < tokens.size() && chain.tail_tokens == 0 && rest.size() < block_tokens - 1u) {
-    chain.next = block_hash(hash, rest);
   }
   return chain;
 }

@@ -478,6 +478,48 @@ TEST(CheckpointStore, ExplainKnowsEveryReason) {
   EXPECT_TRUE(store->explain(kModel, prompt(38, 16), "logits")->sidecar_missing);
 }
 
+// Every length that was stored against every length that is asked for, around the borders of the
+// blocks, of the same prompt and of one that differs behind so many tokens. What did not match was
+// never stored, whatever stands before it.
+TEST(CheckpointStore, ExplainTakesNoGoodBlockForAMissingOne) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const std::size_t lengths[] = {1, 2, 14, 15, 16, 17, 20, 30, 31, 32, 33, 40, 47, 48, 49, 63, 64};
+  for (const std::size_t stored : lengths) {
+    const Namespace n{.model = "m" + std::to_string(stored)};
+    const auto family = static_cast<std::uint32_t>(stored);  // of which no other namespace has any
+    const Blocks b = blocks_of(prompt(family, stored), 16, 40);
+    ASSERT_TRUE(store->put(n, prompt(family, stored), {.blocks = b.blocks}));
+    for (const std::size_t asked : lengths) {
+      for (const std::size_t branch : {std::size_t{0}, std::size_t{16}, std::size_t{21}, asked}) {
+        const std::size_t same = std::min({stored, asked, branch});
+        const std::size_t whole = same / 16 * 16;
+        const std::size_t want = same == stored ? stored : whole;
+        const auto e =
+            store->explain(n, prompt(family, asked, static_cast<std::uint32_t>(branch), 1));
+        ASSERT_TRUE(e);
+        EXPECT_EQ(e->match.tokens, want) << stored << " " << asked << " " << branch;
+        EXPECT_EQ(e->reason, want == asked ? "complete" : "never_stored")
+            << stored << " " << asked << " " << branch;
+      }
+    }
+  }
+}
+
+// A partial block that was lost is told from one that was never there, beside a shorter good one.
+TEST(CheckpointStore, ExplainKnowsWhatBecameOfAPartialBlock) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const Blocks b = blocks_of(prompt(2, 31), 16, 40);
+  ASSERT_TRUE(store->put(kModel, prompt(2, 31), {.blocks = b.blocks, .time_to_live_ms = 1}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(store->expire());
+  put_all(*store, prompt(2, 20), 40);
+  EXPECT_EQ(store->match(kModel, prompt(2, 31))->tokens, 20u);
+  EXPECT_EQ(store->explain(kModel, prompt(2, 31))->reason, "expired");
+  EXPECT_EQ(store->explain(kModel, prompt(2, 30))->reason, "never_stored");
+}
+
 TEST(CheckpointStore, FirstBlockMustFollowWhatIsStored) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());

@@ -18,6 +18,7 @@ tokvault kv get kv.store --namespace other --tokens longer.ids
 echo "$?"
 echo "-- explain"
 tokvault kv explain kv.store --namespace qwen --tokens branch.ids
+seq 1 710 | tokvault kv explain kv.store --namespace qwen --tokens -
 tokvault kv explain kv.store --namespace model=qwen,dtype=fp8 --tokens prompt.ids
 tokvault kv explain kv.store --namespace qwen --tokens longer.ids --sidecar logits --json
 echo "-- a state in one piece, by text and by tokens"
