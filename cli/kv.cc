@@ -187,6 +187,7 @@ Status kv_put(const KvCommand& o) {
   // All that can be wrong is said before a store is made.
   const bool whole = o.has("--state") || !o.has("--tokens");
   if (state.tokens.empty() && state.text.empty()) return usage(o, "the prompt is empty");
+  if (payload.empty()) return usage(o, "the payload is empty");
   if (!whole && o.has("--text")) {
     return usage(o,
                  "which bytes of --text are of which block cannot be told; --state stores "

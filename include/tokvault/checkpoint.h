@@ -98,13 +98,14 @@ struct CheckpointOptions {
 
 // One block (or part of one) for put.
 struct CheckpointBlock {
-  ByteView payload;    // the state of the block's tokens; at most 3 GiB
+  ByteView payload;    // the state of the block's tokens; 1 byte to 3 GiB
   ByteView text = {};  // rendered bytes of the block's tokens; may be empty
 };
 
 struct CheckpointPut {
   // blocks[i] is block first_block + i of the tokens; the last may be partial. Blocks that are
-  // stored already are not read. The blocks before first_block must be stored.
+  // stored already are not read, but none may be empty. The blocks before first_block must be
+  // stored.
   std::size_t first_block = 0;
   std::span<const CheckpointBlock> blocks = {};
   std::uint64_t time_to_live_ms = 0;  // 0: until evicted
@@ -252,7 +253,8 @@ class CheckpointStore {
                             std::span<CheckpointRead> reads);
   // Stores what is not there yet. A partial last block replaces the one that it extends.
   // `not_found` if the blocks before first_block are not stored; `invalid` if blocks and tokens do
-  // not fit together. What is refused for want of worth is no error; for want of room `exhausted`.
+  // not fit together, or a payload is empty or too large: then nothing is stored. What is refused
+  // for want of worth is no error; for want of room `exhausted`.
   Result<CheckpointPutReport> put(const Namespace& name_space, TokenView tokens,
                                   const CheckpointPut& put);
 
@@ -285,7 +287,7 @@ class CheckpointStore {
 
   // --- whole states ---
   // Keyed by the tokens if there are any, and found by the text too if there is some. Replaces one
-  // of the same key.
+  // of the same key. `invalid` if there are neither tokens nor text, or the payload is empty.
   Status put_state(const Namespace& name_space, const CheckpointState& state, ByteView payload);
   // The state of the longest prefix of the prompt, by tokens, or by rendered bytes. A damaged one
   // is set aside and the next shorter one is tried. `not_found` if there is none. With `payload`
@@ -360,7 +362,7 @@ class CheckpointStore {
 struct KvcTransfer {
   std::uint64_t files = 0;    // came
   std::uint64_t skipped = 0;  // import: were there already; export: states that are no KVC
-  std::uint64_t bad = 0;      // do not decode, or cannot be read
+  std::uint64_t bad = 0;      // do not decode, cannot be read, or have no text or no payload
   std::uint64_t refused = 0;  // did not fit the budget
 };
 Result<KvcTransfer> import_kvc(CheckpointStore& store, const Namespace& name_space,

@@ -106,8 +106,8 @@ TOKVAULT_KV_API int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namesp
                                     const uint32_t* tokens, size_t token_count,
                                     tokvault_kv_read* reads, size_t read_count,
                                     uint64_t* good_tokens);
-/* Stores the blocks from first_block to the end of the prompt that are not there yet;
- * `blocks_written` may be NULL. */
+/* Stores the blocks from first_block to the end of the prompt that are not there yet; a block of 0
+ * bytes is `invalid` (3). `blocks_written` may be NULL. */
 TOKVAULT_KV_API int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
                                     const uint32_t* tokens, size_t token_count, size_t first_block,
                                     const tokvault_kv_block* blocks, size_t block_count,

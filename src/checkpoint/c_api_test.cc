@@ -135,6 +135,7 @@ TEST_F(CheckpointC, RefusesWhatCannotBe) {
   tokvault_kv_read no_data = {};
   no_data.size = 100;
   const tokvault_kv_block no_payload = {nullptr, 100, nullptr, 0};
+  const tokvault_kv_block empty = {payload_.data(), 0, nullptr, 0};
   const tokvault_kv_block no_text = {payload_.data(), 100, nullptr, 5};
   std::uint64_t id = 0;
   std::size_t size = 0;
@@ -155,6 +156,7 @@ TEST_F(CheckpointC, RefusesWhatCannotBe) {
       tokvault_kv_put(store_, &kName, t, 40, 0, blocks_.data(), kHuge, nullptr),
       tokvault_kv_put(store_, &kName, t, 40, kHuge, blocks_.data(), 3, nullptr),
       tokvault_kv_put(store_, &kName, t, 16, 0, &no_payload, 1, nullptr),
+      tokvault_kv_put(store_, &kName, t, 16, 0, &empty, 1, nullptr),
       tokvault_kv_put(store_, &kName, t, 16, 0, &no_text, 1, nullptr),
       tokvault_kv_put(store_, &kName, t, 0, 0, nullptr, 0, nullptr),
       tokvault_kv_put_sidecar(nullptr, &kName, t, 16, "x", "y", 1),

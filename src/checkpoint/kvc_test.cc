@@ -273,6 +273,17 @@ TEST(KvcTransfer, BadFilesStopNothing) {
   EXPECT_EQ(done->bad, 250u);
   EXPECT_EQ(done->refused, 1u);
   EXPECT_EQ(store->find_state_text(n, "text 399 and on", nullptr)->text, "text 399");
+  // A file without a state does not stop the others.
+  const std::string hollow = folder / "hollow";
+  fs::create_directories(hollow);
+  for (const std::string text : {"a", "b", "c"}) {
+    std::ofstream(hollow + "/" + kvc_key(text) + ".kv", std::ios::binary) << *kvc_encode(
+        {KvcHeader::make(4, KvcReason::cold, 1, 1), text, text == "b" ? "" : "state", ""});
+  }
+  const auto without = import_kvc(*store, n, hollow);
+  ASSERT_TRUE(without) << without.error().message();
+  EXPECT_EQ(without->files, 2u);
+  EXPECT_EQ(without->bad, 1u);
   // The same text and header with another payload is another state.
   const std::string path = in + "/" + kvc_key("text 399") + ".kv";
   Buffer bytes = *read_file(path, 1 << 20);

@@ -36,7 +36,7 @@ Result<KvcTransfer> import_kvc(CheckpointStore& store, const Namespace& name_spa
   for (const std::string& name : names) {
     auto bytes = read_file(directory + "/" + name, kFileBytesMax);
     auto file = bytes ? kvc_decode(*bytes) : Result<KvcFile>(std::move(bytes).error());
-    if (!file || file->text.empty()) {
+    if (!file || file->text.empty() || file->payload.empty()) {
       ++done.bad;
       continue;
     }

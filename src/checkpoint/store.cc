@@ -294,6 +294,7 @@ Status CheckpointStore::put_state(const Namespace& name_space, const CheckpointS
   if (state.tokens.empty() && state.text.empty()) {
     return Error(Errc::invalid, "a state needs tokens or text");
   }
+  if (payload.empty()) return Error(Errc::invalid, "the payload of a state is empty");
   if (state.text.size() > 0xffffffffu || state.meta.size() > 0xffffffffu ||
       state.tokens.size() > std::size_t{1} << 28 || payload.size() > std::uint64_t{1} << 37) {
     return Error(Errc::invalid, "a state's text, meta, tokens or payload are too large");

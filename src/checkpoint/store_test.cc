@@ -520,6 +520,36 @@ TEST(CheckpointStore, ExplainKnowsWhatBecameOfAPartialBlock) {
   EXPECT_EQ(store->explain(kModel, prompt(2, 30))->reason, "never_stored");
 }
 
+// An empty block would stand in the way of the real one: what is stored is not written again.
+TEST(CheckpointStore, RefusesEmptyPayloads) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  const auto tokens = prompt(1, 40);
+  const Blocks b = blocks_of(tokens, 16, 500, true);
+  for (std::size_t empty = 0; empty < b.blocks.size(); ++empty) {
+    std::vector<CheckpointBlock> blocks = b.blocks;
+    blocks[empty].payload = {};
+    EXPECT_EQ(store->put(kModel, tokens, {.blocks = blocks}).code(), Errc::invalid) << empty;
+  }
+  const std::vector<CheckpointBlock> none(3);
+  const auto id = store->submit_put(kModel, tokens, {.blocks = none});
+  ASSERT_TRUE(id);
+  CheckpointCompletion done;
+  ASSERT_EQ(store->take_completions({&done, 1}, 10000), 1u);
+  EXPECT_EQ(done.status, Errc::invalid);
+  EXPECT_EQ(store->put_state(kModel, {.tokens = tokens}, {}).code(), Errc::invalid);
+  EXPECT_EQ(store->put_state(kModel, {.text = "text"}, {}).code(), Errc::invalid);
+  EXPECT_EQ(store->stats().blocks + store->stats().states + store->stats().namespaces, 0u);
+  put_all(*store, tokens, 500, true);
+  EXPECT_EQ(read_all(*store, tokens, 500), 40u);
+  // A state that was refused does not take the place of the one that is there; a sidecar may be
+  // empty: that it is there can be all that it says.
+  ASSERT_TRUE(store->put_state(kModel, {.tokens = tokens}, "state"));
+  EXPECT_EQ(store->put_state(kModel, {.tokens = tokens}, {}).code(), Errc::invalid);
+  EXPECT_EQ(store->find_state(kModel, tokens, nullptr)->payload_bytes, 5u);
+  EXPECT_TRUE(store->put_sidecar(kModel, tokens, "seen", {}));
+}
+
 TEST(CheckpointStore, FirstBlockMustFollowWhatIsStored) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());

@@ -644,6 +644,8 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   }
   if (tokens.size() > 0xffffffffu) return Error(Errc::invalid, "put: over 4 billion tokens");
   for (const CheckpointBlock& b : p.blocks) {
+    // What is stored is not written again: an empty block would keep the real one out.
+    if (b.payload.empty()) return Error(Errc::invalid, "put: the payload of a block is empty");
     if (b.payload.size() > kPayloadBytesMax || b.text.size() > 0xffffffffu) {
       return Error(Errc::invalid, "put: a payload of over 3 GiB or a text of over 4 GiB");
     }
