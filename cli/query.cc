@@ -131,6 +131,7 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer,
       .field("unmerged_bytes", s.unmerged_bytes)
       .field("merge_due_bytes", s.merge_due_bytes)
       .field("catalog_bytes", s.catalog_bytes)
+      .field("leftover_bytes", s.leftover_bytes)
       .field("artifact_bytes", s.artifact_bytes)
       .field("dictionary_bytes", s.dictionary_bytes)
       .field("substring_set_bytes", s.substring_set_bytes)
@@ -177,6 +178,11 @@ void print_stats(const VaultStats& s, const std::string& tokenizer,
   }
   counts.add({"  artifacts", format_bytes(s.artifact_bytes), ""});
   if (!tenant) counts.add({"  catalog", format_bytes(s.catalog_bytes), ""});
+  if (s.leftover_bytes > 0) {
+    counts.add(
+        {"  leftovers", format_bytes(s.leftover_bytes),
+         "of a rewrite that goes on, or was interrupted: then the next writer removes them"});
+  }
   counts.add({"saved by", "", ""});
   counts.add({"  storing once", format_bytes(s.saved.exact),
               "of this " + format_bytes(s.saved.prefix) + " as common beginnings"});

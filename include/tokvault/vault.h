@@ -123,9 +123,10 @@ struct VaultStats {
   // Bytes on disk by kind; `total` is all of them and everything else in the vault.
   std::uint64_t log_bytes = 0;
   std::uint64_t pack_bytes = 0;
-  std::uint64_t pack_text_bytes = 0;   // of these, blocks and dictionaries
-  std::uint64_t pack_table_bytes = 0;  // of these, tables and framing
-  std::uint64_t catalog_bytes = 0;
+  std::uint64_t pack_text_bytes = 0;      // of these, blocks and dictionaries
+  std::uint64_t pack_table_bytes = 0;     // of these, tables and framing
+  std::uint64_t catalog_bytes = 0;        // and what else is no file of another kind
+  std::uint64_t leftover_bytes = 0;       // of interrupted rewrites, or of one that goes on now
   std::uint64_t artifact_bytes = 0;       // the vault's own vocabulary and what follows
   std::uint64_t dictionary_bytes = 0;     // of these, dictionaries
   std::uint64_t substring_set_bytes = 0;  // sets of substrings

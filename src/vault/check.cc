@@ -10,11 +10,17 @@ namespace tokvault {
 
 void report_lost(const LogFile& log, CheckReport& report) {
   for (const LostCommits& lost : log.lost()) {
-    std::string what = lost.what + "; commits " + std::to_string(lost.first) + " to ";
+    std::string what = lost.what;
+    if (lost.is_end_known && lost.end == lost.first) {
+      report.findings.push_back({log.name(), lost.code, what + "; no commit is lost"});
+      continue;
+    }
+    what += "; commits " + std::to_string(lost.first) + " to ";
     what += lost.is_end_known ? std::to_string(lost.end - 1) : "unknown";
     what += " are lost: ";
     if (lost.conversations) {
-      what += std::to_string(*lost.conversations) + " conversations";
+      what += std::to_string(*lost.conversations) +
+              (*lost.conversations == 1 ? " conversation" : " conversations");
       report.lost_conversations += *lost.conversations;
     } else if (lost.is_end_known) {
       // Each number was a conversation's or a record's.

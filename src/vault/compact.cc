@@ -141,11 +141,32 @@ std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
   return steps;
 }
 
-// What one compaction made, and nothing has changed since.
+namespace {
+
+// Whether a smaller cap made these than the one that holds now. Without one, two groups that stand
+// next to each other are more than a dictionary together.
+bool are_too_many(const std::vector<std::shared_ptr<PackFile>>& packs,
+                  const CompactOptions& options) {
+  std::uint64_t text = 0;
+  std::uint64_t disk = 0;
+  for (const auto& pack : packs) {
+    for (const PackStream& stream : pack->footer().streams) text += stream.text_bytes;
+    disk += pack->size_bytes();
+  }
+  return (options.pack_bytes_max == 0 || disk <= options.pack_bytes_max) &&
+         packs.size() > 2 * (text / kDictionaryTextBytes + 1) + 1;
+}
+
+}  // namespace
+
+// What one compaction made as it would be made now, and nothing has changed since.
 bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
                            const CompactOptions& options) const {
   const TenantState* tenant = state_.tenant(packs.front()->tenant());
-  if (tenant == nullptr || packs.front()->footer().set_members.size() != packs.size()) return false;
+  if (tenant == nullptr || packs.front()->footer().set_members.size() != packs.size() ||
+      are_too_many(packs, options)) {
+    return false;
+  }
   auto needed = needed_externals(*tenant);
   if (!needed) return false;
   for (const auto& pack : packs) {

@@ -115,9 +115,11 @@ Status VaultImpl::retire_erased() {
       if (record.kind != ArtifactKind::dictionary) continue;
       auto loaded = load_artifact(*backend_, {artifact, number, record.kind, state_.vault().id});
       if (loaded.code() == Errc::not_found) continue;
-      bool holds = true;  // of one that is damaged nobody knows
+      bool holds = true;  // of one that is damaged, or of what is erased, nobody knows
       if (loaded) {
-        TOKVAULT_ASSIGN(holds, holds_erased_run(state_, tenant, (*loaded)->content));
+        auto found = holds_erased_run(state_, tenant, (*loaded)->content);
+        if (!found && found.code() != Errc::corrupt) return std::move(found).error();
+        holds = !found || *found;
       }
       if (holds) due.push_back({number, artifact});
     }

@@ -116,9 +116,17 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
     if (only != nullptr) {
       s.total_bytes = s.pack_bytes + s.log_bytes + s.artifact_bytes;
     } else {
+      const Leftovers leftovers(*backend_, state_);
+      for (const char* folder : {"packs", "log"}) {
+        TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
+        for (const BlobInfo& blob : blobs) {
+          if (!leftovers.is_live(blob.name)) s.leftover_bytes += blob.size_bytes;
+        }
+      }
       TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
       s.catalog_bytes =
-          s.total_bytes - std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes);
+          s.total_bytes -
+          std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes + s.leftover_bytes);
     }
     s.saved.exact = s.text_bytes - std::min(s.text_bytes, segment_text);
     s.saved.prefix = s.text_bytes - std::min(s.text_bytes, node_text);

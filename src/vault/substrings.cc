@@ -194,10 +194,14 @@ TrainingSource SubstringsImpl::source_of(std::uint32_t number, std::uint64_t con
       TOKVAULT_ASSIGN(SourceHolders holders, of_source(*source));
       trained.conversations += holders.conversations;
       for (std::uint32_t i = 0; i < holders.local.size(); ++i) {
-        TOKVAULT_ASSIGN(const ByteView code, source->code(kTokenStream, i, scratch));
-        tokens.clear();
-        TOKVAULT_TRY(source->decode_tokens(code, tokens));
         Holders& held = holders.local[i];
+        if (held.count == 0 && outside.empty()) continue;
+        const auto code = source->code(kTokenStream, i, scratch);
+        // What nobody holds here and nobody can read is nobody's.
+        if (held.count == 0 && code.code() == Errc::corrupt) continue;
+        if (!code) return code.error().clone();
+        tokens.clear();
+        TOKVAULT_TRY(source->decode_tokens(*code, tokens));
         if (!outside.empty() && tokens.size() >= kSubstringTokensMin) {
           const auto more = outside.find(token_digest(tokens));
           if (more != outside.end()) held.join(more->second, conversations_min);

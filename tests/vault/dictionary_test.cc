@@ -1,28 +1,9 @@
 // Dictionaries in the registry: what is refused, what survives which rewrite, who sees what.
-#include "codec/dictionary.h"
 #include "tests/vault/harness.h"
 #include "vault/artifacts.h"
 
 namespace tokvault {
 namespace {
-
-// A dictionary of its own for every number.
-Buffer dictionary(int number) {
-  std::mt19937_64 random(static_cast<std::uint64_t>(number));
-  Buffer all;
-  std::vector<std::size_t> sizes;
-  for (int i = 0; i < 200; ++i) {
-    const std::size_t before = all.size();
-    for (int k = 0; k < 12; ++k) {
-      all += "order " + std::to_string(random() % 90 * 7919) + " of dictionary " +
-             std::to_string(number) + ". ";
-    }
-    sizes.push_back(all.size() - before);
-  }
-  auto trained = train_dictionary(all, sizes, 1024);
-  EXPECT_TRUE(trained);
-  return trained ? *trained : Buffer();
-}
 
 class Registry : public ::testing::Test {
  protected:

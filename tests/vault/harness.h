@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "codec/dictionary.h"
 #include "storage/fault.h"
 #include "tests/conformance/temp_dir.h"
 #include "tokvault/directory.h"
@@ -472,6 +473,24 @@ inline Conversation conversation(std::string id, const std::vector<std::string>&
   }
   c.form = Stager::form_of(c);
   return c;
+}
+
+// A dictionary of its own for every number.
+inline Buffer dictionary(int number) {
+  std::mt19937_64 random(static_cast<std::uint64_t>(number));
+  Buffer all;
+  std::vector<std::size_t> sizes;
+  for (int i = 0; i < 200; ++i) {
+    const std::size_t before = all.size();
+    for (int k = 0; k < 12; ++k) {
+      all += "order " + std::to_string(random() % 90 * 7919) + " of dictionary " +
+             std::to_string(number) + ". ";
+    }
+    sizes.push_back(all.size() - before);
+  }
+  auto trained = train_dictionary(all, sizes, 1024);
+  EXPECT_TRUE(trained);
+  return trained ? *trained : Buffer();
 }
 
 }  // namespace tokvault

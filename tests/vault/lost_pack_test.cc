@@ -55,7 +55,11 @@ std::vector<Loss> losses() {
 
 // The tables of a pack are sound, and its text is damaged: it can be stored again, and what is
 // forgotten goes with gc.
-TEST(DamagedText, IsStoredAgainAndCollected) {
+enum class Trained { nothing, dictionary, substrings };
+
+class DamagedText : public testing::TestWithParam<Trained> {};
+
+TEST_P(DamagedText, IsStoredAgainAndCollected) {
   MemoryPlace place;
   ASSERT_OK(place.create());
   std::vector<Conversation> all;
@@ -67,6 +71,14 @@ TEST(DamagedText, IsStoredAgainAndCollected) {
       ASSERT_OK((*vault)->put(all.back(), {}));
     }
     ASSERT_OK((*vault)->seal());
+    // What gc looks at before it erases, and which the damaged text may have been part of.
+    if (GetParam() == Trained::dictionary) {
+      ASSERT_OK((*vault)->dictionaries().add(dictionary(1)));
+    } else if (GetParam() == Trained::substrings) {
+      SubstringSet set;
+      ASSERT_OK(set.add(std::vector<Token>(20, 7), {1, 1, 1}));
+      ASSERT_OK((*vault)->substrings().add(set));
+    }
   }
   const auto packs = place.disk.list("packs");
   ASSERT_OK(packs);
@@ -105,6 +117,20 @@ TEST(DamagedText, IsStoredAgainAndCollected) {
   ASSERT_OK(report);
   for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
 }
+
+INSTANTIATE_TEST_SUITE_P(Beside, DamagedText,
+                         testing::Values(Trained::nothing, Trained::dictionary,
+                                         Trained::substrings),
+                         [](const auto& param) {
+                           switch (param.param) {
+                             case Trained::dictionary:
+                               return "ADictionary";
+                             case Trained::substrings:
+                               return "Substrings";
+                             default:
+                               return "Nothing";
+                           }
+                         });
 
 // Records of a pack are read where a log is older, to know what they took away. One whose records
 // are damaged is then a lost pack, and no more: the vault opens, and others are read.

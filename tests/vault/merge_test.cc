@@ -221,6 +221,13 @@ TEST_F(Merge, NoPackIsLargerThanTheCapAndWhatIsAlikeIsTogether) {
   // Without the cap it is one again, and without the catalog the same.
   ASSERT_TRUE(vault_->compact(Level::fast));
   EXPECT_EQ(pack_names().size(), 1u);
+  // And many again, as it is asked for, of which none waits for a merge; and one.
+  options.pack_bytes_max = 24u << 10;
+  ASSERT_TRUE(vault_->compact(options));
+  EXPECT_GE(pack_names().size(), 6u);
+  EXPECT_EQ(vault_->stats()->unmerged_packs, 0u);
+  ASSERT_TRUE(vault_->compact(Level::fast));
+  EXPECT_EQ(pack_names().size(), 1u);
   vault_.reset();
   fs::remove(path_ + "/catalog.db");
   ASSERT_TRUE(repair_vault(path_));
@@ -280,6 +287,27 @@ TEST_F(Merge, StoppedAtAnyPointItLeavesWhatWasThere) {
   }
   EXPECT_NE(pack_names(), names);
   expect_sound(*vault_);
+}
+
+// Killed between the swap and the removal of what it replaced.
+TEST_F(Merge, WhatAKilledCompactionLeavesIsCountedAndGoes) {
+  fill(2, 30, 2000);
+  const std::string old = *pack_names().begin();
+  fs::copy_file(path_ + "/packs/" + old, dir_ / "old");
+  ASSERT_TRUE(vault_->compact(Level::fast));
+  EXPECT_EQ(vault_->stats()->leftover_bytes, 0u);
+  const std::uint64_t catalog = vault_->stats()->catalog_bytes;
+  vault_.reset();
+  fs::copy_file(dir_ / "old", path_ + "/packs/" + old);
+  auto reader = open_vault(path_, {.read_only = true});
+  ASSERT_TRUE(reader);
+  const auto stats = (*reader)->stats();
+  ASSERT_TRUE(stats);
+  EXPECT_EQ(stats->leftover_bytes, fs::file_size(dir_ / "old"));
+  EXPECT_LE(stats->catalog_bytes, catalog);  // with what the lock says
+  vault_ = open();
+  EXPECT_EQ(vault_->stats()->leftover_bytes, 0u);
+  EXPECT_FALSE(pack_names().contains(old));
 }
 
 TEST_F(Merge, TenantsStayApart) {
