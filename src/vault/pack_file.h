@@ -36,8 +36,7 @@ class PackFile final : public Source {
   std::uint16_t version() const { return header_.version; }  // of the format
   // Whether what is alike was brought together in it: not as sealing makes packs, nor gc of those.
   bool is_merged() const {
-    return footer_.made_by == PackMaker::merging || footer_.set_supersedes.size() > 1 ||
-           footer_.set_members.size() > 1;
+    return footer_.made_by == PackMaker::merging || footer_.set_supersedes.size() > 1;
   }
   std::uint64_t size_bytes() const { return size_; }
 

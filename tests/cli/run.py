@@ -4,8 +4,8 @@
 A case is cases/NAME.sh, which runs in an empty folder with the command on its PATH and the folders
 of cases and examples in $CASES and $EXAMPLES. What it is to print is in NAME.out, NAME.err (absent:
 nothing) and NAME.exit (absent: 0). What differs from run to run is replaced by # before comparing
-(VOLATILE). --update writes what was printed as what is expected; look at the difference before it
-is committed.
+(VOLATILE). A case that ends with 77 says that the machine lacks what it needs. --update writes what
+was printed as what is expected; look at the difference before it is committed.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = HERE / "cases"
 TIMEOUT_S = 120
+CANNOT_RUN = 77
 VOLATILE = [
     (re.compile(r" in [0-9.]+ s, [0-9.]+ MB/s"), " in # s, # MB/s"),
     (re.compile(r'"(seconds|mb_per_second|merge_seconds)":[0-9.e+-]+'), r'"\1":#'),
@@ -49,6 +50,8 @@ def run_case(name, binary):
             timeout=TIMEOUT_S,
             check=False,
         )
+        if done.returncode == CANNOT_RUN:
+            return {"lacks": done.stderr.decode().strip()}
         texts = {"out": done.stdout, "err": done.stderr}
         result = {}
         for suffix, raw in texts.items():
@@ -97,10 +100,14 @@ def main():
     arguments = parser.parse_args()
     binary = arguments.binary.resolve()
     names = arguments.names or sorted(path.stem for path in CASES.glob("*.sh"))
-    failed = 0
+    failed = lacking = 0
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         results = pool.map(lambda name: run_case(name, binary), names)
         for name, printed in zip(names, results):
+            if "lacks" in printed:
+                lacking += 1
+                print(f"not run {name}: {printed['lacks']}")
+                continue
             if arguments.update:
                 update(name, printed)
                 continue
@@ -110,7 +117,7 @@ def main():
                 failed += 1
                 print(what, end="")
     if not arguments.update:
-        print(f"{len(names) - failed} of {len(names)} cases passed")
+        print(f"{len(names) - failed - lacking} of {len(names)} cases passed")
     return 1 if failed else 0
 
 

@@ -1,5 +1,9 @@
 # On a terminal what takes longer than a second says how far it is, in one line that goes again;
 # elsewhere nothing is said.
+python3 -c 'import pty; pty.openpty()' 2> why || {
+  tail -n 1 why >&2
+  exit 77
+}
 cat > on_terminal.py <<'END'
 import os, pty, subprocess, sys, threading
 ours, theirs = pty.openpty()
