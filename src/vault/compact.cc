@@ -1,5 +1,6 @@
 // Compaction: packs of a tenant are merged step by step, with artifacts trained for them if asked.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 
@@ -143,18 +144,40 @@ std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
 
 namespace {
 
+// What some packs hold together.
+struct Held {
+  std::array<std::uint64_t, kStreams> text_bytes{};
+  std::uint64_t disk_bytes = 0;
+  bool is_within(const CompactOptions& options) const {
+    return options.pack_bytes_max == 0 || disk_bytes <= options.pack_bytes_max;
+  }
+};
+
+Held held_by(const std::vector<std::shared_ptr<PackFile>>& packs) {
+  Held held;
+  for (const auto& pack : packs) {
+    for (std::size_t s = 0; s < kStreams; ++s) {
+      held.text_bytes[s] += pack->footer().streams[s].text_bytes;
+    }
+    held.disk_bytes += pack->size_bytes();
+  }
+  return held;
+}
+
 // Whether a smaller cap made these than the one that holds now. Without one, two groups that stand
 // next to each other are more than a dictionary together.
 bool are_too_many(const std::vector<std::shared_ptr<PackFile>>& packs,
                   const CompactOptions& options) {
-  std::uint64_t text = 0;
-  std::uint64_t disk = 0;
-  for (const auto& pack : packs) {
-    for (const PackStream& stream : pack->footer().streams) text += stream.text_bytes;
-    disk += pack->size_bytes();
-  }
-  return (options.pack_bytes_max == 0 || disk <= options.pack_bytes_max) &&
-         packs.size() > 2 * (text / kDictionaryTextBytes + 1) + 1;
+  const Held held = held_by(packs);
+  const std::uint64_t text = held.text_bytes[kTokenStream] + held.text_bytes[kByteStream];
+  return held.is_within(options) && packs.size() > 2 * (text / kDictionaryTextBytes + 1) + 1;
+}
+
+// Whether what these packs hold comes into one.
+bool fits_one_pack(const std::vector<std::shared_ptr<PackFile>>& packs,
+                   const CompactOptions& options) {
+  const Held held = held_by(packs);
+  return held.text_bytes[kTokenStream] <= kDictionaryTextBytes && held.is_within(options);
 }
 
 }  // namespace
@@ -181,23 +204,6 @@ bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
   }
   return true;
 }
-
-namespace {
-
-// Whether what these packs hold comes into one.
-bool fits_one_pack(const std::vector<std::shared_ptr<PackFile>>& packs,
-                   const CompactOptions& options) {
-  std::uint64_t text = 0;
-  std::uint64_t disk = 0;
-  for (const auto& pack : packs) {
-    text += pack->footer().streams[kTokenStream].text_bytes;
-    disk += pack->size_bytes();
-  }
-  return text <= kDictionaryTextBytes &&
-         (options.pack_bytes_max == 0 || disk <= options.pack_bytes_max);
-}
-
-}  // namespace
 
 Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<PackFile>>& packs,
                         const CompactOptions& options, const Merge::Step& step,
@@ -261,15 +267,24 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     std::vector<Record> with = records;
     with.insert(with.end(), fresh.begin(), fresh.end());
     merge.set_artifacts(retraining.artifacts());
-    TOKVAULT_ASSIGN(files,
-                    merge.run(*backend_, identity, std::move(with), &needed, next_file_, step));
+    unsettled_ = true;  // until the swap, what is put is a leftover
+    auto put = [&]() -> Result<std::vector<CatalogFile>> {
+      TOKVAULT_TRY(retraining.put());
+      return merge.run(*backend_, identity, std::move(with), &needed, next_file_, step);
+    }();
+    if (!put) {
+      (void)settle();  // else the next one who writes does it
+      return std::move(put).error();
+    }
+    files = std::move(*put);
     is_made = retraining.pays(merge, files, is_done ? std::optional(bytes_before) : std::nullopt);
-    if (!is_made) TOKVAULT_TRY(merge.undo(*backend_, files));
+    if (is_made) continue;
+    TOKVAULT_TRY(merge.undo(*backend_, files));
+    TOKVAULT_TRY(retraining.undo());
+    unsettled_ = false;
   }
   if (is_made) {
     report.files += packs.size();
-    unsettled_ = true;  // until the swap, what is put is a leftover
-    TOKVAULT_TRY(retraining.put());
     next_sequence_ += fresh.size();
     TOKVAULT_TRY(swap(std::move(files), supersedes, {}, fresh));
     for (const std::uint64_t gone : retraining.removed()) {

@@ -429,12 +429,23 @@ Status Retraining::put() {
   for (const Candidate* c : put_) {
     TOKVAULT_TRY(vault_.backend_->put(artifact_name(c->number), c->file));
   }
-  report_.changed = chosen_ != Choice::active;
-  if (RetrainTrial* t = trial_of(chosen_)) {
-    if (chosen_ == Choice::dictionary) t->number = new_dictionary_.number;
-    if (chosen_ == Choice::substrings) t->number = new_substrings_.number;
-  }
   return {};
+}
+
+Status Retraining::undo() {
+  for (const Candidate* c : put_) TOKVAULT_TRY(vault_.backend_->remove(artifact_name(c->number)));
+  return {};
+}
+
+RetrainReport Retraining::report() const {
+  RetrainReport report = report_;
+  report.changed = chosen_ != Choice::active;
+  for (std::size_t i = 0; i < tried_.size(); ++i) {
+    if (tried_[i] != chosen_) continue;
+    if (chosen_ == Choice::dictionary) report.trials[i].number = new_dictionary_.number;
+    if (chosen_ == Choice::substrings) report.trials[i].number = new_substrings_.number;
+  }
+  return report;
 }
 
 }  // namespace tokvault

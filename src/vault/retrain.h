@@ -6,9 +6,10 @@
 // promises most is used. What it saves is counted while the packs are encoded, which is done with
 // it and without anyhow; if that is less than it takes, they are made again without it.
 //
-// What is new is put before the packs are committed, and registered by records in the first of
-// them: so the commit that swaps the packs in is the one step, and what a crash leaves before it is
-// a file that nobody names.
+// What is new is put before the packs that copy from it, and registered by records in the first of
+// them: so the commit that swaps the packs in is the one step, and what a crash leaves before it are
+// files that nobody needs. Packs that are all there replace others for whoever rebuilds the catalog,
+// so none may be there before what it names.
 #ifndef TOKVAULT_VAULT_RETRAIN_H_
 #define TOKVAULT_VAULT_RETRAIN_H_
 
@@ -55,11 +56,14 @@ class Retraining {
   // What the first pack, and the catalog, have to say of it: what is registered and active, and
   // what is no more. Numbered from `sequence` on.
   Result<std::vector<Record>> records(std::uint64_t sequence);
-  // Puts what those records register; to be committed next.
+  // Puts what those records register. REQUIRES: no pack that names it is there yet
   Status put();
+  // Takes it away again. REQUIRES: no pack that names it is there any more
+  Status undo();
   // What they take away.
   const std::vector<std::uint64_t>& removed() const { return removed_; }
-  RetrainReport report() const { return report_; }
+  // Once all is done.
+  RetrainReport report() const;
 
  private:
   enum class Choice : std::uint8_t { active, none, dictionary, substrings };
