@@ -97,10 +97,14 @@ ExitStatus run_export(const ExportCommand& command) {
   std::uint64_t lost = 0;
   const auto visit = [&](const Summary& summary, Result<Conversation> conversation) {
     if (command.leave_out.contains(summary.id)) return true;
-    auto json = conversation ? to_json(*conversation)
-                             : Result<std::string>(std::move(conversation).error());
+    Result<std::string> json = std::string();
+    if (!conversation) {
+      json = std::move(conversation).error();  // names it
+    } else if (json = to_json(*conversation); !json) {
+      json = std::move(json).error().with("conversation " + summary.id);
+    }
     if (!json) {
-      Error why = std::move(json).error().with("conversation " + in_quotes(summary.id));
+      Error why = std::move(json).error();
       if (!command.keep_going) {
         status = std::move(why);
         return false;

@@ -303,7 +303,7 @@ class MessageRows final : public Rows {
       ++reading_.passed_over;
       return {};
     }
-    return std::move(conversation).error().with("conversation " + item.id);
+    return std::move(conversation).error();
   }
 
   Reading& reading_;

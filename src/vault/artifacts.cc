@@ -130,7 +130,7 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
       auto known = std::find_if(report.findings.begin(), report.findings.end(),
                                 [&](const Finding& f) { return f.file == name; });
       if (known == report.findings.end()) {
-        known = report.findings.insert(known, {name, error.code(), std::string(error.message())});
+        known = report.findings.insert(known, {name, error.code(), without_name(error, name)});
       }
       known->message += needed;
       if (!count_rows || loaded) continue;

@@ -52,7 +52,7 @@ bool check_vocabulary(const Backend& backend, const VaultRecord& vault, CheckRep
   if (status) return true;
   report.findings.push_back(
       {vault.vocabulary, status.code(),
-       std::string(status.error().message()) +
+       without_name(status.error(), vault.vocabulary) +
            ": texts cannot be read, only their tokens; the rank file that the vault was made with "
            "can be put back under this name"});
   return false;
@@ -63,8 +63,9 @@ Status check_source(const State& state, const TenantState& tenant,
                     CheckReport& report) {
   std::set<std::string, std::less<>> told;  // a damaged dictionary holds many segments
   auto finding = [&](const Error& e) {
-    if (!told.emplace(e.message()).second) return;
-    report.findings.push_back({source->name(), e.code(), std::string(e.message())});
+    std::string what = without_name(e, source->name());
+    if (!told.insert(what).second) return;
+    report.findings.push_back({source->name(), e.code(), std::move(what)});
   };
   auto tables = source->tables();
   if (!tables) {
@@ -185,7 +186,7 @@ Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress
     if (auto own = catalog_->load(); !own && own.code() == Errc::corrupt) {
       // A reader does without it, but it is damage all the same.
       report.findings.push_back({"catalog.db", Errc::corrupt,
-                                 std::string(own.error().message()) +
+                                 without_name(own.error(), "catalog.db") +
                                      "; `tokvault repair` makes a new one from the files"});
     }
     // A rewrite beside it removes files that it looks for.
@@ -211,7 +212,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
         file.kind == CatalogFile::Kind::log ? log_name(file.number) : pack_name(file.number);
     report.findings.push_back(
         {name, error.code(),
-         std::string(error.message()) +
+         without_name(error, name) +
              (file.conversations == 0
                   ? ""
                   : ": " + std::to_string(file.conversations) + " conversations, commits " +

@@ -54,7 +54,9 @@ Result<Found> VaultImpl::find_or_error(const TenantState* tenant, std::string_vi
   const TenantDamage& damage = state_.damage(tenant);
   Standing now;
   if (tenant != nullptr) {
-    TOKVAULT_ASSIGN(now, standing(*tenant, id));
+    auto there = standing(*tenant, id);
+    if (!there) return std::move(there).error().with("conversation " + std::string(id));
+    now = std::move(*there);
   } else {
     now.is_doubtful = damage.lost_until > 0;
   }
@@ -119,10 +121,8 @@ std::vector<Finding> VaultImpl::damage() const {
 
 bool VaultImpl::passes_over(const Source& source, const Error& error) const {
   if (!options_.keep_going || error.code() != Errc::corrupt) return false;
-  std::string_view what = error.message();
-  if (what.starts_with(source.name() + ": ")) what.remove_prefix(source.name().size() + 2);
   std::lock_guard lock(passed_over_->mutex);
-  passed_over_->packs[source.name()] = what;
+  passed_over_->packs[source.name()] = without_name(error, source.name());
   return true;
 }
 

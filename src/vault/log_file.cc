@@ -179,19 +179,16 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   } else {
     log->vault_ = std::move(header->vault);
   }
-  auto status = log->read_tail(backend, file, known_size);
-  if (!status) return std::move(status).error().with(name);
+  TOKVAULT_TRY(log->read_tail(backend, file, known_size));
   return log;
 }
 
 std::shared_ptr<LogFile> LogFile::make_gone(std::uint64_t number, const Error& error,
                                             std::uint64_t first_sequence) {
   auto log = std::make_shared<LogFile>(number, 0);
-  std::string_view what = error.message();
-  if (what.starts_with(log->name() + ": ")) what.remove_prefix(log->name().size() + 2);
   LostCommits lost;
   lost.code = error.code();
-  lost.what = error.code() == Errc::not_found ? "it is missing" : what;
+  lost.what = without_name(error, log->name());
   lost.first = std::max<std::uint64_t>(1, first_sequence);
   log->lost_.push_back(std::move(lost));
   log->is_gone_ = true;
@@ -272,7 +269,7 @@ Result<bool> LogFile::read_next(const Backend& backend, ByteView file, std::uint
     // A dictionary that this program cannot read is there all the same. One that is gone together
     // with the log was retired meanwhile.
     if (status.code() == Errc::unsupported || status.code() == Errc::io) {
-      return std::move(status).error();
+      return std::move(status).error().with(name());
     }
     if (status.code() == Errc::not_found) TOKVAULT_TRY(backend.size(name()));
     auto remains = read_remains(file, number_, offset);

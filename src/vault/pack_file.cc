@@ -31,14 +31,15 @@ std::uint64_t PackFile::Segments::memory_bytes() const {
 }
 
 Error PackFile::damaged(std::string_view what) const {
-  return Error(Errc::corrupt, name() + ": " + std::string(what));
+  return in_pack(Error(Errc::corrupt, std::string(what)));
 }
+
+Error PackFile::in_pack(Error error) const { return std::move(error).with(name()); }
 
 Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& cache,
                                                  std::uint64_t number) {
   std::shared_ptr<PackFile> pack(new PackFile(backend, cache, number));
   const std::string name = pack->name();
-  auto in_pack = [&](Error e) { return std::move(e).with(name); };
   auto size = backend.size(name);
   if (!size) return std::move(size).error();
   pack->size_ = *size;
@@ -46,7 +47,7 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
   Buffer bytes;
   TOKVAULT_TRY(backend.get(name, 0, kPackHeaderBytes, bytes));
   auto header = decode_pack_header(bytes);
-  if (!header) return in_pack(std::move(header).error());
+  if (!header) return pack->in_pack(std::move(header).error());
   pack->header_ = std::move(*header);
   if (pack->header_.number != number) return pack->damaged("it is named as another pack");
   // Most footers come with the trailer.
@@ -54,7 +55,7 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
   const std::uint64_t tail = std::min(*size, kTailBytes);
   TOKVAULT_TRY(backend.get(name, *size - tail, tail, bytes));
   auto extent = decode_pack_trailer(ByteView(bytes).substr(tail - kPackTrailerBytes), *size);
-  if (!extent) return in_pack(std::move(extent).error());
+  if (!extent) return pack->in_pack(std::move(extent).error());
   ByteView coded = ByteView(bytes).substr(0, tail - kPackTrailerBytes);
   if (extent->size <= coded.size()) {
     coded.remove_prefix(coded.size() - extent->size);
@@ -63,7 +64,7 @@ Result<std::shared_ptr<PackFile>> PackFile::open(const Backend& backend, Cache& 
     coded = bytes;
   }
   auto footer = decode_pack_footer(coded, *extent, pack->header_);
-  if (!footer) return in_pack(std::move(footer).error());
+  if (!footer) return pack->in_pack(std::move(footer).error());
   pack->footer_ = std::move(*footer);
   if (pack->footer_.tenant.number != pack->header_.tenant ||
       pack->footer_.vault.id != pack->header_.vault_id) {
@@ -97,7 +98,7 @@ Result<std::shared_ptr<const Tables>> PackFile::load_tables(std::optional<String
     TOKVAULT_TRY(read_extent(footer_.tables[i], parts[i]));
   }
   auto tables = decode_tables(parts, footer_.counts, std::move(ids));
-  if (!tables) return std::move(tables).error().with(name());
+  if (!tables) return in_pack(std::move(tables).error());
   auto out = std::make_shared<const Tables>(std::move(*tables));
   cache_.insert(key, out, out->memory_bytes());
   return out;
@@ -107,8 +108,7 @@ Result<std::shared_ptr<const PackFile::Segments>> PackFile::segments() const {
   const Cache::Key key{number_, Cache::Kind::segments};
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const Segments>(found);
   auto out = std::make_shared<Segments>();
-  Status status = load_segments(*out);
-  if (!status) return std::move(status).error().with(name());
+  TOKVAULT_TRY(load_segments(*out));
   cache_.insert(key, out, out->memory_bytes());
   return std::shared_ptr<const Segments>(std::move(out));
 }
@@ -116,8 +116,12 @@ Result<std::shared_ptr<const PackFile::Segments>> PackFile::segments() const {
 Status PackFile::load_segments(Segments& out) const {
   Buffer packed, raw;
   TOKVAULT_TRY(read_extent(footer_.token_map, packed));
-  TOKVAULT_TRY(decode_bytes(packed, footer_.token_map.raw_size, raw));
-  TOKVAULT_ASSIGN(out.map, TokenMap::parse(raw, code_bytes()));
+  if (Status status = decode_bytes(packed, footer_.token_map.raw_size, raw); !status) {
+    return in_pack(std::move(status).error());
+  }
+  auto map = TokenMap::parse(raw, code_bytes());
+  if (!map) return in_pack(std::move(map).error());
+  out.map = std::move(*map);
   for (const Stream s : {kTokenStream, kByteStream}) TOKVAULT_TRY(load_stream(s, out));
   return {};
 }
@@ -129,7 +133,9 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
   TOKVAULT_TRY(read_extent(ps.table, table));
   if (ps.ended) {
     const auto segment_count = static_cast<std::uint32_t>(footer_.counts.segments[stream]);
-    TOKVAULT_ASSIGN(const PackBlocks blocks, decode_pack_blocks(table, segment_count, ps));
+    auto decoded = decode_pack_blocks(table, segment_count, ps);
+    if (!decoded) return in_pack(std::move(decoded).error());
+    const PackBlocks& blocks = *decoded;
     std::uint64_t at = ps.blocks.offset;
     std::uint32_t first = segment_count;
     for (const std::uint32_t n : blocks.segments) first -= n;
@@ -145,8 +151,9 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
     }
     return {};
   }
-  TOKVAULT_ASSIGN(const PackSegments segments,
-                  decode_pack_segments(table, footer_.counts.segments[stream], ps));
+  auto decoded = decode_pack_segments(table, footer_.counts.segments[stream], ps);
+  if (!decoded) return in_pack(std::move(decoded).error());
+  const PackSegments& segments = *decoded;
   std::uint64_t at = ps.blocks.offset;
   for (std::uint32_t size : segments.block_sizes) {
     out.blocks[stream].push_back({at, size, 0, 0});
@@ -230,7 +237,7 @@ Result<std::shared_ptr<const PackDictionary>> PackFile::load_dictionary(Stream s
     return PackDictionary::make(std::move(text), std::move(model), count);
   };
   auto out = decode();
-  if (!out) return std::move(out).error().with(name() + ": dictionary");
+  if (!out) return in_pack(std::move(out).error().with("dictionary"));
   return out;
 }
 
@@ -253,23 +260,27 @@ Result<Buffer> PackFile::history(Stream stream) const {
     TOKVAULT_TRY(backend_.size(name()));
     return damaged("it needs " + artifact_name(number) + ", which is not there");
   }
-  if (!shared) return std::move(shared).error().with(name() + " needs an artifact");
+  if (!shared) return in_pack(std::move(shared).error().with("it needs an artifact"));
   TOKVAULT_ASSIGN(auto l, segments());
   l->map.encode((*shared)->tokens, out);
   return out;
 }
 
-Status PackFile::find_ends(std::uint64_t count, BlockText& d) const {
-  if (d.text.size() > 0xffffffffu)
-    return damaged("a dictionary is larger than any writer makes it");
-  if (count > d.text.size()) return damaged("its segments do not end where they should");
+Status PackFile::find_ends(std::uint64_t count, BlockText& d) {
+  const auto bad_ends = [] {
+    return Error(Errc::corrupt, "its segments do not end where they should");
+  };
+  if (d.text.size() > 0xffffffffu) {
+    return Error(Errc::corrupt, "it is larger than any writer makes it");
+  }
+  if (count > d.text.size()) return bad_ends();
   d.ends.reserve(count);
   for (std::size_t at = 0; (at = d.text.find(kSegmentEnd, at)) != Buffer::npos; ++at) {
     if (d.ends.size() == count) break;
     d.ends.push_back(static_cast<std::uint32_t>(at));
   }
   if (d.ends.size() != count || d.text.size() != (count == 0 ? 0 : d.ends.back() + 1)) {
-    return damaged("its segments do not end where they should");
+    return bad_ends();
   }
   return {};
 }
@@ -306,7 +317,7 @@ Result<const PackIds*> PackFile::pack_ids(const IdHash& id,
   StringTable ids;
   TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::ids)], coded));
   auto status = decode_strings(coded, footer_.counts.rows, ids);
-  if (!status) return std::move(status).error().with(name());
+  if (!status) return in_pack(std::move(status).error());
   ids_ = std::make_unique<const PackIds>(hash_ids(footer_.tenant.key, ids));
   id_filter_ = Buffer();
   column = std::move(ids);
@@ -339,7 +350,7 @@ Result<ByteView> PackFile::in_dictionary(Stream stream, Scratch& scratch, Get ge
   const PackDictionary& d = *b->dictionary;
   const bool was_whole = d.is_whole();
   Result<ByteView> view = get(d);
-  if (!view) return std::move(view).error().with(name() + ": dictionary");
+  if (!view) return in_pack(std::move(view).error().with("dictionary"));
   // What it was decoded from is let go.
   if (!was_whole && d.is_whole()) {
     cache_.resize({number_, dictionary_kind(stream)}, d.memory_bytes());
@@ -368,7 +379,7 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   if (bases) {
     status = zstd_decompress(payload, where.text_size, out->text, *bases);
   } else if (footer_.streams[stream].codec == PackCodec::token_model && !d->has_model()) {
-    status = damaged("a block has nothing to be decoded with");
+    status = Error(Errc::corrupt, "nothing is there to decode it with");
   } else {
     status = d->decode_block(payload, where.text_size, out->text);
   }
@@ -379,8 +390,8 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
     status = find_ends(end - where.first_segment, *out);
   }
   if (!status) {
-    return std::move(status).error().with(name() + ": block at offset " +
-                                          std::to_string(where.offset));
+    return in_pack(
+        std::move(status).error().with("block at offset " + std::to_string(where.offset)));
   }
   Scratch::Block& slot = scratch.replace_oldest(number_, stream, std::uint64_t{block} + 1);
   slot.pin = std::move(out);
@@ -443,7 +454,7 @@ Result<std::optional<Buffer>> PackFile::base_text(Stream stream, const Segments&
 Status PackFile::decode_tokens(ByteView code, std::vector<Token>& out) const {
   TOKVAULT_ASSIGN(auto l, segments());
   auto status = l->map.decode(code, out);
-  if (!status) return std::move(status).error().with(name());
+  if (!status) return in_pack(std::move(status).error());
   return {};
 }
 
@@ -491,7 +502,7 @@ Result<std::vector<Record>> PackFile::records() const {
   Buffer bytes;
   TOKVAULT_TRY(read_extent(footer_.records, bytes));
   auto records = decode_records(bytes, footer_.record_count);
-  if (!records) return std::move(records).error().with(name());
+  if (!records) return in_pack(std::move(records).error());
   return records;
 }
 
@@ -507,9 +518,13 @@ Result<std::shared_ptr<const PackFile::Usage>> PackFile::usage() const {
   if (footer_.usage_count > 0) {
     Buffer bytes;
     TOKVAULT_TRY(read_extent(footer_.usage, bytes));
-    TOKVAULT_ASSIGN(out->entries, decode_usage(bytes, footer_.usage_count));
+    auto entries = decode_usage(bytes, footer_.usage_count);
+    if (!entries) return in_pack(std::move(entries).error());
+    out->entries = std::move(*entries);
     TOKVAULT_TRY(read_extent(footer_.tables[static_cast<std::size_t>(TablePart::strings)], bytes));
-    TOKVAULT_TRY(decode_names(bytes, out->models, out->applications));
+    if (Status status = decode_names(bytes, out->models, out->applications); !status) {
+      return in_pack(std::move(status).error());
+    }
     for (const UsageEntry& e : out->entries) {
       if (e.model >= out->models.size() || e.application >= out->applications.size()) {
         return damaged("usage names what is not there");

@@ -102,7 +102,10 @@ class PackFile final : public Source {
 
   PackFile(const Backend& backend, Cache& cache, std::uint64_t number)
       : backend_(backend), cache_(cache), number_(number) {}
+  // Whatever this file says is wrong begins with the name of the pack, once: these two put it
+  // there, `in_pack` where something below says what it is.
   Error damaged(std::string_view what) const;
+  Error in_pack(Error error) const;
   Status read_extent(const Extent& extent, Buffer& out) const;
   // With `ids`, that is what the id column gives.
   Result<std::shared_ptr<const Tables>> load_tables(std::optional<StringTable> ids) const;
@@ -121,7 +124,7 @@ class PackFile final : public Source {
   // What the text of a stream may copy from besides itself: its artifact, in the pack's own codes.
   Result<Buffer> history(Stream stream) const;
   // Finds the ends of `count` segments, after which nothing stands.
-  Status find_ends(std::uint64_t count, BlockText& text) const;
+  static Status find_ends(std::uint64_t count, BlockText& text);
   // A view of the dictionary, given by `get`; the dictionary stays in `scratch`.
   template <class Get>
   Result<ByteView> in_dictionary(Stream stream, Scratch& scratch, Get get) const;

@@ -24,7 +24,7 @@ constexpr std::uint64_t kQuarantineChunk = 8u << 20;
 
 void report_or(CheckReport* report, Error error, const std::string& file) {
   if (report != nullptr) {
-    report->findings.push_back({file, error.code(), std::string(error.message())});
+    report->findings.push_back({file, error.code(), without_name(error, file)});
   }
 }
 

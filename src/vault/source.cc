@@ -22,6 +22,17 @@ std::string artifact_name(std::uint64_t number) {
   return numbered("artifacts", number, "artifact");
 }
 
+std::string without_name(const Error& error, std::string_view file) {
+  const std::string_view what = error.message();
+  const std::size_t at = what.find(file);
+  if (at == what.npos) return std::string(what);
+  if (error.code() == Errc::not_found) return "it is missing";
+  // A catalog's begins with its path.
+  const std::string_view rest = what.substr(at + file.size());
+  const bool is_named = (at == 0 || what[at - 1] == '/') && rest.starts_with(": ");
+  return std::string(is_named ? rest.substr(2) : what);
+}
+
 const Scratch::Block* Scratch::find(std::uint64_t file, Stream stream, std::uint64_t number) {
   for (auto it = blocks_.begin(); it != blocks_.end(); ++it) {
     if (it->number == number && it->file == file && it->stream == stream) {

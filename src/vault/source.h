@@ -53,6 +53,8 @@ class Scratch {
 std::string log_name(std::uint64_t number);
 std::string pack_name(std::uint64_t number);
 std::string artifact_name(std::uint64_t number);
+// What an error of reading a file says, without its name: for whoever names the file beside it.
+std::string without_name(const Error& error, std::string_view file);
 
 // Threads: const methods from any thread at once, for a log under the engine's state lock.
 class Source {

@@ -27,12 +27,7 @@ Status State::load(const CatalogState& catalog,
       logs[file.number] = LogFile::make_gone(file.number, error, file.sequence_first);
     }
     if (file.kind == CatalogFile::Kind::pack) {
-      std::string_view what = error.message();
-      if (what.starts_with(pack_name(file.number) + ": ")) {
-        what.remove_prefix(pack_name(file.number).size() + 2);
-      }
-      if (error.code() == Errc::not_found) what = "it is missing";
-      lost_packs[file.number] = {file, error.code(), std::string(what)};
+      lost_packs[file.number] = {file, error.code(), without_name(error, pack_name(file.number))};
     }
     errors->push_back({file, std::move(error)});
     return {};

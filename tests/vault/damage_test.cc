@@ -52,16 +52,47 @@ struct Probe {
   std::string message;
 };
 
+std::size_t count_of(std::string_view what, std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += what.size()) ++count;
+  return count;
+}
+
+// Whether a message names a file of the vault, or a conversation, twice.
+bool repeats_itself(std::string_view message) {
+  for (const char* kind : {"log/", "packs/", "artifacts/"}) {
+    for (std::size_t at = 0; (at = message.find(kind, at)) != message.npos; ++at) {
+      if (count_of(message.substr(at, message.find_first_of(":, ", at) - at), message) > 1) {
+        return true;
+      }
+    }
+  }
+  return count_of("conversation ", message) > 1;
+}
+
+// What is wrong with the messages of findings, which stand beside the names of their files.
+std::string bad_finding(const std::vector<Finding>& findings) {
+  for (const Finding& f : findings) {
+    if (repeats_itself(f.message) || count_of(f.file, f.message) > 0) {
+      return f.file + ": " + f.message;
+    }
+  }
+  return {};
+}
+
 // Asks a damaged vault everything.
 Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth) {
   Probe p;
-  auto error = [&] { p.outcome = std::max(p.outcome, Outcome::error); };
   auto wrong = [&](const std::string& what) {
     p.outcome = Outcome::wrong;
     p.message = what;
   };
+  auto error = [&](const auto& result) {
+    p.outcome = std::max(p.outcome, Outcome::error);
+    if (repeats_itself(why(result))) wrong("it says " + why(result));
+  };
   if (!opened) {
-    error();
+    error(opened);
     p.checked = true;
     return p;
   }
@@ -70,7 +101,7 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     const auto got = vault.get(key.second, key.first);
     if (!got) {
       if (got.code() == Errc::not_found) wrong(key.second + " is said not to be there");
-      error();
+      error(got);
     } else if (!(*got == c)) {
       wrong("another content of " + key.second);
     } else {
@@ -78,7 +109,7 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     }
     const auto summary = vault.summary(key.second, key.first);
     if (!summary) {
-      error();
+      error(summary);
     } else {
       const auto [tokens, bytes] = Model::tokens_and_bytes(c);
       if (summary->time_ms != c.time_ms || summary->model != c.model ||
@@ -100,7 +131,7 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     const auto scanned = vault.scan(filter, [&](const Summary& s, Result<Conversation> c) {
       const auto it = truth.find({tenant, s.id});
       if (!c) {
-        error();
+        error(c);
       } else if (it == truth.end() || !(*c == it->second)) {
         wrong("scan gives another " + s.id);
       }
@@ -108,16 +139,16 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
       return true;
     });
     if (!scanned) {
-      error();
+      error(scanned);
       all = false;
     }
     const auto page = vault.list(filter, 100);
-    if (!page) error();
+    if (!page) error(page);
     UsageQuery query;
     query.filter = filter;
     const auto usage = vault.usage(query);
     if (!usage) {
-      error();
+      error(usage);
       continue;
     }
     std::uint64_t conversations = 0;
@@ -127,9 +158,15 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     if (conversations != static_cast<std::uint64_t>(there)) wrong("another sum");
   }
   if (all && count != truth.size()) wrong("scan gives " + std::to_string(count));
-  if (!vault.stats()) error();
+  if (const auto stats = vault.stats(); !stats) error(stats);
   const auto report = vault.check({.read_data = true});
   p.checked = !report || !report->findings.empty();
+  if (!report) {
+    error(report);
+  } else if (const std::string bad = bad_finding(report->findings); !bad.empty()) {
+    wrong("check says " + bad);
+  }
+  if (const std::string bad = bad_finding(vault.damage()); !bad.empty()) wrong("damage: " + bad);
   return p;
 }
 
@@ -255,6 +292,32 @@ TEST(VaultDamage, EveryByteOfTheCatalog) {
   spill(file, "garbage");
   ASSERT_OK(repair_vault(path));
   EXPECT_EQ(probe(open_vault(path), truth).outcome, Outcome::right);
+}
+
+// What repair says of a file names it beside, once.
+TEST(VaultDamage, RepairNamesFilesOnce) {
+  const Sample sample = make_sample(true);
+  for (const char* folder : {"log", "packs"}) {
+    const auto blobs = sample.place.disk.list(folder);
+    ASSERT_OK(blobs);
+    for (const BlobInfo& blob : *blobs) {
+      Buffer bytes;
+      ASSERT_OK(sample.place.disk.get(blob.name, 0, blob.size_bytes, bytes));
+      for (std::size_t at = 0; at < bytes.size(); at += 13) {
+        Buffer damaged = bytes;
+        damaged[at] = static_cast<char>(damaged[at] ^ 1);
+        MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
+        place.disk.overwrite(blob.name, std::move(damaged));
+        const auto report = Vault::repair(place.disk, place.catalog);
+        if (!report) {
+          ASSERT_FALSE(repeats_itself(why(report))) << why(report);
+          continue;
+        }
+        EXPECT_FALSE(report->findings.empty()) << blob.name << " at " << at;
+        ASSERT_EQ(bad_finding(report->findings), "");
+      }
+    }
+  }
 }
 
 // A file under another's name is another file, whatever its checksums say.
