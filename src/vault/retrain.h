@@ -7,9 +7,9 @@
 // it and without anyhow; if that is less than it takes, they are made again without it.
 //
 // What is new is put before the packs that copy from it, and registered by records in the first of
-// them: so the commit that swaps the packs in is the one step, and what a crash leaves before it are
-// files that nobody needs. Packs that are all there replace others for whoever rebuilds the catalog,
-// so none may be there before what it names.
+// them: so the commit that swaps the packs in is the one step, and what a crash leaves before it
+// are files that nobody needs. Packs that are all there replace others for whoever rebuilds the
+// catalog, so none may be there before what it names.
 #ifndef TOKVAULT_VAULT_RETRAIN_H_
 #define TOKVAULT_VAULT_RETRAIN_H_
 

@@ -312,8 +312,8 @@ TEST_F(Retrain, ItCanBeStopped) {
   }
 }
 
-// The process, or the power, is gone at every call that changes storage in turn: while the first set
-// is trained, and while another takes its place.
+// The process, or the power, is gone at every call that changes storage in turn: while the first
+// set is trained, and while another takes its place.
 TEST_F(Retrain, ItMayDieAnywhere) {
   for (const bool is_first : {true, false}) {
     {
