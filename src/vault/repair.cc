@@ -174,6 +174,8 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     if (!pack) {
       if (report == nullptr) return std::move(pack).error();
       report_or(report, std::move(pack).error(), blob.name);
+      if (before == nullptr)
+        report->findings.back().message += "; what it held and deleted is unknown";
       continue;
     }
     packs[number] = std::move(*pack);
@@ -212,6 +214,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   }
 
   std::map<Buffer, Record> records;
+  bool records_lost = false;
   auto take = [&](const Record& r) {
     Record& at = records[r.key];
     if (at.key.empty() || at.sequence <= r.sequence) at = r;
@@ -244,6 +247,10 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     if (!found) {
       if (report == nullptr) return std::move(found).error();
       report_or(report, std::move(found).error(), pack->name());
+      if (before == nullptr) {
+        report->findings.back().message += "; what it says of deletions, tags and holds is unknown";
+      }
+      records_lost = true;
       continue;
     }
     // Numbers that were given out stay so, whatever holds: a removal is not in the catalog.
@@ -276,10 +283,11 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   }
   if (state.vault_record.empty()) state.vault_record = before->vault_record;
   if (before != nullptr) {
-    // The names and keys of tenants of which no file is left that says them.
+    // The names and keys of tenants of which no file is left that says them, and all that held when
+    // a pack has lost what it says.
     for (const CatalogRecord& r : before->records) {
-      if (is_kind(r.key, RecordKind::tenant) && !records.contains(r.key))
-        take({r.key, r.value, r.sequence});
+      const bool is_tenant = is_kind(r.key, RecordKind::tenant) && !records.contains(r.key);
+      if (is_tenant || records_lost) take({r.key, r.value, r.sequence});
     }
   }
   TOKVAULT_TRY(register_found(backend, logs, garbage, state, records, report));
@@ -325,7 +333,20 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
     if (!size || is_live(number_of(finding.file))) continue;
     TOKVAULT_TRY(quarantine(backend, finding.file, *size));
   }
-  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, nullptr, before));
+  // What is damaged now was reported: a pack that stays although its records cannot be read.
+  CheckReport left;
+  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, &left, before));
+  auto expect_known = [&](const std::string& file, const Error& error) -> Status {
+    const bool is_known =
+        std::any_of(report.findings.begin(), report.findings.end(), [&](const Finding& f) {
+          return f.file == file && f.message.starts_with(without_name(error, file));
+        });
+    if (is_known) return {};
+    return error.clone();
+  };
+  for (const Finding& f : left.findings) {
+    TOKVAULT_TRY(expect_known(f.file, Error(f.code, f.file + ": " + f.message)));
+  }
   if (before != nullptr) {
     state.next_file = std::max(state.next_file, before->next_file);
     state.generation = before->generation + 1;
@@ -358,7 +379,10 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   TOKVAULT_TRY(catalog.reset(state));
   report.files = state.files.size();
   State now(backend, cache);
-  TOKVAULT_TRY(now.load(state, nullptr));
+  std::vector<std::pair<CatalogFile, Error>> errors;
+  TOKVAULT_TRY(now.load(state, &errors));
+  for (const auto& [file, error] : errors)
+    TOKVAULT_TRY(expect_known(pack_name(file.number), error));
   // What a repair cannot mend is counted to the last conversation.
   const SourceCheck source_check{true, check_vocabulary(backend, now.vault(), report)};
   for (const auto& [number, tenant] : now.tenants()) {
