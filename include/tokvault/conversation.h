@@ -85,8 +85,9 @@ struct Message {
   Status check() const;
 };
 
-// A vault keeps id, model and application whatever their bytes are; to_json() takes what is UTF-8,
-// or has lone surrogates as a text may have.
+// The id, the model and the application are text as JSON has it: UTF-8, or with lone surrogates as
+// above. Values may be any bytes for a vault; those of strings that are not such text it keeps, but
+// to_json() refuses them.
 struct Conversation {
   std::string id{};           // empty: the vault makes one, ordered by time
   std::string model{};        // empty: none
@@ -100,7 +101,8 @@ struct Conversation {
 
   bool operator==(const Conversation&) const = default;
 
-  // The same for `form` and `values`; the messages have their own check().
+  // The same for `form` and `values`, and `invalid` for an id, model or application that is no
+  // text; the messages have their own check().
   Status check() const;
 };
 

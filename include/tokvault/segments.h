@@ -55,7 +55,7 @@ struct Segment {
 
 struct HoldOptions {
   std::string tenant{};  // empty: the default tenant
-  std::string holder{};  // up to 255 bytes; the empty name is one, too
+  std::string holder{};  // text, up to 255 bytes; the empty name is one, too
 };
 
 // What became of one segment that was put.

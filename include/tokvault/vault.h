@@ -54,7 +54,7 @@ struct VaultOptions {
 };
 
 struct PutOptions {
-  std::string tenant{};  // empty: the default tenant
+  std::string tenant{};  // a text of up to 255 bytes; empty: the default tenant
   bool replace = false;  // a stored conversation of this id with other content is superseded
 };
 
@@ -447,7 +447,7 @@ class Vault {
   virtual Result<ConversationExplanation> explain_conversation(
       std::string_view id, std::string_view tenant = {}) const = 0;
 
-  // Adds and removes tags, of 1 to 255 bytes each; what is there is not added again, what is not
+  // Adds and removes tags, texts of 1 to 255 bytes; what is there is not added again, what is not
   // there not removed. `not_found` if an id is not there, `invalid` for a tag that is both added
   // and removed; then nothing is changed.
   virtual Status tag(std::span<const std::string> ids, std::span<const std::string> add,

@@ -118,6 +118,14 @@ Result<std::vector<TokenArray>> Message::token_arrays() const {
 Status Message::check() const { return walk_form(form, values, false, {}); }
 
 Status Conversation::check() const {
+  const std::pair<const char*, std::string_view> names[] = {
+      {"id", id}, {"model", model}, {"application", application}};
+  for (const auto& [what, name] : names) {
+    std::string ignored;
+    if (json::is_utf8(name) || json::append_string(name, ignored)) continue;
+    return Error(Errc::invalid,
+                 std::string("the ") + what + " is neither UTF-8 nor UTF-8 with lone surrogates");
+  }
   if (form.empty()) {
     if (values.empty()) return {};
     return Error(Errc::invalid, "a conversation has values but no form");

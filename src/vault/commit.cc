@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "tokvault/interchange.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
@@ -117,10 +118,19 @@ void VaultImpl::rotate_if_due() {
   start_sealing();
 }
 
+Status check_name(std::string_view what, std::string_view name) {
+  std::string ignored;
+  if (name.size() <= kNameBytesMax && append_json_string(name, ignored)) return {};
+  std::string why(what);
+  why += name.size() > kNameBytesMax ? " has at most 255 bytes"
+                                     : " is neither UTF-8 nor UTF-8 with lone surrogates";
+  return Error(Errc::invalid, std::move(why));
+}
+
 Result<std::uint32_t> VaultImpl::tenant_for_writing(std::string_view given) {
   const std::string_view name = tenant_name(given);
   if (const TenantState* t = state_.tenant(name)) return t->record.number;
-  if (name.size() > 255) return Error(Errc::invalid, "a tenant's name has at most 255 bytes");
+  TOKVAULT_TRY(check_name("a tenant's name", name));
   if (Status status = expect_known_tenants(); !status) {
     return std::move(status).error().with("tenant " + std::string(name));
   }
@@ -582,7 +592,8 @@ Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::str
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   for (const std::string& t : add) {
-    if (t.empty() || t.size() > 255) return Error(Errc::invalid, "a tag has 1 to 255 bytes");
+    if (t.empty()) return Error(Errc::invalid, "a tag has 1 to 255 bytes");
+    TOKVAULT_TRY(check_name("a tag", t));
     if (std::find(remove.begin(), remove.end(), t) != remove.end()) {
       return Error(Errc::invalid, "the tag \"" + t + "\" is both added and removed");
     }

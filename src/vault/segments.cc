@@ -24,7 +24,6 @@ static_assert(static_cast<int>(SegmentKind::tokens) == kTokenStream);
 static_assert(static_cast<int>(SegmentKind::bytes) == kByteStream);
 
 constexpr std::uint64_t kPutBytesMax = std::uint64_t{1} << 30;
-constexpr std::size_t kHolderBytesMax = 255;
 constexpr std::string_view kTokensPrefix = "tokens:";
 constexpr std::string_view kBytesPrefix = "bytes:";
 
@@ -39,11 +38,6 @@ Buffer hold_key(std::uint32_t tenant, const SegmentId& id, std::string_view hold
 }
 
 SegmentId id_of(const HoldKey& key) { return {static_cast<SegmentKind>(key.stream), key.digest}; }
-
-Status check_holder(std::string_view holder) {
-  if (holder.size() <= kHolderBytesMax) return {};
-  return Error(Errc::invalid, "a holder's name has at most 255 bytes");
-}
 
 // The segment that a code stands for, if it is the one that is asked for.
 Result<Segment> decode_segment(const Source* source, ByteView code, const SegmentId& id) {
@@ -160,7 +154,7 @@ SegmentId Segment::id() const {
 
 Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment> segments,
                                                         const HoldOptions& options) {
-  TOKVAULT_TRY(check_holder(options.holder));
+  TOKVAULT_TRY(check_name("a holder's name", options.holder));
   std::uint64_t all_bytes = 0;
   TableSize size;
   for (const Segment& s : segments) {
@@ -241,7 +235,7 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
 
 Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,
                                                const HoldOptions& options) {
-  TOKVAULT_TRY(check_holder(options.holder));
+  TOKVAULT_TRY(check_name("a holder's name", options.holder));
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());
@@ -267,7 +261,10 @@ Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,
 
 Result<std::uint64_t> VaultImpl::release_segments(std::span<const SegmentId> ids,
                                                   const HoldOptions& options) {
-  TOKVAULT_TRY(check_holder(options.holder));
+  // One that is no text may hold from the time before names had to be.
+  if (options.holder.size() > kNameBytesMax) {
+    return Error(Errc::invalid, "a holder's name has at most 255 bytes");
+  }
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());

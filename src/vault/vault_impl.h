@@ -60,6 +60,11 @@ inline std::string_view tenant_name(std::string_view given) {
   return given.empty() ? kDefaultTenant : given;
 }
 
+inline constexpr std::size_t kNameBytesMax = 255;
+// `invalid` unless what is to be written can be a tag, or the name of a tenant or holder: text, as
+// JSON has it, of at most 255 bytes.
+Status check_name(std::string_view what, std::string_view name);
+
 class VaultImpl final : public Vault {
  public:
   VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> catalog,

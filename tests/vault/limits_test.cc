@@ -6,6 +6,7 @@
 
 #include "tests/conformance/temp_dir.h"
 #include "tokvault/directory.h"
+#include "tokvault/interchange.h"
 
 namespace tokvault {
 namespace {
@@ -69,6 +70,43 @@ TEST_F(Limits, ATimeOutsideTheYearsOneTo9999) {
   const auto page = vault_->list({}, 10);
   ASSERT_TRUE(page);
   EXPECT_EQ(page->conversations.size(), 2u);
+}
+
+// What could not be written as JSON again is refused before it is stored; a lone surrogate can be.
+TEST_F(Limits, ANameThatIsNoText) {
+  const std::string surrogate = "a\xed\xa0\xbd";
+  for (const std::string bad : {"\xff", "a\xc3", "\xed\xa0\xbd\xed\xb8\x80"}) {
+    Conversation c = chain("id", 1);
+    std::string Conversation::* const names[] = {&Conversation::id, &Conversation::model,
+                                                 &Conversation::application};
+    for (std::string Conversation::* const name : names) {
+      Conversation odd = c;
+      odd.*name = bad;
+      EXPECT_EQ(vault_->put(odd, {}).code(), Errc::invalid);
+      EXPECT_EQ(to_json(odd).code(), Errc::invalid);
+      const std::vector<Conversation> both{odd, chain("beside", 1)};
+      const auto results = vault_->put_batch(both, {}, nullptr);
+      ASSERT_TRUE(results);
+      EXPECT_EQ((*results)[0].code(), Errc::invalid);
+      EXPECT_TRUE((*results)[1]);
+    }
+    EXPECT_EQ(vault_->put(c, {.tenant = bad}).code(), Errc::invalid);
+    ASSERT_TRUE(vault_->put(c, {}));
+    EXPECT_EQ(vault_->tag(std::vector{c.id}, std::vector{bad}, {}).code(), Errc::invalid);
+    const Segment segment = Segment::of_bytes(std::string(96, 'x'));
+    EXPECT_EQ(vault_->put_segments({&segment, 1}, {.holder = bad}).code(), Errc::invalid);
+    ASSERT_TRUE(vault_->put_segments({&segment, 1}));
+    EXPECT_EQ(vault_->hold_segments(std::vector{segment.id()}, {.holder = bad}).code(),
+              Errc::invalid);
+  }
+  Conversation c = chain(surrogate, 1);
+  c.model = c.application = surrogate;
+  ASSERT_TRUE(vault_->put(c, {.tenant = surrogate}));
+  ASSERT_TRUE(vault_->tag(std::vector{c.id}, std::vector{surrogate}, {}, surrogate));
+  const auto back = vault_->get(c.id, surrogate);
+  ASSERT_TRUE(back);
+  EXPECT_TRUE(to_json(*back));
+  EXPECT_EQ(vault_->tenants()->size(), 2u);
 }
 
 // A log is sealed when its tables are half of a pack's; what comes in one batch has the other half.
