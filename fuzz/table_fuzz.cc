@@ -50,7 +50,7 @@ bool equal(const Row& a, const Row& b) {
          a.text_bytes == b.text_bytes;
 }
 
-void tables(ByteReader& in) {
+void tables(ByteReader& in, References references) {
   TableCounts counts;
   counts.rows = in.varint() % kCountMax;
   counts.nodes = in.varint() % kCountMax;
@@ -58,13 +58,13 @@ void tables(ByteReader& in) {
   for (std::uint64_t& n : counts.segments) n = in.varint();
   std::array<Buffer, kTableParts> parts;
   for (Buffer& part : parts) part = in.sized();
-  auto decoded = decode_tables(parts, counts);
+  auto decoded = decode_tables(parts, counts, references);
   if (!decoded) return;
   const Tables& t = *decoded;
   for (const Row& row : t.rows) (void)t.path(row);
   auto encoded = encode_tables(t, 1);
   expect(encoded.has_value());
-  auto again = decode_tables(*encoded, counts);
+  auto again = decode_tables(encoded->parts, counts, encoded->references);
   expect(again && equal(again->ids, t.ids) && equal(again->forms, t.forms) &&
          again->refs == t.refs && again->rows.size() == t.rows.size() &&
          again->nodes.size() == t.nodes.size());
@@ -146,7 +146,7 @@ void records(ByteReader& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   ByteReader in(ByteView(reinterpret_cast<const char*>(data), size));
-  switch (in.le<std::uint8_t>() % 7) {
+  switch (in.le<std::uint8_t>() % 8) {
     case 0:
       integers(in);
       break;
@@ -154,7 +154,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       strings(in);
       break;
     case 2:
-      tables(in);
+      tables(in, References::behind);
       break;
     case 3:
       segments(in, PackCodec::zstd);
@@ -164,6 +164,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 6:
       segments(in, PackCodec::zstd_bases);
+      break;
+    case 7:
+      tables(in, References::recent);
       break;
     default:
       blocks(in);

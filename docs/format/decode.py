@@ -1125,9 +1125,9 @@ class Pack(Source):
         cipher, zero3, _, vault_id, zero12 = (head.le(1), head.le(3), head.le(4), head.bytes(16),
                                               head.le(12))
         checksum(data[:56], head.le(8), "pack header")
-        if version not in (1, 2) or features & ~(version - 1) or cipher != 0:
+        if version not in (1, 2) or features & ~(0 if version == 1 else 3) or cipher != 0:
             raise unsupported(f"pack version {version}")
-        self.has_filter = features == 1
+        self.has_filter, self.is_recent = features & 1 != 0, features & 2 != 0
         check(zero3 == 0 and zero12 == 0, "pack header: reserved bytes")
         check(own == number, "it is named as another pack")
         super().__init__(self, tenant)
@@ -1226,18 +1226,25 @@ class Pack(Source):
             count = sources[8].varint()
             refs.append(iter(column(8, count)))
         sources[8].end("trie")
-        following = [0, 0]
+        following, recent = [0, 0], [[], []]
 
         def reference(stream):
             v = next(refs[stream], None)
             check(v is not None, "references")
+            k = (v - 1) // 2
             if v == 0:
                 following[stream] += 1
                 check(following[stream] <= self.segment_counts[stream], "references")
-                return False, following[stream] - 1
-            if v % 2 == 1:
-                check((v - 1) // 2 < following[stream], "references")
-                return False, following[stream] - 1 - (v - 1) // 2
+                number = following[stream] - 1
+            elif v % 2 == 1 and self.is_recent and k < 16:
+                check(k < len(recent[stream]), "references")
+                number = recent[stream].pop(k)
+            elif v % 2 == 1:
+                number = k - 16 if self.is_recent else following[stream] - 1 - k
+                check(0 <= number < following[stream], "references")
+            if v == 0 or v % 2 == 1:
+                recent[stream] = [number] + recent[stream][:15]
+                return False, number
             check((v - 2) // 2 < self.external_count, "references")
             return True, (v - 2) // 2
 

@@ -131,9 +131,9 @@ TEST(Tables, RoundTrip) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     std::mt19937_64 random(seed);
     const Tables t = random_tables(random);
-    auto parts = encode_tables(t, 3);
-    ASSERT_TRUE(parts);
-    auto back = decode_tables(*parts, counts_of(t));
+    auto coded = encode_tables(t, 3);
+    ASSERT_TRUE(coded);
+    auto back = decode_tables(coded->parts, counts_of(t), coded->references);
     ASSERT_TRUE(back) << seed << back.error().message();
     ASSERT_EQ(back->rows.size(), t.rows.size());
     EXPECT_EQ(back->refs, t.refs);
@@ -153,11 +153,14 @@ TEST(Tables, RoundTrip) {
     }
     // Damage gives an error or tables whose numbers are in range; never a crash.
     for (int k = 0; k < 50; ++k) {
-      auto bad = *parts;
+      auto bad = coded->parts;
       Buffer& part = bad[random() % kTableParts];
       if (part.empty()) continue;
       part[random() % part.size()] ^= static_cast<char>(1 << random() % 8);
-      auto result = decode_tables(bad, counts_of(t));
+      auto result = decode_tables(bad, counts_of(t),
+                                  random() % 4 != 0   ? coded->references
+                                  : random() % 2 == 0 ? References::behind
+                                                      : References::recent);
       if (!result) {
         EXPECT_EQ(result.code(), Errc::corrupt);
       } else {
@@ -167,15 +170,131 @@ TEST(Tables, RoundTrip) {
   }
 }
 
+// A chain of nodes for each conversation; every node has one segment, `segment(row, node)`.
+template <class Segment>
+Tables chats(std::uint32_t rows, std::uint32_t messages, Segment segment) {
+  Tables t;
+  const std::uint32_t message = t.add_form("{\"content\":\x01}");
+  const std::uint32_t form = t.add_form("{}");
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    std::uint32_t parent = kNoNode;
+    for (std::uint32_t k = 0; k < messages; ++k) {
+      const auto number = static_cast<std::uint32_t>(segment(i, k));
+      t.nodes.push_back({parent, message, static_cast<std::uint32_t>(t.refs.size()), k + 1});
+      t.refs.push_back(SegmentRef::local(number));
+      t.segment_counts[kTokenStream] = std::max(t.segment_counts[kTokenStream], number + 1);
+      parent = static_cast<std::uint32_t>(t.nodes.size() - 1);
+    }
+    Row r;
+    r.form = form;
+    r.leaf = parent;
+    r.nodes_end = static_cast<std::uint32_t>(t.nodes.size());
+    r.refs_begin = static_cast<std::uint32_t>(t.refs.size());
+    r.sequence = r.first_sequence = i + 1;
+    r.tokens = 100 + i * 7919 % 97;
+    r.text_bytes = 400;
+    t.ids.add(std::to_string(i));
+    t.rows.push_back(r);
+  }
+  return t;
+}
+
+// What conversations have in common lies further behind with each of them, but it is in the same
+// place of the list, or has the same number.
+TEST(Tables, WhatConversationsShareIsReferredToInTheSameWay) {
+  const auto trie = static_cast<std::size_t>(TablePart::trie);
+  auto expect_small = [&](const Tables& t, References references) {
+    const auto coded = encode_tables(t, 19);
+    ASSERT_TRUE(coded);
+    EXPECT_EQ(coded->references, references);
+    EXPECT_LT(coded->parts[trie].size(), 100u);
+    const auto back = decode_tables(coded->parts, counts_of(t), coded->references);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(back->refs, t.refs);
+    // As the other way it is damage, or other references.
+    const auto other =
+        decode_tables(coded->parts, counts_of(t),
+                      references == References::recent ? References::behind : References::recent);
+    EXPECT_TRUE(!other || other->refs != t.refs || t.refs.back().number() + 1 == t.refs.size());
+  };
+  // A new message, then three answers that are always the same.
+  expect_small(chats(5000, 4, [](auto i, auto k) { return k == 0 ? (i == 0 ? 0 : i + 3) : k; }),
+               References::recent);
+  // A system prompt, and 40 messages that are new: it leaves the list of those used last.
+  expect_small(chats(500, 41, [](auto i, auto k) { return k == 0 ? 0 : 40 * i + k; }),
+               References::recent);
+  // The message of the conversation before last.
+  expect_small(chats(5000, 1, [](auto i, auto) { return i < 1000 ? i : i % 1000; }),
+               References::behind);
+  // Nothing is shared: what older programs read.
+  expect_small(chats(5000, 2, [](auto i, auto k) { return 2 * i + k; }), References::behind);
+}
+
+// A value by hand for each way to refer, and each that is refused.
+TEST(Tables, RecentReferencesByHand) {
+  const Tables t = chats(2, 20, [](auto i, auto k) { return i == 0 ? k : 0; });
+  auto coded = *encode_tables(t, 3);
+  Buffer& trie = coded.parts[static_cast<std::size_t>(TablePart::trie)];
+  ByteReader in(trie);
+  for (int i = 0; i < 4; ++i) (void)in.sized();
+  trie.resize(trie.size() - in.left());
+  const Buffer head = trie;
+  auto decode = [&](std::vector<std::uint64_t> second) {
+    std::vector<std::uint64_t> values(20, 0);
+    values.insert(values.end(), second.begin(), second.end());
+    values.resize(40, 1);  // the one used last
+    trie = head;
+    for (const auto& v : {values, {}}) {
+      append_varint(trie, v.size());
+      append_sized(trie, *encode_integers(v, 3));
+    }
+    return decode_tables(coded.parts, counts_of(t), References::recent);
+  };
+  // The list has 19 to 4; 0 to 3 are named by their numbers, plus 16.
+  const auto back = decode({1, 3, 2 * 15 + 1, 2 * (16 + 2) + 1, 3, 2 * (16 + 19) + 1});
+  ASSERT_TRUE(back) << back.error().message();
+  const std::vector<std::uint32_t> expected = {19, 18, 4, 2, 4, 19, 19};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(back->refs[20 + i], SegmentRef::local(expected[i])) << i;
+  }
+  EXPECT_EQ(decode({0}).code(), Errc::corrupt);                  // there are 20
+  EXPECT_EQ(decode({2}).code(), Errc::corrupt);                  // no external ones
+  EXPECT_EQ(decode({2 * (16 + 20) + 1}).code(), Errc::corrupt);  // not yet there
+  EXPECT_EQ(decode({~std::uint64_t{0}}).code(), Errc::corrupt);
+  const Tables few = chats(2, 2, [](auto i, auto k) { return i == 0 ? k : 0; });
+  auto of_few = *encode_tables(few, 3);
+  Buffer& short_trie = of_few.parts[static_cast<std::size_t>(TablePart::trie)];
+  ByteReader few_in(short_trie);
+  for (int i = 0; i < 4; ++i) (void)few_in.sized();
+  short_trie.resize(short_trie.size() - few_in.left());
+  for (const auto& v : {std::vector<std::uint64_t>{0, 0, 1, 2 * 2 + 1}, {}}) {
+    append_varint(short_trie, v.size());
+    append_sized(short_trie, *encode_integers(v, 3));
+  }
+  // The third place of two.
+  EXPECT_EQ(decode_tables(of_few.parts, counts_of(few), References::recent).code(), Errc::corrupt);
+}
+
+// Where texts are as long as one another and their tokens are not, bytes follow from no tokens.
+TEST(Tables, TextBytesOfOneLengthTakeNothing) {
+  const Tables t = chats(5000, 1, [](auto i, auto) { return i; });
+  const auto coded = encode_tables(t, 19);
+  ASSERT_TRUE(coded);
+  EXPECT_LE(coded->parts[static_cast<std::size_t>(TablePart::text_bytes)].size(), 8u);
+  const auto back = decode_tables(coded->parts, counts_of(t), coded->references);
+  ASSERT_TRUE(back);
+  for (const Row& r : back->rows) EXPECT_EQ(r.text_bytes, 400u);
+}
+
 // What counts and sizes claim is refused before memory is taken for it.
 TEST(Tables, LimitsComeBeforeMemory) {
   std::mt19937_64 random(3);
   Tables t;
   while (t.rows.empty() || t.refs.empty()) t = random_tables(random);
-  const auto parts = *encode_tables(t, 3);
+  const auto parts = encode_tables(t, 3)->parts;
   const TableCounts counts = counts_of(t);
   auto refused = [&](TableCounts c) {
-    EXPECT_EQ(decode_tables(parts, c).code(), Errc::corrupt);
+    EXPECT_EQ(decode_tables(parts, c, References::behind).code(), Errc::corrupt);
     PackFooter f;
     f.vault.id = Buffer(16, 'v');
     f.tenant.key = Buffer(16, 'k');
@@ -210,7 +329,7 @@ TEST(Tables, LimitsComeBeforeMemory) {
     append_varint(trie, kTableSizeMax.references / 2 + 1);
     append_sized(trie, column);
   }
-  const auto too_many = decode_tables(many, counts);
+  const auto too_many = decode_tables(many, counts, References::behind);
   ASSERT_EQ(too_many.code(), Errc::corrupt);
   EXPECT_NE(too_many.error().message().find("references"), std::string_view::npos);
 }
@@ -414,7 +533,7 @@ TEST(Pack, TheFilterOfIdsHasAByteForEachConversation) {
   const auto read = decode_pack_header(encode_pack_header(header));
   ASSERT_TRUE(read);
   EXPECT_EQ(read->features, kPackHasIdFilter);
-  header.features = 2;
+  header.features = kPackFeatures + 1;
   EXPECT_EQ(decode_pack_header(encode_pack_header(header)).code(), Errc::unsupported);
   header.features = kPackHasIdFilter;
   header.version = 1;

@@ -58,7 +58,7 @@ std::uint32_t fingerprint(const ShortDigest& d) {
 //  offset size
 //   0     4   magic
 //   4     2   version
-//   6     2   required features: kPackHasIdFilter
+//   6     2   required features, of kPackFeatures
 //   8     8   number
 //  16     4   tenant
 //  20     1   cipher
@@ -101,7 +101,7 @@ Result<PackHeader> decode_pack_header(ByteView bytes) {
   if (magic != kPackMagic) return corrupt_pack("this is no pack");
   if (checksum != checksum64(bytes.substr(0, 56))) return corrupt_pack("header checksum");
   if (h.version == 0 || h.version > kPackVersion || h.cipher != 0 ||
-      (h.features & ~(h.version == 1 ? 0 : kPackHasIdFilter)) != 0) {
+      (h.features & ~(h.version == 1 ? 0 : kPackFeatures)) != 0) {
     return Error(Errc::unsupported, "pack version " + std::to_string(h.version) +
                                         " needs a newer program; use the one that wrote it");
   }

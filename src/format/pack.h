@@ -61,7 +61,9 @@ inline constexpr std::uint64_t kFingerprintlessTextBytes =
     kDictionaryTextBytes + kDictionaryTextBytes / 4;
 
 // What a reader must know to read a pack. Part of the on-disk format, never renumber.
-inline constexpr std::uint16_t kPackHasIdFilter = 1;  // it has PackFooter::id_filter
+inline constexpr std::uint16_t kPackHasIdFilter = 1;          // it has PackFooter::id_filter
+inline constexpr std::uint16_t kPackHasRecentReferences = 2;  // References::recent
+inline constexpr std::uint16_t kPackFeatures = kPackHasIdFilter | kPackHasRecentReferences;
 
 struct PackHeader {
   std::uint16_t version = kPackVersion;

@@ -34,35 +34,86 @@ Status read_strings(ByteReader& in, std::uint64_t count_max, StringTable& out) {
   return decode_strings(column, count, out);
 }
 
-// A reference as an integer: 0 for the next segment not yet referred to, odd for one that lies so
-// many behind it, even for an external one.
-std::uint64_t encode_ref(SegmentRef ref, std::uint64_t& next) {
-  if (ref.is_external()) return 2 * std::uint64_t{ref.number()} + 2;
-  if (ref.number() == next) return ++next, 0;
-  return 2 * (next - 1 - ref.number()) + 1;
-}
+// References of one stream as integers, in their order: 0 for the next segment not yet referred to,
+// even for an external one, odd for one that was: how far it lies behind the last one that was new,
+// or its place among the segments referred to last, or else its number. What conversations have in
+// common, a system prompt or a "Thank you.", lies further behind with each of them; but it is the
+// same place, or number, again.
+class RefCoder {
+ public:
+  RefCoder(References how, std::uint64_t segments, std::uint64_t externals)
+      : is_recent_(how == References::recent), segments_(segments), externals_(externals) {}
 
-bool decode_ref(std::uint64_t value, std::uint64_t& next, const TableCounts& counts,
-                std::uint8_t stream, SegmentRef& out) {
-  if (value == 0) {
-    if (next >= counts.segments[stream]) return false;
-    out = SegmentRef::local(static_cast<std::uint32_t>(next++));
+  std::uint64_t encode(SegmentRef ref) {
+    if (ref.is_external()) return 2 * std::uint64_t{ref.number()} + 2;
+    const std::uint32_t number = ref.number();
+    if (number == next_) {
+      ++next_;
+      to_front(number, kRecent);
+      return 0;
+    }
+    if (!is_recent_) return 2 * (next_ - 1 - number) + 1;
+    const std::size_t place = static_cast<std::size_t>(
+        std::find(recent_.begin(), recent_.end(), number) - recent_.begin());
+    to_front(number, place);
+    return 2 * (place < kRecent ? place : kRecent + std::uint64_t{number}) + 1;
+  }
+
+  bool decode(std::uint64_t value, SegmentRef& out) {
+    if (value == 0) {
+      if (next_ >= segments_) return false;
+      const auto number = static_cast<std::uint32_t>(next_++);
+      to_front(number, kRecent);
+      out = SegmentRef::local(number);
+      return true;
+    }
+    if (value % 2 == 0) {
+      const std::uint64_t row = (value - 2) / 2;
+      if (row >= externals_) return false;
+      out = SegmentRef::external(static_cast<std::uint32_t>(row));
+      return true;
+    }
+    std::uint64_t number = (value - 1) / 2;
+    std::size_t place = kRecent;
+    if (!is_recent_) {
+      number = next_ - 1 - number;  // wraps if it is none
+    } else if (number < kRecent) {
+      place = number;
+      number = recent_[place];
+    } else {
+      number -= kRecent;
+    }
+    if (number >= next_) return false;
+    if (is_recent_) to_front(static_cast<std::uint32_t>(number), place);
+    out = SegmentRef::local(static_cast<std::uint32_t>(number));
     return true;
   }
-  if (value % 2 == 1) {
-    const std::uint64_t back = (value - 1) / 2;
-    if (back >= next) return false;
-    out = SegmentRef::local(static_cast<std::uint32_t>(next - 1 - back));
-    return true;
+
+ private:
+  // Part of the on-disk format.
+  static constexpr std::size_t kRecent = 16;
+  // From `place`, or from outside: then the last one leaves.
+  void to_front(std::uint32_t number, std::size_t place) {
+    if (!is_recent_) return;
+    const auto end = recent_.begin() + std::min(place, kRecent - 1);
+    std::move_backward(recent_.begin(), end, end + 1);
+    recent_[0] = number;
   }
-  const std::uint64_t row = (value - 2) / 2;
-  if (row >= counts.externals) return false;
-  out = SegmentRef::external(static_cast<std::uint32_t>(row));
-  return true;
-}
+
+  const bool is_recent_;
+  const std::uint64_t segments_;
+  const std::uint64_t externals_;
+  std::uint64_t next_ = 0;
+  // The newest first; at first none, which no number is.
+  std::array<std::uint32_t, kRecent> recent_ = [] {
+    std::array<std::uint32_t, kRecent> none;
+    none.fill(~0u);
+    return none;
+  }();
+};
 
 // The average of text bytes a token, in 256ths.
-std::uint64_t bytes_per_token(const std::vector<Row>& rows) {
+std::uint64_t average_ratio(const std::vector<Row>& rows) {
   Wide bytes = 0;
   Wide tokens = 0;
   for (const Row& r : rows) {
@@ -91,6 +142,42 @@ class PartReader {
  private:
   ByteReader in_;
 };
+
+// All references, of each stream.
+std::array<std::vector<std::uint64_t>, kStreams> encode_refs(const Tables& t, References how) {
+  std::array<std::vector<std::uint64_t>, kStreams> refs;
+  std::array<RefCoder, kStreams> coders = {RefCoder(how, 0, 0), RefCoder(how, 0, 0)};
+  auto add = [&](std::uint32_t form, std::uint32_t begin) {
+    const FormInfo& info = t.form_infos[form];
+    for (std::size_t i = 0; i < info.ref_count(); ++i) {
+      const Stream s = info.stream_of(i);
+      refs[s].push_back(coders[s].encode(t.refs[begin + i]));
+    }
+  };
+  std::uint32_t node = 0;
+  for (const Row& r : t.rows) {
+    for (; node < r.nodes_end; ++node) add(t.nodes[node].form, t.nodes[node].refs_begin);
+    add(r.form, r.refs_begin);
+  }
+  return refs;
+}
+
+// Text bytes as what they are more than tokens times a ratio: the average, where they follow from
+// tokens nearly, or 0, where they do so less than they repeat.
+Result<Buffer> encode_text_bytes(const Tables& t, int level) {
+  Buffer out;
+  std::vector<std::uint64_t> column(t.rows.size());
+  for (const std::uint64_t ratio : {average_ratio(t.rows), std::uint64_t{0}}) {
+    std::transform(t.rows.begin(), t.rows.end(), column.begin(), [&](const Row& r) {
+      return zigzag(static_cast<std::int64_t>(r.text_bytes - expected_bytes(r.tokens, ratio)));
+    });
+    Buffer part;
+    append_varint(part, ratio);
+    TOKVAULT_TRY(append_column(part, column, level));
+    if (out.empty() || part.size() < out.size()) out = std::move(part);
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -212,8 +299,9 @@ std::uint64_t node_text_bytes(const Tables& t, const std::vector<std::uint64_t>&
   return total;
 }
 
-Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level) {
-  std::array<Buffer, kTableParts> parts;
+Result<EncodedTables> encode_tables(const Tables& t, int level) {
+  EncodedTables out;
+  auto& parts = out.parts;
   auto part = [&](TablePart p) -> Buffer& { return parts[static_cast<std::size_t>(p)]; };
   for (const StringTable* strings : {&t.models, &t.applications, &t.forms}) {
     TOKVAULT_TRY(append_strings(part(TablePart::strings), *strings, level));
@@ -233,26 +321,12 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
   TOKVAULT_TRY(
       rows_column(TablePart::sequence, [](const Row& r) { return r.sequence - r.first_sequence; }));
   TOKVAULT_TRY(rows_column(TablePart::tokens, [](const Row& r) { return r.tokens; }));
-  // Bytes follow from tokens nearly: what is stored is the distance from the pack's average.
-  const std::uint64_t ratio = bytes_per_token(t.rows);
-  append_varint(part(TablePart::text_bytes), ratio);
-  TOKVAULT_TRY(rows_column(TablePart::text_bytes, [&](const Row& r) {
-    return zigzag(static_cast<std::int64_t>(r.text_bytes - expected_bytes(r.tokens, ratio)));
-  }));
+  TOKVAULT_ASSIGN(part(TablePart::text_bytes), encode_text_bytes(t, level));
 
   // The trie. A row brings `added` nodes, a chain that hangs on `base`; with none, its leaf is
   // base.
   TOKVAULT_TRY(rows_column(TablePart::trie, [](const Row& r) { return r.form; }));
   std::vector<std::uint64_t> bases, added, node_forms;
-  std::array<std::vector<std::uint64_t>, kStreams> refs;
-  std::array<std::uint64_t, kStreams> next{};
-  auto add_refs = [&](std::uint32_t form, std::uint32_t begin) {
-    const FormInfo& info = t.form_infos[form];
-    for (std::size_t i = 0; i < info.ref_count(); ++i) {
-      const Stream s = info.stream_of(i);
-      refs[s].push_back(encode_ref(t.refs[begin + i], next[s]));
-    }
-  };
   std::uint32_t node = 0;
   for (const Row& r : t.rows) {
     const std::uint32_t first = node;
@@ -260,20 +334,24 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
     const std::uint32_t base = first == r.nodes_end ? r.leaf : t.nodes[first].parent;
     // Counted back from the newest node: the chat that goes on is near.
     bases.push_back(base == kNoNode ? 0 : std::uint64_t{first} - base);
-    for (; node < r.nodes_end; ++node) {
-      node_forms.push_back(t.nodes[node].form);
-      add_refs(t.nodes[node].form, t.nodes[node].refs_begin);
-    }
-    add_refs(r.form, r.refs_begin);
+    for (; node < r.nodes_end; ++node) node_forms.push_back(t.nodes[node].form);
   }
   Buffer& trie = part(TablePart::trie);
   for (const auto* c : {&bases, &added, &node_forms}) {
     TOKVAULT_TRY(append_column(trie, *c, level));
   }
-  for (const auto& c : refs) {
-    append_varint(trie, c.size());
-    TOKVAULT_TRY(append_column(trie, c, level));
+  Buffer references;
+  for (const References how : {References::behind, References::recent}) {
+    Buffer coded;
+    for (const auto& c : encode_refs(t, how)) {
+      append_varint(coded, c.size());
+      TOKVAULT_TRY(append_column(coded, c, level));
+    }
+    if (!references.empty() && coded.size() >= references.size()) continue;
+    references = std::move(coded);
+    out.references = how;
   }
+  trie += references;
 
   Buffer digests;
   std::vector<std::uint64_t> hints, streams;
@@ -286,7 +364,7 @@ Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& t, int level
   TOKVAULT_TRY(append_column(externals, hints, level));
   TOKVAULT_TRY(append_column(externals, streams, level));
   externals += digests;
-  return parts;
+  return out;
 }
 
 Status decode_names(ByteView part, StringTable& models, StringTable& applications) {
@@ -298,7 +376,8 @@ Status decode_names(ByteView part, StringTable& models, StringTable& application
 }
 
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
-                             const TableCounts& counts, std::optional<StringTable> ids) {
+                             const TableCounts& counts, References references,
+                             std::optional<StringTable> ids) {
   Tables t;
   if (!size_of(counts).fits(kTableSizeMax)) return corrupt_tables("more than a pack holds");
   auto part = [&](TablePart p) -> const Buffer& { return parts[static_cast<std::size_t>(p)]; };
@@ -394,13 +473,15 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   t.refs.reserve(ref_total);
   t.nodes.reserve(counts.nodes);
   std::array<std::size_t, kStreams> at{};
-  std::array<std::uint64_t, kStreams> next{};
+  std::array<RefCoder, kStreams> coders = {
+      RefCoder(references, counts.segments[0], counts.externals),
+      RefCoder(references, counts.segments[1], counts.externals)};
   auto take_refs = [&](std::uint32_t form) {
     const FormInfo& info = t.form_infos[form];
     for (std::size_t i = 0; i < info.ref_count(); ++i) {
       const Stream s = info.stream_of(i);
       SegmentRef ref;
-      if (at[s] >= refs[s].size() || !decode_ref(refs[s][at[s]++], next[s], counts, s, ref)) {
+      if (at[s] >= refs[s].size() || !coders[s].decode(refs[s][at[s]++], ref)) {
         return false;
       }
       t.refs.push_back(ref);

@@ -158,9 +158,16 @@ inline constexpr TableSize kLogTableSize{
 };
 TableSize size_of(const Tables& tables);
 
+// How references to segments are written, which a pack's header says.
+enum class References : std::uint8_t { behind, recent };
+
+struct EncodedTables {
+  std::array<Buffer, kTableParts> parts;
+  References references = References::behind;  // what makes the trie smaller
+};
 // REQUIRES: local segments are numbered in the order of their first reference, nodes are in the
 // order of the rows that brought them.
-Result<std::array<Buffer, kTableParts>> encode_tables(const Tables& tables, int level);
+Result<EncodedTables> encode_tables(const Tables& tables, int level);
 
 // What must be known to decode parts; stands in the pack's footer.
 struct TableCounts {
@@ -178,7 +185,7 @@ std::uint64_t node_text_bytes(const Tables& tables, const std::vector<std::uint6
 // Decodes all parts; every number in the result is in range. `corrupt` otherwise. With `ids`, which
 // are those of TablePart::ids, decoded, that part is not looked at.
 Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
-                             const TableCounts& counts,
+                             const TableCounts& counts, References references,
                              std::optional<StringTable> ids = std::nullopt);
 // The names in TablePart::strings alone, for sums.
 Status decode_names(ByteView part, StringTable& models, StringTable& applications);

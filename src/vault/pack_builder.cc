@@ -659,7 +659,9 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   header.vault_id = identity_.vault.id;
   const bool has_filter =
       tables_.rows.size() >= kFilteredRowsMin && identity_.tenant_rows >= kFilteredTenantRowsMin;
-  if (has_filter) header.features = kPackHasIdFilter;
+  if (has_filter) header.features |= kPackHasIdFilter;
+  TOKVAULT_ASSIGN(const EncodedTables tables, encode_tables(tables_, levels.tables));
+  if (tables.references == References::recent) header.features |= kPackHasRecentReferences;
   Buffer file = encode_pack_header(header);
   TOKVAULT_TRY(count_tokens());
   TOKVAULT_TRY(encode_stream(kTokenStream, levels, level, file));
@@ -667,9 +669,8 @@ Result<Buffer> PackBuilder::finish(const PackIdentity& identity, Level level, Pa
   const Buffer map = map_.serialize();
   TOKVAULT_ASSIGN(const Buffer packed_map, encode_bytes(map, levels.tables));
   footer_.token_map = append_part(file, packed_map, map.size());
-  TOKVAULT_ASSIGN(const auto parts, encode_tables(tables_, levels.tables));
   for (std::size_t i = 0; i < kTableParts; ++i) {
-    footer_.tables[i] = append_part(file, parts[i], 0);
+    footer_.tables[i] = append_part(file, tables.parts[i], 0);
   }
   const std::vector<UsageEntry> usage = usage_of(tables_);
   if (!usage.empty()) {

@@ -97,7 +97,7 @@ Result<std::shared_ptr<const Tables>> PackFile::load_tables(std::optional<String
     if (ids && i == static_cast<std::size_t>(TablePart::ids)) continue;
     TOKVAULT_TRY(read_extent(footer_.tables[i], parts[i]));
   }
-  auto tables = decode_tables(parts, footer_.counts, std::move(ids));
+  auto tables = decode_tables(parts, footer_.counts, references(), std::move(ids));
   if (!tables) return in_pack(std::move(tables).error());
   auto out = std::make_shared<const Tables>(std::move(*tables));
   cache_.insert(key, out, out->memory_bytes());

@@ -140,6 +140,11 @@ class PackFile final : public Source {
     return header_.version == 1 ? CodeBytes::all : CodeBytes::below_ff;
   }
 
+  References references() const {
+    const bool is_recent = (header_.features & kPackHasRecentReferences) != 0;
+    return is_recent ? References::recent : References::behind;
+  }
+
   const Backend& backend_;
   Cache& cache_;
   const std::uint64_t number_;

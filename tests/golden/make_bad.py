@@ -382,6 +382,17 @@ def variants_of_version_2():
     yield ("v1_filter", "v1/artifact", "packs/00000003.pack", "unsupported",
            "a filter in a pack of version 1", says_filter)
 
+    def references(say):
+        def change(data):
+            put(data, 6, say, 2)
+            pack_header(data)
+        return change
+
+    yield ("v2_recent", "v2/shared", "packs/00000003.pack", "ok",
+           "the header says that references are recent, and there are only new ones", references(2))
+    yield ("v1_recent", "v1/artifact", "packs/00000003.pack", "unsupported",
+           "recent references in a pack of version 1", references(2))
+
     def without_artifact(data):
         with_stream(data, decode_shared(data), artifacts=[])
 

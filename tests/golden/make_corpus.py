@@ -56,10 +56,11 @@ def seeds():
             tokens = decode.packed(p.part(p.map), p.map[2])
             code = b"".join(p.code(0, i) for i in range(min(8, p.segment_counts[0])))
             yield "token_map", name, sized(tokens) + code
-        if p.version > 1:
+        if p.version > 1 and not p.is_recent:
             continue  # its tables are those of version 1
         counts = [p.row_count, p.node_count, p.external_count] + p.segment_counts
-        yield "table", f"{name}_tables", b"\2" + b"".join(varint(n) for n in counts) + b"".join(
+        kind = b"\7" if p.is_recent else b"\2"
+        yield "table", f"{name}_tables", kind + b"".join(varint(n) for n in counts) + b"".join(
             sized(p.part(t)) for t in p.tables)
         times = decode.In(p.part(p.tables[3])).sized()
         yield "table", f"{name}_integers", b"\0" + varint(p.row_count) + times

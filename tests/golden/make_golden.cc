@@ -417,6 +417,23 @@ void make_shared_lz(const std::string& folder) {
   g.finish();
 }
 
+// A compacted pack whose conversations have messages in common: references are recent.
+void make_recent(const std::string& folder) {
+  Golden g(folder, "recent", {.tokenizer = "o200k_base"});
+  for (int i = 0; i < 60; ++i) {
+    std::string line = R"({"id":"chat-)" + std::to_string(i) +
+                       R"(","messages":[{"role":"system","content":"Answer in one word."})";
+    for (int k = 0; k <= i % 3; ++k) {
+      line += R"(,{"role":"user","content":"Is )" + std::to_string(i * 977 + k) +
+              R"( even?"},{"role":"assistant","content":")" + ((i + k) % 2 == 0 ? "Yes" : "No") +
+              R"("},{"role":"user","content":"Thanks."})";
+    }
+    g.put(line + "]}");
+  }
+  must(g.vault().compact(Level::balanced));
+  g.finish();
+}
+
 }  // namespace
 }  // namespace tokvault
 
@@ -428,6 +445,7 @@ int main(int argc, char** argv) {
       {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
       {"trained", tokvault::make_trained},   {"token_lz", tokvault::make_token_lz},
       {"shared", tokvault::make_shared},     {"shared_lz", tokvault::make_shared_lz},
+      {"recent", tokvault::make_recent},
   };
   if (argc < 2) {
     std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");
