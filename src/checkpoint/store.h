@@ -281,6 +281,7 @@ struct CheckpointStore::Impl {
   // One record that is no block; the payload is coded meanwhile, so `lock` is released.
   Status add_single(std::unique_lock<std::mutex>& lock, NewRecord record);
   CheckpointCodec codec_for(std::uint16_t name_space) const;
+  bool may_be_empty(RecordId id) const;
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);

@@ -180,6 +180,10 @@ Result<RecordPrefix> CheckpointStore::Impl::read_prefix(const Located& at) {
       h.kind != at.record.kind) {
     return Error(Errc::corrupt, "another record stands here");
   }
+  // From the time before it was refused: set aside, it does not keep the real one out.
+  if (h.payload_bytes == 0 && (h.kind == Kind::block || h.kind == Kind::tail)) {
+    return Error(Errc::corrupt, "a block without a payload stands here");
+  }
   return prefix;
 }
 
@@ -309,7 +313,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
                           ? h.payload_bytes <= r.out.size()
                           : h.codec == CheckpointCodec::none && h.payload_bytes == r.out.size() &&
                                 h.prefix_bytes() == item.prefix_bytes;
-    if (!fits) return;
+    if (!fits || h.payload_bytes == 0) return;
     for (std::uint64_t c = 0; c < h.chunks(); ++c) {
       const auto chunk = r.out.subspan(c * kChunkBytes, prefix->chunk_bytes(c));
       if (item.whole) {

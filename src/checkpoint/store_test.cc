@@ -13,8 +13,10 @@
 #include <random>
 #include <thread>
 
+#include "base/checksum.h"
 #include "base/file.h"
 #include "checkpoint/disk.h"
+#include "checkpoint/record.h"
 #include "checkpoint/test_states.h"
 #include "tokvault/checkpoint.h"
 
@@ -548,6 +550,65 @@ TEST(CheckpointStore, RefusesEmptyPayloads) {
   EXPECT_EQ(store->put_state(kModel, {.tokens = tokens}, {}).code(), Errc::invalid);
   EXPECT_EQ(store->find_state(kModel, tokens, nullptr)->payload_bytes, 5u);
   EXPECT_TRUE(store->put_sidecar(kModel, tokens, "seen", {}));
+}
+
+// What a build before that stored: the blocks of a prompt without payloads, behind what the log
+// has.
+void append_empty_blocks(const std::string& log, const std::vector<Token>& tokens, bool text) {
+  using namespace checkpoint;
+  std::ofstream file(log, std::ios::binary | std::ios::app);
+  const Hash128 root = namespace_hash(encode_namespace(kModel));
+  RecordHeader h;
+  h.parent = h.name_space = root;
+  for (std::size_t at = 0; at < tokens.size(); at += 16) {
+    const TokenView ids =
+        TokenView(tokens).subspan(at, std::min<std::size_t>(16, tokens.size() - at));
+    const std::string words = text ? "words of " + std::to_string(at) : "";
+    h.kind = ids.size() < 16 ? Kind::tail : Kind::block;
+    h.key = block_hash(h.parent, ids);
+    h.tokens = static_cast<std::uint32_t>(ids.size());
+    h.position = static_cast<std::uint32_t>(at);
+    h.text_bytes = static_cast<std::uint32_t>(words.size());
+    h.tail_checksum = checksum64(words);
+    const Buffer prefix = encode_prefix(h, ids, {});
+    file << prefix << words << Buffer(h.record_bytes() - prefix.size() - words.size(), '\0');
+    h.parent = h.key;
+  }
+}
+
+TEST(CheckpointStore, EmptyBlocksOfOldDoNotKeepTheRealOnesOut) {
+  const auto tokens = prompt(1, 40);
+  for (const bool text : {false, true}) {
+    for (const std::string way : {"put", "get", "check"}) {
+      SCOPED_TRACE(way);
+      const Folder folder;
+      const std::string path = folder / "s";
+      put_all(*open_store(path, small_options()), prompt(9, 16), 500);
+      append_empty_blocks(path + "/log-00000001", tokens, text);
+      auto store = open_store(path, small_options());
+      ASSERT_EQ(store->match(kModel, tokens)->tokens, 40u);
+      if (way == "get") {
+        EXPECT_EQ(read_all(*store, tokens, 500), 0u);
+        EXPECT_EQ(store->match(kModel, tokens)->tokens, 0u);
+      } else if (way == "check") {
+        EXPECT_EQ(store->check()->bad, 3u);
+        EXPECT_EQ(store->match(kModel, tokens)->tokens, 0u);
+      }
+      const Blocks b = blocks_of(tokens, 16, 5, true);
+      const auto put = store->put(kModel, tokens, {.blocks = b.blocks});
+      ASSERT_TRUE(put) << put.error().message();
+      EXPECT_EQ(put->blocks_written, 3u);
+      // And these stay, as small as they are.
+      EXPECT_EQ(store->put(kModel, tokens, {.blocks = b.blocks})->blocks_known, 3u);
+      for (int round = 0; round < 2; ++round) {
+        EXPECT_EQ(read_all(*store, tokens, 5), 40u);
+        EXPECT_EQ(read_all(*store, prompt(9, 16), 500), 16u);
+        EXPECT_EQ(store->check()->bad, 0u);
+        store.reset();
+        store = open_store(path, small_options());
+      }
+    }
+  }
 }
 
 TEST(CheckpointStore, FirstBlockMustFollowWhatIsStored) {

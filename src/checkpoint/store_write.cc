@@ -633,6 +633,20 @@ Status CheckpointStore::Impl::replace_tails(std::uint16_t number, RecordId paren
   return {};
 }
 
+// Whether a block takes no more than one without a payload would, which earlier builds stored.
+bool CheckpointStore::Impl::may_be_empty(RecordId id) const {
+  const BlockRecord& r = index[id];
+  RecordHeader empty;
+  empty.tokens = r.tokens;
+  empty.paged = r.offset() % kPage == 0 && r.bytes() % kPage == 0;
+  if ((r.flags & kHasText) != 0) {
+    if (const auto extra = extras.find(id); extra != extras.end()) {
+      empty.text_bytes = extra->second.text_bytes;
+    }
+  }
+  return r.bytes() <= empty.record_bytes();
+}
+
 Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, TokenView tokens,
                                                        const CheckpointPut& p) {
   const std::size_t block_count = (tokens.size() + block_tokens - 1) / block_tokens;
@@ -696,6 +710,16 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   std::size_t i = 0;
   while (i < block_count && !failure) {
     if (const RecordId id = stored(i); id != kNoRecord) {
+      if (i >= p.first_block && may_be_empty(id)) {
+        const Located at = locate(id);
+        hold(id);
+        lock.unlock();
+        const auto prefix = read_prefix(at);
+        lock.lock();
+        release(id);
+        if (!prefix) set_aside(at, prefix.error());
+        if (stored(i) != id) continue;
+      }
       index[id].last_use = clock;
       if (i >= p.first_block) ++report.blocks_known;
       chain.push_back(id);
