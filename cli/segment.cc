@@ -249,7 +249,7 @@ ExitStatus run_segment_replace(const SegmentCommand& command) {
 }
 
 ExitStatus run_segment_collect(const SegmentCommand& command) {
-  TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   std::uint64_t segments = 0;
   TOKVAULT_TRY(for_each(*vault, garbage_filter(command), [&](const SegmentInfo&) { ++segments; }));
   ProgressLine progress("collect");

@@ -164,7 +164,7 @@ ExitStatus run_init(const InitCommand& command) {
 }
 
 ExitStatus run_gc(const GcCommand& command) {
-  TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   ProgressLine progress("gc");
   TOKVAULT_ASSIGN(const GcReport report, vault->gc(command.dry_run, progress.callback()));
   progress.clear();

@@ -362,8 +362,8 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Processes: one writing Vault and any number of read-only ones, which see new commits.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
-// Reading only: of a read_only vault and a snapshot every call that may write is `denied`, a dry
-// run included.
+// Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry run
+// of gc() is none.
 // Failure: after a failed write to the log every further write fails until the vault is opened
 // again; reading goes on.
 // Limits: docs/architecture.md#limits.
@@ -495,7 +495,7 @@ class Vault {
                                             const Progress& progress = {}) = 0;
 
   // Rewrites every file that holds bytes of forgotten conversations, replaced versions or segments
-  // that were released.
+  // that were released. A dry run says what that would be, and changes nothing.
   virtual Result<GcReport> gc(bool dry_run, const Progress& progress = {}) = 0;
   // Seals the log and rewrites a tenant's packs together: what is alike comes into one pack, what
   // is there twice is stored once, and what gc() erases is erased. Packs that a compaction made and

@@ -9,7 +9,12 @@
 namespace tokvault {
 
 Result<GcReport> VaultImpl::gc(bool dry_run, const Progress& progress) {
-  return collect(dry_run, std::nullopt, progress, nullptr);
+  if (!dry_run || !options_.read_only) return collect(dry_run, std::nullopt, progress, nullptr);
+  return reading([&]() -> Result<GcReport> {
+    TOKVAULT_TRY(expect_no_damage());
+    TOKVAULT_ASSIGN(Garbage garbage, find_garbage(nullptr));
+    return garbage.report;
+  });
 }
 
 std::uint64_t VaultImpl::data_bytes() const {
@@ -19,6 +24,37 @@ std::uint64_t VaultImpl::data_bytes() const {
   }
   for (const auto& [number, pack] : state_.packs()) bytes += pack->size_bytes();
   return bytes;
+}
+
+Result<VaultImpl::Garbage> VaultImpl::find_garbage(const Chooser& also) const {
+  Garbage out;
+  std::uint64_t newest_log = 0;
+  for (const auto& [number, tenant] : state_.tenants()) {
+    TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
+    for (const auto& source : state_.sources(number)) {
+      TOKVAULT_ASSIGN(const bool dirty, is_dirty(tenant, *source, needed));
+      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
+      out.report.conversations +=
+          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
+      out.any_dirty = out.any_dirty || dirty;
+      bool is_chosen = dirty;
+      if (!is_chosen && also) {
+        TOKVAULT_ASSIGN(is_chosen, also(*source));
+      }
+      if (!is_chosen) continue;
+      if (source->is_pack()) {
+        out.packs.push_back(state_.packs().at(source->file()));
+        out.bytes += out.packs.back()->size_bytes();
+        continue;
+      }
+      newest_log = std::max(newest_log, source->file());
+    }
+  }
+  out.logs = logs_until(newest_log);
+  for (const auto& log : out.logs) out.bytes += log->size_bytes();
+  out.report.files = out.logs.size() + out.packs.size();
+  out.report.bytes_before = data_bytes();
+  return out;
 }
 
 Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
@@ -31,41 +67,12 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   if (!dry_run) pause.emplace(*this);
   TOKVAULT_TRY(settle());
   TOKVAULT_TRY(expect_no_damage());
-  GcReport report;
   if (!dry_run) {
     TOKVAULT_TRY(retire_erased());
     TOKVAULT_TRY(substrings_.retire_unheld());
   }
-  std::vector<std::shared_ptr<LogFile>> logs;
-  std::uint64_t newest_log = 0;
-  std::vector<std::shared_ptr<PackFile>> packs;
-  std::uint64_t total = 0;
-  bool any_dirty = false;
-  for (const auto& [number, tenant] : state_.tenants()) {
-    TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
-    for (const auto& source : state_.sources(number)) {
-      TOKVAULT_ASSIGN(const bool dirty, is_dirty(tenant, *source, needed));
-      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
-      report.conversations +=
-          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
-      any_dirty = any_dirty || dirty;
-      bool is_chosen = dirty;
-      if (!is_chosen && also) {
-        TOKVAULT_ASSIGN(is_chosen, also(*source));
-      }
-      if (!is_chosen) continue;
-      if (source->is_pack()) {
-        packs.push_back(state_.packs().at(source->file()));
-        total += packs.back()->size_bytes();
-        continue;
-      }
-      newest_log = std::max(newest_log, source->file());
-    }
-  }
-  logs = logs_until(newest_log);
-  for (const auto& log : logs) total += log->size_bytes();
-  report.files = logs.size() + packs.size();
-  report.bytes_before = data_bytes();
+  TOKVAULT_ASSIGN(auto garbage, find_garbage(also));
+  auto& [report, logs, packs, total, any_dirty] = garbage;
   if (dry_run) return report;
 
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());

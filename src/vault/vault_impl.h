@@ -246,6 +246,15 @@ class VaultImpl final : public Vault {
                const CompactOptions& options, const Merge::Step& step, CompactReport& report);
   // Which files a rewrite takes beside those that it must.
   using Chooser = std::function<Result<bool>(const Source&)>;
+  // What such a rewrite takes.
+  struct Garbage {
+    GcReport report;  // of a dry run
+    std::vector<std::shared_ptr<LogFile>> logs;
+    std::vector<std::shared_ptr<PackFile>> packs;
+    std::uint64_t bytes = 0;  // of these
+    bool any_dirty = false;
+  };
+  Result<Garbage> find_garbage(const Chooser& also) const;
   // Without a level: that of the vault, or that of a pack if it is denser.
   Result<GcReport> collect(bool dry_run, std::optional<Level> level, const Progress& progress,
                            const Chooser& also);

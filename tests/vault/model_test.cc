@@ -373,6 +373,12 @@ class ModelRun {
         last_ = "gc";
         const auto dry = vault_->gc(true);
         ASSERT_OK(dry);
+        // A reader sees the same, beside the writer.
+        const auto asked = reader_->gc(true);
+        ASSERT_OK(asked);
+        EXPECT_EQ(asked->conversations, dry->conversations);
+        EXPECT_EQ(asked->files, dry->files);
+        EXPECT_EQ(asked->bytes_before, dry->bytes_before);
         const auto done = vault_->gc(false);
         ASSERT_OK(done);
         EXPECT_EQ(done->conversations, dry->conversations);

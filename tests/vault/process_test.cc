@@ -113,6 +113,7 @@ TEST_F(VaultProcess, ASecondWriterIsToldWhoWrites) {
     EXPECT_OK((*reader)->get("a"));
     EXPECT_EQ((*reader)->put(conversation("b", {"x"}), {}).code(), Errc::denied);
     EXPECT_EQ((*reader)->gc(false).code(), Errc::denied);
+    EXPECT_OK((*reader)->gc(true));
   }
   // A lock dies with its process.
   writer.kill();

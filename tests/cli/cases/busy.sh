@@ -18,6 +18,8 @@ echo "$?"
 grep -c '^tokvault: ' message
 tokvault tag v c0 +x --json 2>&1 | grep -o '"code":"[a-z]*"'
 tokvault list v --limit 1 --json 2>&1 | grep -o '"id":"c0"'
+tokvault gc v --dry-run
+tokvault gc v 2>&1 | grep -c '^tokvault: '
 exec 3>&-
 wait
 head -n 1 summary
