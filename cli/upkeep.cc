@@ -158,7 +158,8 @@ ExitStatus run_init(const InitCommand& command) {
     print_line(
         JsonObject().field("vault", command.vault).field("tokenizer", command.tokenizer).text());
   } else {
-    print_line("made the vault " + command.vault + " with the tokenizer " + command.tokenizer);
+    print_line("made the vault " + printable(command.vault) + " with the tokenizer " +
+               printable(command.tokenizer));
   }
   return 0;
 }
@@ -206,8 +207,9 @@ ExitStatus run_check(const CheckCommand& command) {
 }
 
 ExitStatus run_repair(const Command& command) {
-  TOKVAULT_ASSIGN(const CheckReport report,
-                  waiting_for("repair", [&] { return repair_vault(command.vault); }));
+  ProgressLine progress("repair");
+  TOKVAULT_ASSIGN(const CheckReport report, repair_vault(command.vault, progress.callback()));
+  progress.clear();
   return print_report(report, command.json);
 }
 

@@ -362,11 +362,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Processes: one writing Vault and any number of read-only ones, which see new commits.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
-// Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry run
-// of gc() is none.
-// Failure: after a failed write to the log every further write fails until the vault is opened
-// again; reading goes on.
-// Limits: docs/architecture.md#limits.
+// Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry
+// run of gc() is none. Failure: after a failed write to the log every further write fails until the
+// vault is opened again; reading goes on. Limits: docs/architecture.md#limits.
 class Vault {
  public:
   // Makes an empty vault. `exists` if there is one.
@@ -376,8 +374,10 @@ class Vault {
                                              std::unique_ptr<Catalog> catalog,
                                              const VaultOptions& options);
   // Rebuilds the catalog from logs, packs and artifacts, whatever state it is in. Takes the writer
-  // lock. The report lists what could not be read.
-  static Result<CheckReport> repair(Backend& backend, Catalog& catalog);
+  // lock. The report lists what could not be read. `progress`: bytes of packs that have been read;
+  // `cancelled` if it stops that, before anything was changed or when the catalog is made.
+  static Result<CheckReport> repair(Backend& backend, Catalog& catalog,
+                                    const Progress& progress = {});
   virtual ~Vault() = default;
 
   // Stores a conversation; durable when it returns. Concurrent calls share a sync. `exists` if its

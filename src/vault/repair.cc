@@ -41,6 +41,14 @@ Status quarantine(Backend& backend, const std::string& name, std::uint64_t size)
   return backend.remove(name);
 }
 
+std::uint64_t pack_bytes(const CatalogState& state) {
+  std::uint64_t bytes = 0;
+  for (const CatalogFile& f : state.files) {
+    if (f.kind == CatalogFile::Kind::pack) bytes += f.size_bytes;
+  }
+  return bytes;
+}
+
 // Artifacts of which no record is left are registered again: the log that said so may be lost. A
 // removal is a record, so that one that was retired does not come back.
 Status register_found(const Backend& backend,
@@ -297,7 +305,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   return state;
 }
 
-Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
+Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Progress& progress) {
   TOKVAULT_ASSIGN(auto lock, backend.lock_writer());
   CheckReport report;
   TOKVAULT_ASSIGN(const std::uint64_t swept, backend.sweep());
@@ -307,6 +315,13 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   const CatalogState* before = loaded ? &*loaded : nullptr;
   TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
   if (before != nullptr) state.next_file = std::max(state.next_file, before->next_file);
+  std::uint64_t done = 0;
+  std::uint64_t total = pack_bytes(state);
+  auto go_on = [&]() -> Status {
+    if (!progress || progress(done, total)) return {};
+    return Error(Errc::cancelled, "repair was stopped");
+  };
+  TOKVAULT_TRY(go_on());
   auto is_live = [&](std::uint64_t number) {
     return std::any_of(state.files.begin(), state.files.end(),
                        [&](const CatalogFile& f) { return f.number == number; });
@@ -378,6 +393,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   // A vault needs no log to be opened, but the next writer begins one.
   TOKVAULT_TRY(catalog.reset(state));
   report.files = state.files.size();
+  total = pack_bytes(state);
   State now(backend, cache);
   std::vector<std::pair<CatalogFile, Error>> errors;
   TOKVAULT_TRY(now.load(state, &errors));
@@ -387,10 +403,13 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog) {
   const SourceCheck source_check{true, check_vocabulary(backend, now.vault(), report)};
   for (const auto& [number, tenant] : now.tenants()) {
     for (const auto& source : now.sources(number)) {
+      TOKVAULT_TRY(go_on());
       TOKVAULT_TRY(check_source(now, tenant, source, source_check, report));
+      if (source->is_pack()) done += now.packs().at(source->file())->size_bytes();
     }
   }
   TOKVAULT_TRY(check_artifacts(backend, now, false, report));
+  if (progress) (void)progress(done, total);
   return report;
 }
 

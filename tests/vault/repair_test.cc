@@ -59,6 +59,37 @@ class Repair : public ::testing::Test {
   std::uint64_t first_end_ = 0;
 };
 
+// Stopped wherever it asks, it leaves a vault, and the next one ends the work.
+TEST_F(Repair, SaysHowFarItIsAndCanBeStopped) {
+  ASSERT_TRUE(open()->seal());
+  put({"c0"});
+  ASSERT_TRUE(open()->seal());
+  std::uint64_t calls = 0;
+  std::uint64_t last = 0;
+  const auto report = repair_vault(path_, [&](std::uint64_t done, std::uint64_t total) {
+    EXPECT_GE(done, last);
+    EXPECT_LE(done, total);
+    EXPECT_GT(total, 0u);
+    last = done;
+    ++calls;
+    return true;
+  });
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_GT(last, 0u);
+  ASSERT_GE(calls, 3u);
+  // What the last call says is not asked: all is done.
+  for (std::uint64_t stop = 1; stop < calls; ++stop) {
+    std::uint64_t call = 0;
+    fs::remove(path_ + "/catalog.db");
+    const auto stopped =
+        repair_vault(path_, [&](std::uint64_t, std::uint64_t) { return ++call < stop; });
+    EXPECT_EQ(stopped.code(), Errc::cancelled) << stop;
+    EXPECT_EQ(call, stop);
+    ASSERT_TRUE(repair_vault(path_));
+    EXPECT_EQ(open()->list({}, 10)->conversations.size(), 5u);
+  }
+}
+
 TEST_F(Repair, ADamagedLastBatchIsReportedAndKeptAside) {
   flip(fs::file_size(log()) - 5);
   auto report = repair_vault(path_);
