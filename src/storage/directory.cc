@@ -368,8 +368,10 @@ class DirectoryBackend final : public Backend {
       if (errno != EAGAIN && errno != EACCES) return errno_error(errno, "lock " + path);
       return Error(Errc::busy, path + " is held by " + describe_holder(file));
     }
-    TOKVAULT_TRY(file.truncate(0));
-    TOKVAULT_TRY(file.pwrite(0, describe_this_process() + "\n"));
+    // Nothing depends on the name, and on a full disk a writer is what makes room.
+    Status named = file.truncate(0);
+    if (named) named = file.pwrite(0, describe_this_process() + "\n");
+    if (!named && named.code() != Errc::exhausted) return std::move(named).error().with(path);
     return std::unique_ptr<WriterLock>(std::make_unique<DirectoryLock>(std::move(file)));
   }
 

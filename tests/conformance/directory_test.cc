@@ -259,6 +259,25 @@ TEST_F(DirectoryTest, AFullDiskIsExhaustedAndLeavesNothing) {
     ASSERT_TRUE(backend->get("log/1", 99'999, 2, out));
     EXPECT_EQ(out, "ac");
     EXPECT_TRUE(backend->put("packs/later", "x"));
+    // A writer that cannot leave its name is the writer all the same: it may make room.
+    if (mounted) {
+      for (std::size_t size = 1 << 19; size > 0; size /= 2) {
+        for (int i = 0; backend->put("fill/" + std::to_string(size) + "-" + std::to_string(i),
+                                     Buffer(size, 'x'));
+             ++i) {
+        }
+      }
+    } else {
+      const rlimit none{0, 1 << 20};
+      ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+    }
+    {
+      const auto lock = backend->lock_writer();
+      ASSERT_TRUE(lock) << lock.error().message();
+      EXPECT_EQ(open()->lock_writer().code(), Errc::busy);
+    }
+    EXPECT_TRUE(backend->remove("packs/small"));
+    EXPECT_TRUE(backend->lock_writer());
   });
 }
 
