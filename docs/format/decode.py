@@ -1742,6 +1742,7 @@ class CheckpointStore:
         check(own_kind == kind and r.bytes(16) == key and r.bytes(16) == above, "record")
         check(r.bytes(16) == self.namespaces[space]["hash"], "record: namespace")
         ids, position, payload_size, text_size, meta_size = (r.le(n) for n in (4, 4, 8, 4, 4))
+        check(payload_size > 0 or kind > 2, "record: a block without a payload")
         tail_sum, _created = r.le(8), r.le(8)
         own_expires, coded, codec = r.le(8), r.le(8), r.le(1)
         check(r.bytes(7) == bytes(7) and (version == 2) == (own_expires != 0 or codec != 0),
