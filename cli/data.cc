@@ -133,7 +133,7 @@ ExitStatus run_export(const ExportCommand& command) {
                      .text());
     } else {
       print_line(format_counted(conversations, "conversation") + ", " + format_bytes(bytes) +
-                 " to " + command.output);
+                 " to " + printable(command.output));
     }
   }
   const int damaged = command.keep_going ? report_damage(*vault, command) : 0;

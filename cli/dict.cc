@@ -168,7 +168,8 @@ ExitStatus run_dict_export(const DictFolderCommand& command) {
     print_line(JsonObject().raw("exported", json_array(out)).text());
   } else {
     print_line("wrote " + format_count(ids.size()) +
-               (ids.size() == 1 ? " dictionary" : " dictionaries") + " to " + command.path);
+               (ids.size() == 1 ? " dictionary" : " dictionaries") + " to " +
+               printable(command.path));
   }
   return 0;
 }

@@ -530,7 +530,7 @@ void print_human(const ImportCommand& command, const Totals& totals, double seco
   print_line(format_bytes(totals.bytes) + " in " + format_rate(seconds) + " s, " +
              format_rate(rate(totals, seconds)) + " MB/s");
   if (totals.bad == 0) return;
-  print_line("bad lines are in " + command.skip_bad + ":");
+  print_line("bad lines are in " + printable(command.skip_bad) + ":");
   for (const std::string& reason : totals.reasons) print_line("  " + printable(reason));
   if (totals.bad > totals.reasons.size()) {
     print_line("  and " + format_count(totals.bad - totals.reasons.size()) + " more");

@@ -63,6 +63,7 @@ Result<Namespace> namespace_of(const KvCommand& o) {
     if (equals == std::string::npos || it == fields.end()) {
       return usage(o, "a namespace has no field '" + field + "'");
     }
+    if (!it->second->empty()) return usage(o, "the namespace has '" + it->first + "' twice");
     *it->second = field.substr(equals + 1);
     at = end + 1;
   }
@@ -447,14 +448,17 @@ Status kv_check(const KvCommand& o) {
   TOKVAULT_TRY(store->close());
   answer(o,
          JsonObject().field("checked", c.checked).field("bad", c.bad).field("findings", c.findings),
-         std::to_string(c.checked) + " records checked, " + std::to_string(c.bad) + " bad");
+         format_counted(c.checked, "record") + " checked, " + format_count(c.bad) + " bad");
   if (!o.json) {
     for (const std::string& finding : c.findings) print_line("  " + finding);
   }
   if (c.bad > 0 && !o.has("--remove")) {
-    return Error(Errc::corrupt, std::to_string(c.bad) +
-                                    " records are damaged; they are misses until --remove takes "
-                                    "them out and they are put again");
+    const bool one = c.bad == 1;
+    return Error(Errc::corrupt, format_counted(c.bad, "record") +
+                                    (one ? " is damaged; it is a miss until --remove takes it out "
+                                           "and it is put again"
+                                         : " are damaged; they are misses until --remove takes "
+                                           "them out and they are put again"));
   }
   return {};
 }

@@ -45,7 +45,7 @@ void unmark(CLI::Option* option) {
       ""));
 }
 
-// Of a file or a folder.
+// Of a file, a folder or a tenant.
 const CLI::Validator kIsNamed(
     [](std::string& name) { return std::string(name.empty() ? "the name is empty" : ""); }, "");
 const CLI::Validator kIsText(
@@ -240,8 +240,11 @@ class CommandLine {
   }
 
   static void add_tenant(CLI::App* sub, std::string& tenant) {
+    // An empty one, such as a variable that is not set, must not put anything to the default
+    // tenant.
     sub->add_option("--tenant", tenant, "Whose conversations; the default tenant if absent")
-        ->check(kIsText);
+        ->check(kIsText)
+        ->check(kIsNamed);
   }
 
   static void add_filter(CLI::App* sub, Filter& filter, bool& has_filter) {

@@ -35,8 +35,8 @@ Result<std::string> slurp(const std::string& path) {
                                                        &std::fclose);
   if (!file) {
     const int code = errno;
-    return Error(code == ENOENT ? Errc::not_found : Errc::io, path + ": " + std::strerror(code),
-                 code);
+    const bool is_absent = code == ENOENT || code == ENOTDIR;
+    return Error(is_absent ? Errc::not_found : Errc::io, path + ": " + std::strerror(code), code);
   }
   std::string out;
   char buffer[1 << 16];

@@ -23,3 +23,7 @@ tokvault import v "$EXAMPLES/conversations.jsonl" --skip-bad v/bad.jsonl
 echo "$?"
 tokvault export v | cmp - out.jsonl && echo "still the same"
 ls
+echo "-- names of files are shown as others are"
+name=$(printf 'a\nb\033[2J')
+tokvault export v -o "$name" | sed 's/, .* to/ to/'
+tokvault init "$name-v" --tokenizer bytes

@@ -66,3 +66,5 @@ tokvault kv list s --limit 1 --json | grep -o '"namespace":.*}'
 try list s --limit x
 try put s --block-tokens 16 --tokens prompt.ids --payload 600.bin
 try evict s --bytes all
+echo "-- a field of a namespace twice"
+try put s --namespace model=a,model=b --tokens prompt.ids --payload 600.bin

@@ -13,6 +13,8 @@ for option in --model --application --tag; do
 done
 try export v --model=
 try stats v --by model --tag ''
+try list v --tenant ''
+try import v a.jsonl --tenant ''
 echo "-- numbers that are no times"
 try list v --since 20261121
 try list v --since 202611
