@@ -160,6 +160,7 @@ ExitStatus run_dict_import(const DictFolderCommand& command) {
 ExitStatus run_dict_export(const DictFolderCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
+  TOKVAULT_TRY(folder_outside_of(command.vault, command.path));
   TOKVAULT_ASSIGN(const auto ids,
                   export_dictionaries(vault->dictionaries(), command.path, command.tenant));
   if (command.json) {

@@ -588,6 +588,9 @@ ExitStatus run_import(const ImportCommand& command) {
     TOKVAULT_TRY(check_is_not_input(command.skip_bad, file));
   }
   TOKVAULT_TRY(outside_of(command.vault, command.skip_bad));
+  if (std::error_code failed; std::filesystem::is_directory(command.skip_bad, failed)) {
+    return Error(Errc::invalid, "--skip-bad " + command.skip_bad + " is a folder");
+  }
   VaultOptions options;
   options.level = command.level;
   options.log_bytes_max = command.log_bytes_max;

@@ -494,7 +494,11 @@ void note_not_exported(const KvCommand& o, const KvcTransfer& done, const Checkp
 Status kv_transfer(const KvCommand& o, bool import) {
   if (!o.has("--kvc")) return usage(o, "--kvc is required");
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
-  if (import) TOKVAULT_TRY(need_kvc_folder(o));
+  if (import) {
+    TOKVAULT_TRY(need_kvc_folder(o));
+  } else {
+    TOKVAULT_TRY(folder_outside_of(o.target, o.text("--kvc")));
+  }
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
   const std::string folder = o.text("--kvc");
   auto done = waiting_for(o.name, [&] {

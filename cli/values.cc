@@ -221,15 +221,34 @@ Result<std::string> read_all(const std::string& path) {
   return all;
 }
 
-Status outside_of(const std::string& folder_name, const std::string& file) {
-  if (file.empty() || file == "-") return {};
+namespace {
+
+// Where a path lies that need not be there.
+enum class Lies : std::uint8_t { elsewhere, inside, same };
+Lies place_of(const std::string& name, const std::string& folder_name) {
   std::error_code failed;
   const std::filesystem::path folder = std::filesystem::canonical(folder_name, failed);
-  if (failed) return {};  // it is not there, and so nothing in it
-  const std::filesystem::path path = std::filesystem::weakly_canonical(file, failed);
-  if (failed) return {};  // cannot be written either
+  if (failed) return Lies::elsewhere;  // it is not there, and so nothing in it
+  const std::filesystem::path path = std::filesystem::weakly_canonical(name, failed);
+  if (failed) return Lies::elsewhere;  // cannot be written either
   const auto where = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
-  if (where.first != folder.end() || where.second == path.end()) return {};
+  if (where.first != folder.end()) return Lies::elsewhere;
+  return where.second == path.end() ? Lies::same : Lies::inside;
+}
+
+}  // namespace
+
+Status folder_outside_of(const std::string& folder_name, const std::string& folder) {
+  const Lies lies = place_of(folder, folder_name);
+  if (lies == Lies::elsewhere) return {};
+  const std::string why =
+      lies == Lies::inside ? "it is inside " + folder_name : "it is what is exported from";
+  return Error(Errc::invalid, "cannot write into " + folder + ": " + why);
+}
+
+Status outside_of(const std::string& folder_name, const std::string& file) {
+  if (file.empty() || file == "-") return {};
+  if (place_of(file, folder_name) != Lies::inside) return {};
   return Error(Errc::invalid, "cannot write " + file + ": it is inside " + folder_name);
 }
 

@@ -46,6 +46,8 @@ Result<std::string> read_all(const std::string& path);
 // Whether a result may be written to `file`: not inside the folder of a vault or a store, where it
 // could take the place of a log, a pack or the catalog.
 Status outside_of(const std::string& folder_name, const std::string& file);
+// The same of files in `folder`, which is not that folder itself either.
+Status folder_outside_of(const std::string& folder_name, const std::string& folder);
 std::string join_tokens(const std::vector<Token>& tokens, char separator);
 // Token ids between anything that is used between numbers: spaces, commas, brackets.
 Result<std::vector<Token>> parse_tokens(std::string_view text);

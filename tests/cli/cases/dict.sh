@@ -45,3 +45,7 @@ printf '\067\244\060\354\001\000\000\000 and no tables' > damaged
 tokvault dict import v damaged
 tokvault dict
 echo "exit status $?"
+# Nothing is written into the vault, where it could take the place of its files.
+tokvault dict export v v
+tokvault dict export v v/artifacts
+echo "exit status $?"

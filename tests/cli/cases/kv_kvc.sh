@@ -47,3 +47,6 @@ tokvault kv export kv.store --kvc own --namespace own
 tokvault kv put kv.store --tokens prompt.ids --payload prompt.ids --namespace blocks
 tokvault kv export kv.store --kvc own --namespace blocks
 ls own
+echo "-- not into the store"
+tokvault kv export kv.store --kvc kv.store/own --namespace own
+echo "$?"

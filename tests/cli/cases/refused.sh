@@ -28,6 +28,9 @@ try list v --tag "$bad"
 try import v a.jsonl --tenant "$bad"
 try list v --tenant "$bad" --json
 echo "-- contradictions"
+mkdir folder
+try import v a.jsonl --skip-bad folder
+rmdir folder
 try tag v a +z +y -z
 try init w --tokenizer o200k_base --pattern o200k_base
 try tokenize --tokenizer bytes --pattern o200k_base
