@@ -32,6 +32,17 @@ std::size_t padded_width(std::vector<std::size_t> widths) {
   return *std::prev(std::upper_bound(widths.begin() + 1, widths.end(), most));
 }
 
+// Bytes that are no text are readable at least.
+std::string json_string(std::string_view text) {
+  std::string json;
+  if (append_json_string(text, json)) return json;
+  json.clear();
+  std::string ascii;
+  for (char c : text) ascii += static_cast<unsigned char>(c) < 0x80 ? c : '?';
+  if (!append_json_string(ascii, json)) json = "\"\"";
+  return json;
+}
+
 }  // namespace
 
 void print(std::string_view text) {
@@ -70,14 +81,7 @@ void print_note(std::string_view message) {
 }
 
 JsonObject& JsonObject::field(std::string_view name, std::string_view text) {
-  std::string json;
-  if (!append_json_string(text, json)) {  // bytes that are no text: readable at least
-    json.clear();
-    std::string ascii;
-    for (char c : text) ascii += static_cast<unsigned char>(c) < 0x80 ? c : '?';
-    if (!append_json_string(ascii, json)) json = "\"\"";
-  }
-  return raw(name, json);
+  return raw(name, json_string(text));
 }
 
 JsonObject& JsonObject::field(std::string_view name, double v) {
@@ -88,10 +92,7 @@ JsonObject& JsonObject::field(std::string_view name, double v) {
 
 JsonObject& JsonObject::field(std::string_view name, const std::vector<std::string>& texts) {
   std::vector<std::string> values;
-  for (const std::string& text : texts) {
-    std::string json;
-    if (append_json_string(text, json)) values.push_back(std::move(json));
-  }
+  for (const std::string& text : texts) values.push_back(json_string(text));
   return raw(name, json_array(values));
 }
 

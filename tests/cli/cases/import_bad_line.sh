@@ -25,3 +25,7 @@ echo "$?"
 tokvault import v - --skip-bad b.jsonl < b.jsonl
 echo "$?"
 cat b.jsonl
+# What is no text is shown as far as it is one.
+name=$(printf 'x\377.jsonl')
+echo junk > "$name"
+tokvault import v "$name" --skip-bad aside.jsonl --json | grep -o '"bad_lines":.*'
