@@ -220,7 +220,7 @@ struct CompactOptions {
   // set of substrings goes where it does not pay either. Packs that would stay as they are stay.
   bool retrain = false;
   // Packs that together take so much memory, about, are merged in one step, besides some 100 MB for
-  // encoding one. More of a tenant takes several steps, which share no text.
+  // encoding one. More of a tenant takes several steps, each of what is alike, which share no text.
   std::uint64_t memory_bytes = 320u << 20;
 };
 

@@ -6,11 +6,17 @@
 
 #include "base/checksum.h"
 #include "vault/artifacts.h"
+#include "vault/merge_plan.h"
 #include "vault/recovery.h"
 #include "vault/retrain.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
+namespace {
+
+using Packs = std::vector<std::shared_ptr<PackFile>>;
+
+}  // namespace
 
 Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
   std::lock_guard lock(write_mutex_);
@@ -36,7 +42,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   }
   report.bytes_before = data_bytes();
   std::uint64_t done = 0;
-  const std::uint64_t total = report.bytes_before;
+  std::uint64_t total = report.bytes_before;
   auto step = [&](std::uint64_t bytes) -> Status {
     done = std::min(total, done + bytes);
     if (progress && !progress(done, total)) {
@@ -60,10 +66,21 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   std::vector<std::uint32_t> tenants;
   for (const auto& [number, tenant] : state_.tenants()) tenants.push_back(number);
   for (const std::uint32_t number : tenants) {
-    for (auto& packs : merge_steps(number, options, all)) {
-      TOKVAULT_TRY(merge(number, packs, options, step, report));
+    TOKVAULT_ASSIGN(auto steps, merge_steps(number, options, all));
+    const auto mixed = [](const MergeStep& what) { return what.is_mixed(); };
+    if (std::count_if(steps.begin(), steps.end(), mixed) > 1) {
+      for (MergeStep& what : steps) {
+        what.is_sorting = what.is_mixed();
+        for (const auto& pack : what.packs) total += what.is_sorting ? pack->size_bytes() : 0;
+        if (what.is_sorting) TOKVAULT_TRY(merge(number, what, options, step, report));
+      }
+      TOKVAULT_ASSIGN(steps, merge_steps(number, options, all));
+    }
+    for (const MergeStep& what : steps) {
+      TOKVAULT_TRY(merge(number, what, options, step, report));
     }
   }
+  TOKVAULT_TRY(drop_removals(options));
   TOKVAULT_TRY(substrings_.remove_unused());
   report.bytes_after = data_bytes();
   if (all) TOKVAULT_TRY(forget_deletions(any_dirty));
@@ -71,10 +88,17 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   return report;
 }
 
-// A tenant's packs in the order in which they were written (a removal goes when nothing older is
-// left of what it removed), in steps of bounded size and memory.
-std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
-    std::uint32_t tenant, const CompactOptions& options, bool& all) const {
+// Sealing leaves together what came together: of such packs, where the traffic is mixed, no choice
+// by similarity can be made.
+bool VaultImpl::MergeStep::is_mixed() const {
+  return !is_compact && std::any_of(packs.begin(), packs.end(),
+                                    [](const auto& pack) { return !pack->is_merged(); });
+}
+
+// A tenant's packs in steps of bounded size and memory, each of what is alike (merge_plan.h).
+Result<std::vector<VaultImpl::MergeStep>> VaultImpl::merge_steps(std::uint32_t tenant,
+                                                                 const CompactOptions& options,
+                                                                 bool& all) const {
   std::vector<const CatalogFile*> files;
   for (const CatalogFile& f : state_.files()) {
     if (f.kind != CatalogFile::Kind::pack || f.tenant != tenant) continue;
@@ -84,62 +108,92 @@ std::vector<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_steps(
     }
     files.push_back(&f);
   }
+  if (files.empty()) return std::vector<MergeStep>();
   std::sort(files.begin(), files.end(), [](const CatalogFile* a, const CatalogFile* b) {
     return a->sequence_last != b->sequence_last ? a->sequence_last < b->sequence_last
                                                 : a->number < b->number;
   });
-  using Packs = std::vector<std::shared_ptr<PackFile>>;
-  struct Size {
-    std::uint64_t bytes = 0;
-    std::uint64_t weight = 0;
-  };
-  auto exceeds = [&](const Size& size, std::uint64_t parts) {
-    return size.bytes > kMergeBytesMax / parts || size.weight > options.memory_bytes / parts;
-  };
-  auto add = [](Packs& to, Size& size, const std::shared_ptr<PackFile>& pack) {
-    to.push_back(pack);
-    size.bytes += pack->size_bytes();
-    size.weight += merge_weight(pack->footer());
-  };
   // What one compaction made stays together, so that it is found to be compact.
-  std::vector<std::pair<Packs, Size>> units;
-  std::map<Buffer, std::size_t> unit_of;
-  Size total;
+  std::vector<Packs> sets;
+  std::map<Buffer, std::size_t> set_of;
   for (const CatalogFile* f : files) {
     const auto& pack = state_.packs().at(f->number);
-    std::size_t unit = units.size();
+    std::size_t set = sets.size();
     if (pack->footer().made_by == PackMaker::compaction) {
-      unit = unit_of.try_emplace(pack->footer().set_id, unit).first->second;
+      set = set_of.try_emplace(pack->footer().set_id, set).first->second;
     }
-    if (unit == units.size()) units.emplace_back();
-    add(units[unit].first, units[unit].second, pack);
-    total.bytes += pack->size_bytes();
-    total.weight += merge_weight(pack->footer());
+    if (set == sets.size()) sets.emplace_back();
+    sets[set].push_back(pack);
   }
-  std::vector<Packs> steps;
-  Size size;
-  bool is_open = false;
-  auto put = [&](const Packs& packs, const Size& unit, bool alone) {
-    const Size both{size.bytes + unit.bytes, size.weight + unit.weight};
-    if (!is_open || alone || exceeds(both, 1)) {
-      steps.emplace_back();
-      size = {};
+  auto share = [&](const Packs& packs) {
+    double bytes = 0, weight = 0;
+    for (const auto& pack : packs) {
+      bytes += static_cast<double>(pack->size_bytes());
+      weight += static_cast<double>(merge_weight(pack->footer()));
     }
-    for (const auto& pack : packs) add(steps.back(), size, pack);
-    is_open = !alone;
+    const double part =
+        std::max(bytes / static_cast<double>(kMergeBytesMax),
+                 weight / static_cast<double>(std::max<std::uint64_t>(1, options.memory_bytes)));
+    return static_cast<std::uint64_t>(std::min(part, 1e6) * static_cast<double>(kStepShare));
   };
-  for (const auto& [packs, unit] : units) {
-    // Half of a step gains little by another.
-    const bool alone = exceeds(total, 1) && exceeds(unit, 2) && is_compact(packs, options);
-    if (alone || !exceeds(unit, 1)) {
-      put(packs, unit, alone);
+  TOKVAULT_ASSIGN(const Needed needed, needed_externals(*state_.tenant(tenant)));
+  std::vector<Packs> parts;
+  std::vector<StepUnit> units;  // of which each is such a part
+  for (Packs& set : sets) {
+    TOKVAULT_ASSIGN(const bool is_done, is_compact(set, options, needed));
+    if (is_done || share(set) <= kStepShare) {
+      units.push_back({share(set), is_done});
+      parts.push_back(std::move(set));
       continue;
     }
-    for (const auto& pack : packs) {
-      put({pack}, {pack->size_bytes(), merge_weight(pack->footer())}, false);
+    for (const auto& pack : set) {
+      parts.push_back({pack});
+      units.push_back({share(parts.back()), false});
     }
   }
-  return steps;
+  auto direction_of = [&](std::size_t i) -> Result<Direction> {
+    DirectionSum sum;
+    for (const auto& pack : parts[i]) {
+      TOKVAULT_ASSIGN(const Direction direction, pack->direction());
+      sum.add(direction, merge_weight(pack->footer()));
+    }
+    return sum.direction();
+  };
+  TOKVAULT_ASSIGN(const auto chosen, choose_steps(units, direction_of));
+  std::vector<std::pair<std::uint64_t, MergeStep>> steps;
+  for (const auto& step : chosen) {
+    auto& [last_removal, what] = steps.emplace_back();
+    what.is_compact = step.size() == 1 && units[step[0]].is_compact;
+    for (const std::size_t i : step) {
+      what.packs.insert(what.packs.end(), parts[i].begin(), parts[i].end());
+    }
+    for (const auto& pack : what.packs) {
+      TOKVAULT_ASSIGN(const auto records, pack->records());
+      for (const Record& r : records) {
+        if (is_worded_removal(r)) last_removal = std::max(last_removal, r.sequence);
+      }
+    }
+  }
+  // Removals last: then nothing may be left of what they remove, and they need not be carried on.
+  std::stable_sort(steps.begin(), steps.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<MergeStep> out;
+  for (auto& [last_removal, what] : steps) out.push_back(std::move(what));
+  return out;
+}
+
+// A step keeps the removals of what stands in packs of a later one.
+Status VaultImpl::drop_removals(const CompactOptions& options) {
+  const std::map<std::uint64_t, std::shared_ptr<PackFile>> packs = state_.packs();
+  for (const auto& [number, pack] : packs) {
+    if (pack->footer().time_last_ms >= options.older_than_ms) continue;
+    TOKVAULT_ASSIGN(const auto records, pack->records());
+    std::vector<Record> needed = records;
+    const std::uint64_t without[]{number};
+    TOKVAULT_TRY(drop_removals(needed, without));
+    if (needed.size() < records.size()) TOKVAULT_TRY(collect_pack(pack, options.level));
+  }
+  return {};
 }
 
 namespace {
@@ -153,7 +207,7 @@ struct Held {
   }
 };
 
-Held held_by(const std::vector<std::shared_ptr<PackFile>>& packs) {
+Held held_by(const Packs& packs) {
   Held held;
   for (const auto& pack : packs) {
     for (std::size_t s = 0; s < kStreams; ++s) {
@@ -166,16 +220,14 @@ Held held_by(const std::vector<std::shared_ptr<PackFile>>& packs) {
 
 // Whether a smaller cap made these than the one that holds now. Without one, two groups that stand
 // next to each other are more than a dictionary together.
-bool are_too_many(const std::vector<std::shared_ptr<PackFile>>& packs,
-                  const CompactOptions& options) {
+bool are_too_many(const Packs& packs, const CompactOptions& options) {
   const Held held = held_by(packs);
   const std::uint64_t text = held.text_bytes[kTokenStream] + held.text_bytes[kByteStream];
   return held.is_within(options) && packs.size() > 2 * (text / kDictionaryTextBytes + 1) + 1;
 }
 
 // Whether what these packs hold comes into one.
-bool fits_one_pack(const std::vector<std::shared_ptr<PackFile>>& packs,
-                   const CompactOptions& options) {
+bool fits_one_pack(const Packs& packs, const CompactOptions& options) {
   const Held held = held_by(packs);
   return held.text_bytes[kTokenStream] <= kDictionaryTextBytes && held.is_within(options);
 }
@@ -183,15 +235,11 @@ bool fits_one_pack(const std::vector<std::shared_ptr<PackFile>>& packs,
 }  // namespace
 
 // What one compaction made as it would be made now, and nothing has changed since.
-bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
-                           const CompactOptions& options) const {
-  const TenantState* tenant = state_.tenant(packs.front()->tenant());
-  if (tenant == nullptr || packs.front()->footer().set_members.size() != packs.size() ||
-      are_too_many(packs, options)) {
+Result<bool> VaultImpl::is_compact(const Packs& packs, const CompactOptions& options,
+                                   const Needed& needed) const {
+  if (packs.front()->footer().set_members.size() != packs.size() || are_too_many(packs, options)) {
     return false;
   }
-  auto needed = needed_externals(*tenant);
-  if (!needed) return false;
   for (const auto& pack : packs) {
     const PackFooter& f = pack->footer();
     if (f.set_id != packs.front()->footer().set_id || f.level != options.level ||
@@ -199,16 +247,18 @@ bool VaultImpl::is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
         (options.pack_bytes_max > 0 && pack->size_bytes() > options.pack_bytes_max)) {
       return false;
     }
-    auto dirty = is_dirty(*tenant, *pack, *needed);
-    if (!dirty || *dirty) return false;
+  }
+  for (const auto& pack : packs) {
+    TOKVAULT_ASSIGN(const bool dirty, is_dirty(*state_.tenant(pack->tenant()), *pack, needed));
+    if (dirty) return false;
   }
   return true;
 }
 
-Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<PackFile>>& packs,
-                        const CompactOptions& options, const Merge::Step& step,
-                        CompactReport& report) {
-  const bool is_done = is_compact(packs, options);
+Status VaultImpl::merge(std::uint32_t number, const MergeStep& what, const CompactOptions& options,
+                        const Merge::Step& step, CompactReport& report) {
+  const Packs& packs = what.packs;
+  const bool is_done = what.is_compact;
   if (is_done && !options.retrain) return {};
   const TenantState* tenant = state_.tenant(number);
   if (tenant == nullptr) {
@@ -219,6 +269,13 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
   merge_options.tenant = tenant->record;
   merge_options.level = options.level;
   merge_options.pack_bytes_max = options.pack_bytes_max;
+  if (what.is_sorting) {
+    merge_options.level = Level::fast;
+    merge_options.purpose = PackPurpose::merge;
+    merge_options.wide = false;
+    merge_options.joins = false;
+  }
+  const bool retrain = options.retrain && !what.is_sorting;
   merge_options.artifacts = pack_artifacts(number);
   PackIdentity identity;
   identity.vault = state_.vault();
@@ -232,12 +289,12 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     records.insert(records.end(), of_pack.begin(), of_pack.end());
   }
   records = kept_records(last_of_each(records));
-  std::erase_if(records, is_worded_removal);
+  TOKVAULT_TRY(drop_removals(records, identity.set_supersedes));
   // What files outside of this step need of it.
   const auto supersedes = identity.set_supersedes;
   TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, supersedes));
   Retraining retraining(*this, number, supersedes, [&] { return step(0); });
-  if (options.retrain) TOKVAULT_TRY(retraining.train(fits_one_pack(packs, options)));
+  if (retrain) TOKVAULT_TRY(retraining.train(fits_one_pack(packs, options)));
   const std::uint64_t bytes_before = merge_options.input_bytes;
   Merge merge(tokenizer_, std::move(merge_options));
   TableSize all;
@@ -248,7 +305,7 @@ Status VaultImpl::merge(std::uint32_t number, const std::vector<std::shared_ptr<
     TOKVAULT_ASSIGN(auto dead, state_.dead_rows(*tenant, *pack));
     TOKVAULT_TRY(merge.add(pack, std::move(dead)));
   }
-  if (!options.retrain) {
+  if (!retrain) {
     TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records),
                                           &needed, next_file_, step));
     report.files += packs.size();

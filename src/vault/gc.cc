@@ -104,20 +104,8 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   for (const auto& pack : packs) {
     TOKVAULT_TRY(seal_until(last_sequence[pack->file()]));
     TOKVAULT_TRY(go_on());
-    const TenantState* tenant = state_.tenant(pack->tenant());
-    if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
-    TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
-    TOKVAULT_ASSIGN(const auto all, pack->records());
-    std::vector<Record> records = kept_records(all);
-    std::erase_if(records, is_worded_removal);
-    TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
-    std::vector<std::unique_ptr<PackBuilder>> builders;
-    builders.push_back(std::move(builder));
-    TOKVAULT_ASSIGN(auto files,
-                    publish(state_.vault(), std::move(builders), {pack->file()},
-                            level.value_or(std::max(options_.level, pack->footer().level)),
-                            PackPurpose::compact));
-    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}));
+    TOKVAULT_TRY(
+        collect_pack(pack, level.value_or(std::max(options_.level, pack->footer().level))));
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
@@ -126,6 +114,22 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   TOKVAULT_TRY(forget_deletions(any_dirty));
   if (progress) (void)progress(total, total);
   return report;
+}
+
+Status VaultImpl::collect_pack(const std::shared_ptr<PackFile>& pack, Level level) {
+  const TenantState* tenant = state_.tenant(pack->tenant());
+  if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
+  const std::vector<std::uint64_t> replaced{pack->file()};
+  TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
+  TOKVAULT_ASSIGN(const auto all, pack->records());
+  std::vector<Record> records = kept_records(all);
+  TOKVAULT_TRY(drop_removals(records, replaced));
+  TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
+  std::vector<std::unique_ptr<PackBuilder>> builders;
+  builders.push_back(std::move(builder));
+  TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), replaced, level,
+                                      PackPurpose::compact));
+  return swap(std::move(files), replaced, {});
 }
 
 Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {

@@ -72,4 +72,43 @@ Result<std::vector<std::size_t>> choose_merge(std::span<const MergeCandidate> ca
   return chosen;
 }
 
+Result<std::vector<std::vector<std::size_t>>> choose_steps(std::span<const StepUnit> units,
+                                                           const DirectionOf& direction_of) {
+  std::vector<std::vector<std::size_t>> steps;
+  std::uint64_t total = 0;
+  for (const StepUnit& unit : units) total += unit.share;
+  if (total <= kStepShare) {
+    if (!units.empty()) steps.emplace_back();
+    for (std::size_t i = 0; i < units.size(); ++i) steps[0].push_back(i);
+    return steps;
+  }
+  const bool any_new = std::any_of(units.begin(), units.end(),
+                                   [](const StepUnit& unit) { return !unit.is_compact; });
+  std::vector<GroupItem> items;
+  std::vector<std::size_t> unit_of;  // of each item
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    // Half of a step gains little by another.
+    if (units[i].is_compact && (!any_new || units[i].share > kStepShare / 2)) {
+      steps.push_back({i});
+      continue;
+    }
+    TOKVAULT_ASSIGN(const Direction direction, direction_of(i));
+    items.push_back({direction, units[i].share});
+    unit_of.push_back(i);
+  }
+  for (const auto& group : group_similar(items, kStepShare)) {
+    std::vector<std::size_t> step;
+    for (const std::uint32_t item : group) step.push_back(unit_of[item]);
+    const bool is_new =
+        std::any_of(step.begin(), step.end(), [&](std::size_t i) { return !units[i].is_compact; });
+    if (is_new) {
+      steps.push_back(std::move(step));
+    } else {
+      for (const std::size_t i : step) steps.push_back({i});
+    }
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
 }  // namespace tokvault

@@ -1,4 +1,5 @@
-// Which packs of a tenant the writer merges in the background, and when it pays.
+// Which packs of a tenant are merged together: by the writer in the background, when it pays, and
+// by compaction, step after step.
 //
 // What sealing makes stands apart: it copies nothing from other packs, and what is alike lies
 // scattered, over several packs or over one whose dictionary holds only a sample. Packs that have
@@ -46,6 +47,19 @@ Result<std::vector<std::size_t>> choose_merge(std::span<const MergeCandidate> ca
                                               std::uint64_t bytes_min,
                                               const DirectionOf& direction_of,
                                               std::uint64_t weight_max = kMergeWeightMax);
+
+// What compaction leaves together: the packs that one step of an earlier one made, or one pack.
+struct StepUnit {
+  std::uint64_t share = 0;  // of the largest step, which has kStepShare
+  bool is_compact = false;  // it need not be made again
+};
+inline constexpr std::uint64_t kStepShare = std::uint64_t{1} << 32;
+
+// The steps of a compaction: every unit is in one of them, in ascending order. If one can take all,
+// it does. Else a step takes what is most alike, and what is compact stands alone, unless it is at
+// most half of a step and like something that is not.
+Result<std::vector<std::vector<std::size_t>>> choose_steps(std::span<const StepUnit> units,
+                                                           const DirectionOf& direction_of);
 
 }  // namespace tokvault
 

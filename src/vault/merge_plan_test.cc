@@ -92,5 +92,67 @@ TEST(MergePlan, WorkIsLinear) {
   EXPECT_GE(work, came / 2);
 }
 
+constexpr StepUnit fresh_part(std::uint64_t percent) { return {kStepShare / 100 * percent, false}; }
+constexpr StepUnit compact_part(std::uint64_t percent) {
+  return {kStepShare / 100 * percent, true};
+}
+using Steps = std::vector<std::vector<std::size_t>>;
+
+// Units are alike if their numbers are the same modulo `kinds`.
+Steps steps_of(const std::vector<StepUnit>& units, std::size_t kinds) {
+  auto direction = [&](std::size_t i) {
+    Direction d{};
+    d[i % kinds] = 127;
+    return Result<Direction>(d);
+  };
+  auto steps = choose_steps(units, direction);
+  EXPECT_TRUE(steps);
+  return steps ? *steps : Steps();
+}
+
+TEST(ChooseSteps, OneTakesAllThatFits) {
+  EXPECT_EQ(steps_of({}, 2), Steps());
+  EXPECT_EQ(steps_of({fresh_part(60), compact_part(20), fresh_part(20)}, 2), Steps({{0, 1, 2}}));
+  EXPECT_EQ(steps_of({compact_part(80)}, 2), Steps({{0}}));
+}
+
+TEST(ChooseSteps, OthersTakeWhatIsAlike) {
+  const std::vector<StepUnit> six(6, fresh_part(30));
+  EXPECT_EQ(steps_of(six, 2), Steps({{0, 2, 4}, {1, 3, 5}}));
+  EXPECT_EQ(steps_of(six, 1), Steps({{0, 1, 2}, {3, 4, 5}})) << "all alike: as they came";
+  // More than one step can take, alone.
+  EXPECT_EQ(steps_of({fresh_part(300), fresh_part(10), fresh_part(10)}, 1), Steps({{0}, {1, 2}}));
+  auto broken = [](std::size_t) { return Result<Direction>(Error(Errc::corrupt, "damaged")); };
+  EXPECT_EQ(choose_steps(six, broken).code(), Errc::corrupt);
+}
+
+TEST(ChooseSteps, WhatIsCompactIsNotMadeAgainForNothing) {
+  EXPECT_EQ(steps_of({compact_part(40), compact_part(40), compact_part(40)}, 1),
+            Steps({{0}, {1}, {2}}));
+  // Half of a step, and what is like nothing new.
+  EXPECT_EQ(steps_of({compact_part(60), compact_part(40), compact_part(40), compact_part(60),
+                      compact_part(60), fresh_part(40)},
+                     2),
+            Steps({{0}, {1, 5}, {2}, {3}, {4}}));
+}
+
+TEST(ChooseSteps, EachUnitIsInOneOfBoundedSize) {
+  std::vector<StepUnit> units;
+  for (std::uint64_t i = 0; i < 500; ++i) {
+    units.push_back({kStepShare / 1000 * (1 + i * 37 % 150), i % 7 == 0});
+  }
+  std::vector<int> seen(units.size());
+  for (const auto& step : steps_of(units, 13)) {
+    std::uint64_t share = 0;
+    for (const std::size_t i : step) {
+      ++seen[i];
+      share += units[i].share;
+    }
+    EXPECT_LE(share, kStepShare);
+    EXPECT_TRUE(std::is_sorted(step.begin(), step.end()));
+  }
+  EXPECT_EQ(seen, std::vector<int>(units.size(), 1));
+}
+
 }  // namespace
 }  // namespace tokvault

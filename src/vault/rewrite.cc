@@ -93,6 +93,31 @@ std::vector<Record> VaultImpl::kept_records(const std::vector<Record>& records) 
   return kept;
 }
 
+Status VaultImpl::drop_removals(std::vector<Record>& records,
+                                std::span<const std::uint64_t> without) const {
+  std::map<Buffer, std::uint64_t> oldest;  // by key, of what other files hold
+  for (const Record& r : records) {
+    if (is_worded_removal(r)) oldest[r.key] = UINT64_MAX;
+  }
+  if (oldest.empty()) return {};
+  auto look = [&](std::uint64_t file, const std::vector<Record>& others) {
+    if (std::find(without.begin(), without.end(), file) != without.end()) return;
+    for (const Record& r : others) {
+      const auto removed = r.value ? oldest.find(r.key) : oldest.end();
+      if (removed != oldest.end()) removed->second = std::min(removed->second, r.sequence);
+    }
+  };
+  for (const auto& [number, log] : state_.logs()) look(number, log->records());
+  for (const auto& [number, pack] : state_.packs()) {
+    TOKVAULT_ASSIGN(const auto of_pack, pack->records());
+    look(number, of_pack);
+  }
+  std::erase_if(records, [&](const Record& r) {
+    return is_worded_removal(r) && oldest.at(r.key) > r.sequence;
+  });
+  return {};
+}
+
 // The key of a removal holds the words of the tag that was taken away, too.
 bool VaultImpl::has_erased_words(const std::vector<Record>& records) const {
   return std::any_of(records.begin(), records.end(), [&](const Record& r) {

@@ -236,14 +236,22 @@ class VaultImpl final : public Vault {
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
               const std::vector<Record>& records, const std::vector<Record>& fresh = {});
   Status forget_deletions(bool any_erased);
-  std::vector<std::vector<std::shared_ptr<PackFile>>> merge_steps(std::uint32_t tenant,
-                                                                  const CompactOptions& options,
-                                                                  bool& all) const;
-  bool is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
-                  const CompactOptions& options) const;
+  struct MergeStep {
+    std::vector<std::shared_ptr<PackFile>> packs;
+    bool is_compact = false;
+    bool is_sorting = false;  // quickly, so that later steps can choose what is alike
+    bool is_mixed() const;
+  };
+  // Sets `all` to false if some are left alone.
+  Result<std::vector<MergeStep>> merge_steps(std::uint32_t tenant, const CompactOptions& options,
+                                             bool& all) const;
+  Result<bool> is_compact(const std::vector<std::shared_ptr<PackFile>>& packs,
+                          const CompactOptions& options, const Needed& needed) const;
   // One step of compact().
-  Status merge(std::uint32_t tenant, const std::vector<std::shared_ptr<PackFile>>& packs,
-               const CompactOptions& options, const Merge::Step& step, CompactReport& report);
+  Status merge(std::uint32_t tenant, const MergeStep& what, const CompactOptions& options,
+               const Merge::Step& step, CompactReport& report);
+  // Takes the removals of tags and holds out of the packs in which no file needs them any more.
+  Status drop_removals(const CompactOptions& options);
   // Which files a rewrite takes beside those that it must.
   using Chooser = std::function<Result<bool>(const Source&)>;
   // What such a rewrite takes.
@@ -269,6 +277,11 @@ class VaultImpl final : public Vault {
   // Which of a pack's records still say what holds.
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
 
+  // The same for the packs that replace the files `without`: a removal of a tag or a hold, which
+  // says its words, goes if no other file holds an older record of it.
+  Status drop_removals(std::vector<Record>& records, std::span<const std::uint64_t> without) const;
+  // Makes a pack anew with what is needed of it.
+  Status collect_pack(const std::shared_ptr<PackFile>& pack, Level level);
   // Makes a pack anew with all that it holds.
   Status rewrite_pack(const std::shared_ptr<PackFile>& pack);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
@@ -78,6 +79,21 @@ class Merge : public testing::Test {
       ASSERT_TRUE(vault_->seal());
     }
   }
+  // Of one kind, ids "a<batch>-<i>" and so on.
+  void fill_with(int kind, int batch, int conversations) {
+    std::mt19937 random(static_cast<unsigned>(batch));
+    std::vector<Conversation> all;
+    for (int i = 0; i < conversations; ++i) {
+      Conversation c;
+      c.id = std::string(1, static_cast<char>('a' + kind)) + std::to_string(batch) + "-" +
+             std::to_string(i);
+      c.messages = {Message::of_text("user", words(random, kind, 200 + random() % 2000))};
+      all.push_back(std::move(c));
+    }
+    ASSERT_TRUE(vault_->put_batch(all, {}));
+  }
+  // What a step takes of fill_with() in memory, with room for less than a fourth batch.
+  static constexpr std::uint64_t kThreePacks = 180'000;
   std::set<std::string> pack_names() const {
     std::set<std::string> names;
     for (const auto& e : fs::directory_iterator(path_ + "/packs")) {
@@ -138,6 +154,133 @@ TEST_F(Merge, MemoryBoundsAStep) {
   EXPECT_EQ(more.size(), packs.size() + 1);
   ASSERT_TRUE(vault_->compact(Level::fast));
   EXPECT_EQ(pack_names().size(), 1u);
+  expect_sound(*vault_);
+}
+
+// Of what does not fit one step, a step takes what is alike, whenever it was written.
+TEST_F(Merge, AStepTakesWhatIsAlike) {
+  for (int p = 0; p < 9; ++p) {
+    fill_with(p % 3, p, 30);
+    ASSERT_TRUE(vault_->seal());
+  }
+  const auto before = contents(*vault_);
+  const CompactOptions options{.level = Level::fast, .memory_bytes = kThreePacks};
+  ASSERT_TRUE(vault_->compact(options));
+  std::map<std::string, std::set<char>> kinds;  // by file
+  for (const auto& [id, messages] : before) {
+    const auto explained = vault_->explain_conversation(id);
+    ASSERT_TRUE(explained);
+    kinds[explained->file].insert(id[0]);
+  }
+  EXPECT_EQ(kinds.size(), 3u);
+  for (const auto& [file, of_file] : kinds) EXPECT_EQ(of_file.size(), 1u) << file;
+  EXPECT_EQ(contents(*vault_), before);
+  expect_sound(*vault_);
+  const auto again = vault_->compact(options);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->files, 0u);
+}
+
+// What was sealed has all kinds in each pack. It is sorted first, so that there is something to
+// choose from.
+TEST_F(Merge, WhatIsMixedIsSortedBeforeStepsAreChosen) {
+  for (int p = 0; p < 6; ++p) {
+    for (int kind = 0; kind < 3; ++kind) fill_with(kind, p, 15);
+    ASSERT_TRUE(vault_->seal());
+  }
+  ASSERT_EQ(pack_names().size(), 6u);
+  const auto before = contents(*vault_);
+  const CompactOptions options{
+      .level = Level::fast, .pack_bytes_max = 12u << 10, .memory_bytes = kThreePacks};
+  ASSERT_TRUE(vault_->compact(options));
+  std::map<std::string, std::set<char>> kinds;  // by file
+  for (const auto& [id, messages] : before) {
+    const auto explained = vault_->explain_conversation(id);
+    ASSERT_TRUE(explained);
+    kinds[explained->file].insert(id[0]);
+  }
+  EXPECT_GE(kinds.size(), 6u);
+  const auto mixed = std::count_if(kinds.begin(), kinds.end(),
+                                   [](const auto& file) { return file.second.size() > 1; });
+  EXPECT_LE(mixed, 1);
+  EXPECT_EQ(contents(*vault_), before);
+  expect_sound(*vault_);
+  const auto names = pack_names();
+  const auto again = vault_->compact(options);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->files, 0u);
+  EXPECT_EQ(pack_names(), names);
+  vault_.reset();
+  fs::remove(path_ + "/catalog.db");
+  ASSERT_TRUE(repair_vault(path_));
+  vault_ = open();
+  EXPECT_EQ(contents(*vault_), before);
+}
+
+// Steps are not in the order of writing, so that a tag may stand in a later one than its removal,
+// in both ways here. Stopped anywhere and without its catalog, the vault knows that they are gone;
+// and in the end nothing says their words.
+TEST_F(Merge, RemovalsLastUntilTheLastStep) {
+  const std::vector<std::string> ids{"a0-0", "b1-0"};
+  const std::vector<std::string> tags{"wordofone", "wordofother"};
+  for (int p = 0; p < 6; ++p) {
+    fill_with(p % 2, p, 30);
+    for (std::size_t k = 0; k < 2; ++k) {
+      const std::vector<std::string> id{ids[k]}, tag{tags[k]};
+      if (p == static_cast<int>(k)) {
+        ASSERT_TRUE(vault_->tag(id, tag, {}));
+      }
+      if (p == 2 + static_cast<int>(1 - k)) {
+        ASSERT_TRUE(vault_->tag(id, {}, tag));
+      }
+    }
+    ASSERT_TRUE(vault_->seal());
+  }
+  ASSERT_EQ(pack_names().size(), 6u);
+  vault_.reset();
+  auto files_with = [&](const std::string& word) {
+    int count = 0;
+    for (const auto& e : fs::recursive_directory_iterator(path_)) {
+      if (!e.is_regular_file()) continue;
+      std::ifstream file(e.path(), std::ios::binary);
+      const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+      if (bytes.find(word) != std::string::npos) ++count;
+    }
+    return count;
+  };
+  for (const std::string& tag : tags) EXPECT_EQ(files_with(tag), 2) << "a tag and its removal";
+  const std::string start = dir_ / "start", copy = dir_ / "copy";
+  fs::copy(path_, start, fs::copy_options::recursive);
+  CompactOptions options{.level = Level::fast, .memory_bytes = kThreePacks};
+  int stopped = 0;
+  for (int stop = 1;; ++stop) {
+    fs::remove_all(path_);
+    fs::copy(start, path_, fs::copy_options::recursive);
+    vault_ = open();
+    int calls = 0;
+    const auto report =
+        vault_->compact(options, [&](std::uint64_t, std::uint64_t) { return ++calls < stop; });
+    vault_.reset();
+    fs::remove_all(copy);
+    fs::copy(path_, copy, fs::copy_options::recursive);
+    for (const auto& e : fs::directory_iterator(copy)) {
+      if (e.path().filename().string().starts_with("catalog.db")) fs::remove(e.path());
+    }
+    ASSERT_TRUE(repair_vault(copy));
+    const auto repaired = open_vault(copy);
+    ASSERT_TRUE(repaired);
+    for (const std::string& tag : tags) {
+      const auto tagged = (*repaired)->list({.tags = {tag}}, 10);
+      ASSERT_TRUE(tagged);
+      EXPECT_TRUE(tagged->conversations.empty()) << tag << " is back, stopped at " << stop;
+    }
+    if (report) break;
+    ++stopped;
+  }
+  EXPECT_GT(stopped, 4);
+  EXPECT_EQ(pack_names().size(), 2u) << "in two steps";
+  for (const std::string& tag : tags) EXPECT_EQ(files_with(tag), 0) << tag;
+  vault_ = open();
   expect_sound(*vault_);
 }
 
@@ -332,6 +475,38 @@ TEST_F(Merge, NewerPacksAreLeftAlone) {
   EXPECT_TRUE(after.contains(*names.rbegin()));
   EXPECT_EQ(contents(*vault_), before);
   expect_sound(*vault_);
+}
+
+// What was removed stays removed, although its pack is left alone, and the catalog is lost.
+TEST_F(Merge, ARemovalStaysAsLongAsAnOtherPackHoldsWhatItRemoved) {
+  auto put = [&](const std::string& id, std::int64_t time_ms) {
+    Conversation c;
+    c.id = id;
+    c.time_ms = time_ms;
+    c.messages = {Message::of_text("user", "text of " + id)};
+    ASSERT_TRUE(vault_->put(c, {}));
+  };
+  const std::vector<std::string> late{"late"}, red{"red"};
+  put("late", 2'000'000);
+  ASSERT_TRUE(vault_->tag(late, red, {}));
+  ASSERT_TRUE(vault_->seal());
+  put("early", 1'000'000);
+  ASSERT_TRUE(vault_->tag(late, {}, red));
+  ASSERT_TRUE(vault_->seal());
+  ASSERT_EQ(pack_names().size(), 2u);
+  CompactOptions options{.level = Level::fast, .retrain = false};
+  options.older_than_ms = 1'500'000;
+  ASSERT_TRUE(vault_->compact(options));
+  ASSERT_EQ(pack_names().size(), 2u);
+  vault_.reset();
+  for (const auto& e : fs::directory_iterator(path_)) {
+    if (e.path().filename().string().starts_with("catalog.db")) fs::remove(e.path());
+  }
+  ASSERT_TRUE(repair_vault(path_));
+  vault_ = open();
+  const auto tagged = vault_->list({.tags = red}, 10);
+  ASSERT_TRUE(tagged);
+  EXPECT_TRUE(tagged->conversations.empty()) << "the tag is back";
 }
 
 TEST_F(Merge, CollectingKeepsTheLevelAndReportsWhatTheFilesTake) {
