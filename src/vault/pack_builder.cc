@@ -69,14 +69,14 @@ Extent append_part(Buffer& file, ByteView bytes, std::uint64_t raw_size) {
 PackBuilder::Levels PackBuilder::levels_of(Level level, PackPurpose purpose) {
   switch (level) {
     case Level::fast:
-      return {3, 3, 3, 0};
+      return {3, 3, 3, 0, false};
     case Level::balanced:
       break;
     case Level::dense:
-      return {22, 19, 22, kDenseLzWork};
+      return {22, 19, 22, kDenseLzWork, false};
   }
-  if (purpose != PackPurpose::compact) return {15, 9, 12, 0};
-  return {19, 12, 19, kBalancedLzWork};
+  if (purpose != PackPurpose::compact) return {15, 9, 12, 0, false};
+  return {19, 12, 19, kBalancedLzWork, true};
 }
 
 PackBuilder::PackBuilder(std::shared_ptr<const Tokenizer> tokenizer, SegmentUnion* merged,
@@ -340,7 +340,10 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
     out.dictionary = append_part(file, frame, ended.size());
     return improve_one_text(stream, all, levels, level, before, file);
   }
-  return encode_with_dictionary(stream, all, choice ? &*choice : nullptr, levels, file);
+  TOKVAULT_TRY(encode_with_dictionary(stream, all, choice ? &*choice : nullptr, levels, file));
+  return levels.tries_small_model && stream == kTokenStream
+             ? try_small_model(all, levels, before, file)
+             : Status();
 }
 
 // Told by zstd at a fast level: coding the text with each of them to find out would take as long as
@@ -430,6 +433,10 @@ Status PackBuilder::improve_one_text(Stream stream, const StreamText& all, const
   }
   TOKVAULT_TRY(try_token_lz(stream, ended, {}, levels, before, file));
   if (stream != kTokenStream) return {};
+  if (levels.tries_small_model) {
+    TOKVAULT_TRY(try_small_model(all, levels, before, file));
+    if (footer_.streams[stream].codec == PackCodec::token_model) return {};
+  }
   const std::size_t without = file.size();
   TOKVAULT_TRY(copy_from_artifact(stream, ended, levels, level, before, file));
   artifact_saving_ = without - file.size();
@@ -483,25 +490,38 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
                                       Buffer& file) {
   constexpr std::uint64_t kDictionaryWork = 5'000'000;
   constexpr std::uint64_t kModelBlockTextBytes = 12u << 10;
+  TOKVAULT_ASSIGN(const Learned learned,
+                  learn(stream, all, kDictionaryWork,
+                        std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes)));
+  return write_with_model(stream, all, learned, kModelBlockTextBytes, levels, file);
+}
+
+Result<PackBuilder::Learned> PackBuilder::learn(Stream stream, const StreamText& all,
+                                                std::uint64_t work, std::uint64_t text_size) const {
+  const auto& sizes = all.table.code_sizes;
+  auto trainer = ModelTrainer::make(unit_of(stream), text_size);
+  Learned out;
+  while (out.segments < sizes.size() && trainer->work() < work) {
+    TOKVAULT_TRY(check_stop(stop_));
+    const Buffer segment = all.ended(out.segments, out.segments + 1, out.at);
+    TOKVAULT_TRY(trainer->add(segment));
+    out.text_size += segment.size();
+    out.at += sizes[out.segments++];
+  }
+  out.model = trainer->finish(out.code);
+  return out;
+}
+
+Status PackBuilder::write_with_model(Stream stream, const StreamText& all, const Learned& learned,
+                                     std::uint64_t block_bytes, const Levels& levels,
+                                     Buffer& file) {
   PackStream& out = footer_.streams[stream];
   const auto& sizes = all.table.code_sizes;
-  auto trainer = ModelTrainer::make(
-      unit_of(stream), std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes));
-  std::size_t next = 0;
-  std::uint64_t at = 0;
-  std::uint64_t dictionary_size = 0;
-  while (next < sizes.size() && trainer->work() < kDictionaryWork) {
-    TOKVAULT_TRY(check_stop(stop_));
-    const Buffer segment = all.ended(next, next + 1, at);
-    TOKVAULT_TRY(trainer->add(segment));
-    dictionary_size += segment.size();
-    at += sizes[next++];
-  }
-  Buffer coded;
-  const auto model = trainer->finish(coded);
   out.codec = PackCodec::token_model;
   out.ended = true;
-  out.dictionary = append_part(file, coded, dictionary_size);
+  out.dictionary = append_part(file, learned.code, learned.text_size);
+  std::size_t next = learned.segments;
+  std::uint64_t at = learned.at;
   if (next == sizes.size()) return {};
 
   PackBlocks table;
@@ -510,9 +530,9 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
     TOKVAULT_TRY(check_stop(stop_));
     const std::size_t begin = next;
     const std::uint64_t begin_at = at;
-    while (next < sizes.size() && at - begin_at < kModelBlockTextBytes) at += sizes[next++];
+    while (next < sizes.size() && at - begin_at < block_bytes) at += sizes[next++];
     const Buffer text = all.ended(begin, next, begin_at);
-    TOKVAULT_ASSIGN(const Buffer block, model->encode_block(text));
+    TOKVAULT_ASSIGN(const Buffer block, learned.model->encode_block(text));
     append_le(blocks, checksum32(block));
     blocks += block;
     table.segments.push_back(static_cast<std::uint32_t>(next - begin));
@@ -528,6 +548,85 @@ Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, cons
   out.blocks = append_part(file, blocks, 0);
   TOKVAULT_ASSIGN(const Buffer encoded, encode_pack_blocks(table, levels.tables));
   out.table = append_part(file, encoded, 0);
+  return {};
+}
+
+// Tells digits from what was written: tokens of that are smaller than its letters.
+Result<bool> PackBuilder::are_letters_smaller(const StreamText& all) const {
+  constexpr std::uint64_t kTriedBytes = 1u << 20;
+  constexpr int kTrialLevel = 9;
+  Buffer letters;
+  std::uint64_t at = 0;
+  std::vector<Token> tokens;
+  Scratch scratch;
+  for (std::size_t i = 0; i < all.table.code_sizes.size() && at < kTriedBytes; ++i) {
+    TOKVAULT_TRY(check_stop(stop_));
+    const Origin& o = origins_[kTokenStream][i];
+    TOKVAULT_ASSIGN(const ByteView code, o.source->code(kTokenStream, o.number, scratch));
+    tokens.clear();
+    TOKVAULT_TRY(o.source->decode_tokens(code, tokens));
+    for (const Token t : tokens) letters += tokenizer_->token_bytes(t);
+    at += all.table.code_sizes[i];
+  }
+  TOKVAULT_ASSIGN(const Buffer as_letters, zstd_compress(letters, kTrialLevel, stop_));
+  TOKVAULT_ASSIGN(const Buffer as_tokens,
+                  zstd_compress(ByteView(all.text).substr(0, at), kTrialLevel, stop_));
+  return as_letters.size() + as_letters.size() / 32 < as_tokens.size();
+}
+
+// Tokens of random digits, ids and base64 are larger under zstd than their letters are: it counts
+// bytes without what stands before them, and which kind of token follows which is all that there is
+// to know. A model knows it after some KB, and there is nothing else to copy. So its dictionary is
+// short, a reader prepares it in 15 ms, and small blocks lose little: what they will take, a few of
+// them tell (docs/decisions/0016-token-lz.md).
+Status PackBuilder::try_small_model(const StreamText& all, const Levels& levels, std::size_t before,
+                                    Buffer& file) {
+  constexpr Stream stream = kTokenStream;
+  constexpr std::uint64_t kWork = 200'000;
+  constexpr std::uint64_t kLearnedTextBytes = 32u << 10;  // that much work is about this
+  constexpr std::uint64_t kBlockBytes = 1536;
+  // It has a block of its own, which takes as long as the dictionary.
+  constexpr std::uint32_t kSegmentBytesMax = 32u << 10;
+  constexpr std::size_t kTriedBlocks = 16;
+  constexpr std::uint64_t kBlockTableBytes = 7;  // a checksum, and about three of sizes
+  const auto& sizes = all.table.code_sizes;
+  const std::size_t now = file.size() - before;
+  const std::size_t enough = now - now / 16;
+  auto is_large = [](std::uint32_t size) { return size > kSegmentBytesMax; };
+  if (!all.can_end || now < kBlockBytes || std::any_of(sizes.begin(), sizes.end(), is_large)) {
+    return {};
+  }
+  TOKVAULT_ASSIGN(const bool is_digits, are_letters_smaller(all));
+  if (!is_digits) return {};
+  TOKVAULT_ASSIGN(const Learned learned, learn(stream, all, kWork, kLearnedTextBytes));
+  if (learned.segments == sizes.size()) return {};
+  std::uint64_t tried = 0;
+  std::uint64_t coded = 0;
+  const std::size_t step = (sizes.size() - learned.segments) / kTriedBlocks + 1;
+  std::uint64_t at = learned.at;
+  for (std::size_t i = learned.segments; i < sizes.size();) {
+    std::size_t end = i;
+    std::uint64_t end_at = at;
+    while (end < sizes.size() && end_at - at < kBlockBytes) end_at += sizes[end++];
+    const Buffer text = all.ended(i, end, at);
+    TOKVAULT_ASSIGN(const Buffer block, learned.model->encode_block(text));
+    tried += text.size();
+    coded += block.size() + kBlockTableBytes;
+    for (const std::size_t next = std::max(i + step, end); i < next && i < sizes.size(); ++i) {
+      at += sizes[i];
+    }
+  }
+  const std::uint64_t left = all.ended_size() - learned.text_size;
+  if (learned.code.size() + left * coded / tried > enough) return {};
+  PackStream other = std::move(footer_.streams[stream]);
+  const Buffer code = file.substr(before);
+  file.resize(before);
+  footer_.streams[stream] = PackStream();
+  footer_.streams[stream].text_bytes = other.text_bytes;
+  TOKVAULT_TRY(write_with_model(stream, all, learned, kBlockBytes, levels, file));
+  if (file.size() - before <= enough) return {};
+  footer_.streams[stream] = std::move(other);
+  file.replace(before, file.size() - before, code);
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "codec/token_model.h"
 #include "dedup/dictionary_choice.h"
 #include "format/pack.h"
 #include "tokvault/tokenizer.h"
@@ -89,6 +90,7 @@ class PackBuilder {
     int blocks;
     int tables;
     std::uint64_t lz_work;
+    bool tries_small_model;
   };
   static Levels levels_of(Level level, PackPurpose purpose);
 
@@ -126,6 +128,23 @@ class PackBuilder {
   Status encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file);
   Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
                            Buffer& file);
+  // A model that has learned the first segments.
+  struct Learned {
+    std::unique_ptr<TokenModel> model;
+    Buffer code;
+    std::size_t segments = 0;
+    std::uint64_t at = 0;         // where the next one stands in the text
+    std::uint64_t text_size = 0;  // with ends
+  };
+  Result<Learned> learn(Stream stream, const StreamText& all, std::uint64_t work,
+                        std::uint64_t text_size) const;
+  Status write_with_model(Stream stream, const StreamText& all, const Learned& learned,
+                          std::uint64_t block_bytes, const Levels& levels, Buffer& file);
+  Result<bool> are_letters_smaller(const StreamText& all) const;
+  // Tokens of digits and the like are in blocks behind a model that is soon prepared, where that is
+  // smaller by a sixteenth.
+  Status try_small_model(const StreamText& all, const Levels& levels, std::size_t before,
+                         Buffer& file);
   // What comes into one block: segments from `begin` to `end`, but for those of the dictionary.
   struct Block {
     std::uint32_t begin = 0;
