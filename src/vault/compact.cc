@@ -160,9 +160,11 @@ Result<std::vector<VaultImpl::MergeStep>> VaultImpl::merge_steps(std::uint32_t t
     return sum.direction();
   };
   TOKVAULT_ASSIGN(const auto chosen, choose_steps(units, direction_of));
-  std::vector<std::pair<std::uint64_t, MergeStep>> steps;
+  std::vector<MergeStep> steps;
+  std::vector<std::pair<std::uint64_t, std::size_t>> order;  // by the last removal in it
   for (const auto& step : chosen) {
-    auto& [last_removal, what] = steps.emplace_back();
+    std::uint64_t last_removal = 0;
+    MergeStep& what = steps.emplace_back();
     what.is_compact = step.size() == 1 && units[step[0]].is_compact;
     for (const std::size_t i : step) {
       what.packs.insert(what.packs.end(), parts[i].begin(), parts[i].end());
@@ -173,12 +175,12 @@ Result<std::vector<VaultImpl::MergeStep>> VaultImpl::merge_steps(std::uint32_t t
         if (is_worded_removal(r)) last_removal = std::max(last_removal, r.sequence);
       }
     }
+    order.emplace_back(last_removal, order.size());
   }
   // Removals last: then nothing may be left of what they remove, and they need not be carried on.
-  std::stable_sort(steps.begin(), steps.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(order.begin(), order.end());
   std::vector<MergeStep> out;
-  for (auto& [last_removal, what] : steps) out.push_back(std::move(what));
+  for (const auto& [last_removal, step] : order) out.push_back(std::move(steps[step]));
   return out;
 }
 
