@@ -242,13 +242,15 @@ Plan make_plan(Rng& rng, Everything all, int count) {
         });
         break;
       case 1:
-        plan.steps.push_back([retrain = below(rng, 2) == 0](Vault& v) -> Status {
-          auto done = v.compact({.level = Level::fast,
-                                 .pack_bytes_max = retrain ? std::uint64_t{1000} : 0,
-                                 .retrain = retrain});
-          if (!done) return std::move(done).error();
-          return {};
-        });
+        plan.steps.push_back(
+            [retrain = below(rng, 2) == 0, steps = below(rng, 2) == 0](Vault& v) -> Status {
+              auto done = v.compact({.level = Level::fast,
+                                     .pack_bytes_max = retrain ? std::uint64_t{1000} : 0,
+                                     .retrain = retrain,
+                                     .memory_bytes = steps ? 5'000u : 320u << 20});
+              if (!done) return std::move(done).error();
+              return {};
+            });
         break;
       case 2:
         plan.steps.push_back([](Vault& v) { return v.seal(); });

@@ -366,7 +366,8 @@ class ModelRun {
         break;
       case 1:
         last_ = "compact";
-        ASSERT_OK(vault_->compact(below(rng_, 2) == 0 ? Level::fast : Level::balanced));
+        ASSERT_OK(vault_->compact({.level = below(rng_, 2) == 0 ? Level::fast : Level::balanced,
+                                   .memory_bytes = below(rng_, 2) == 0 ? 10'000u : 320u << 20}));
         break;
       case 2:
       case 3: {
