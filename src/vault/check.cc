@@ -247,6 +247,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
       }
     }
   }
+  if (progress) (void)progress(total, total);
   return report;
 }
 

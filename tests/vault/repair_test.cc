@@ -272,6 +272,22 @@ TEST_F(Repair, CollectingErasesWhatWasPutAsideOnceSomethingWasForgotten) {
   EXPECT_FALSE(fs::exists(path_ + "/quarantine/00000001.log"));
 }
 
+// Packs and logs are its work.
+TEST_F(Repair, CheckSaysHowFarItIsUntilItIsDone) {
+  const auto vault = open();
+  ASSERT_TRUE(vault->seal());
+  put_into(*vault, {"logged"});
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> said;
+  ASSERT_TRUE(vault->check({.read_data = true}, [&](std::uint64_t done, std::uint64_t total) {
+    said.emplace_back(done, total);
+    return true;
+  }));
+  ASSERT_GT(said.size(), 2u);
+  EXPECT_TRUE(std::is_sorted(said.begin(), said.end()));
+  EXPECT_EQ(said.front().first, 0u);
+  EXPECT_EQ(said.back().first, said.back().second);
+}
+
 TEST_F(Repair, CheckSeesADestroyedCatalogAndRepairMakesAnother) {
   std::ofstream(path_ + "/catalog.db", std::ios::trunc) << std::string(4096, 'x');
   {
