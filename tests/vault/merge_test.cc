@@ -94,6 +94,22 @@ class Merge : public testing::Test {
   }
   // What a step takes of fill_with() in memory, with room for less than a fourth batch.
   static constexpr std::uint64_t kThreePacks = 180'000;
+  // Of what fill_with() has put.
+  std::map<std::string, std::set<char>> kinds_by_file() const {
+    std::map<std::string, std::set<char>> kinds;
+    for (const auto& [id, messages] : contents(*vault_)) {
+      const auto explained = vault_->explain_conversation(id);
+      EXPECT_TRUE(explained);
+      if (explained) kinds[explained->file].insert(id[0]);
+    }
+    return kinds;
+  }
+  void lose_catalog() {
+    vault_.reset();
+    fs::remove(path_ + "/catalog.db");
+    ASSERT_TRUE(repair_vault(path_));
+    vault_ = open();
+  }
   std::set<std::string> pack_names() const {
     std::set<std::string> names;
     for (const auto& e : fs::directory_iterator(path_ + "/packs")) {
@@ -166,12 +182,7 @@ TEST_F(Merge, AStepTakesWhatIsAlike) {
   const auto before = contents(*vault_);
   const CompactOptions options{.level = Level::fast, .memory_bytes = kThreePacks};
   ASSERT_TRUE(vault_->compact(options));
-  std::map<std::string, std::set<char>> kinds;  // by file
-  for (const auto& [id, messages] : before) {
-    const auto explained = vault_->explain_conversation(id);
-    ASSERT_TRUE(explained);
-    kinds[explained->file].insert(id[0]);
-  }
+  const auto kinds = kinds_by_file();
   EXPECT_EQ(kinds.size(), 3u);
   for (const auto& [file, of_file] : kinds) EXPECT_EQ(of_file.size(), 1u) << file;
   EXPECT_EQ(contents(*vault_), before);
@@ -193,12 +204,7 @@ TEST_F(Merge, WhatIsMixedIsSortedBeforeStepsAreChosen) {
   const CompactOptions options{
       .level = Level::fast, .pack_bytes_max = 12u << 10, .memory_bytes = kThreePacks};
   ASSERT_TRUE(vault_->compact(options));
-  std::map<std::string, std::set<char>> kinds;  // by file
-  for (const auto& [id, messages] : before) {
-    const auto explained = vault_->explain_conversation(id);
-    ASSERT_TRUE(explained);
-    kinds[explained->file].insert(id[0]);
-  }
+  const auto kinds = kinds_by_file();
   EXPECT_GE(kinds.size(), 6u);
   const auto mixed = std::count_if(kinds.begin(), kinds.end(),
                                    [](const auto& file) { return file.second.size() > 1; });
@@ -210,10 +216,7 @@ TEST_F(Merge, WhatIsMixedIsSortedBeforeStepsAreChosen) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->files, 0u);
   EXPECT_EQ(pack_names(), names);
-  vault_.reset();
-  fs::remove(path_ + "/catalog.db");
-  ASSERT_TRUE(repair_vault(path_));
-  vault_ = open();
+  lose_catalog();
   EXPECT_EQ(contents(*vault_), before);
 }
 
@@ -370,10 +373,7 @@ TEST_F(Merge, NoPackIsLargerThanTheCapAndWhatIsAlikeIsTogether) {
   EXPECT_GE(pack_names().size(), 6u);
   ASSERT_TRUE(vault_->compact(Level::fast));
   EXPECT_EQ(pack_names().size(), 1u);
-  vault_.reset();
-  fs::remove(path_ + "/catalog.db");
-  ASSERT_TRUE(repair_vault(path_));
-  vault_ = open();
+  lose_catalog();
   EXPECT_EQ(contents(*vault_), after);
 }
 
