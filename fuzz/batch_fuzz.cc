@@ -1,5 +1,6 @@
-// The body of a batch: never crashes, every number that comes out is in range, and what was read is
-// written again as the same bytes: a body has one form only.
+// The body of a batch, with the codes in it and with a text apart: never crashes, every number that
+// comes out is in range, and what was read is written again as the same bytes: a body has one form
+// only.
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -18,7 +19,7 @@ void expect(bool condition) {
 
 class Writer final : public BatchVisitor {
  public:
-  explicit Writer(const BatchBuilder::Counts& counts) : builder(counts) {}
+  Writer(const BatchBuilder::Counts& counts, ByteView codes) : builder(counts), codes_(codes) {}
 
   void on_model(std::string_view name) override { builder.add_model(name); }
   void on_application(std::string_view name) override { builder.add_application(name); }
@@ -26,8 +27,9 @@ class Writer final : public BatchVisitor {
     forms_.push_back(analyse_form(form));
     builder.add_form(form);
   }
-  void on_segment(Stream stream, std::uint64_t, ByteView code) override {
-    builder.add_segment(stream, code);
+  void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) override {
+    expect(offset <= codes_.size() && size <= codes_.size() - offset);
+    builder.add_segment(stream, codes_.substr(offset, size));
   }
   void on_external(const External& external) override { builder.add_external(external); }
   void on_node(std::uint32_t parent, std::uint32_t form,
@@ -68,6 +70,7 @@ class Writer final : public BatchVisitor {
              (refs[i].is_external() ? counts.externals : counts.segments[info.stream_of(i)]));
     }
   }
+  const ByteView codes_;  // what segments lie in
   std::vector<FormInfo> forms_;
 };
 
@@ -75,9 +78,23 @@ class Writer final : public BatchVisitor {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const ByteView body(reinterpret_cast<const char*>(data), size);
-  BatchBuilder::Counts counts;
-  counts.next_sequence = kFirstSequence;
-  Writer writer(counts);
-  if (parse_batch(body, counts, writer)) expect(writer.builder.body() == body);
+  BatchBuilder::Counts before;
+  before.next_sequence = kFirstSequence;
+  {
+    BatchBuilder::Counts counts = before;
+    Writer writer(before, body);
+    if (parse_batch(body, std::nullopt, counts, writer)) {
+      expect(writer.builder.body_with_text() == body);
+    }
+  }
+  // The last two bytes say how long the text is.
+  if (size < 2) return 0;
+  const Buffer text(data[size - 1] * std::size_t{256} + data[size - 2], 't');
+  BatchBuilder::Counts counts = before;
+  Writer writer(before, text);
+  if (parse_batch(body.substr(0, size - 2), text.size(), counts, writer)) {
+    expect(writer.builder.body() == body.substr(0, size - 2));
+    expect(writer.builder.text() == text);
+  }
   return 0;
 }

@@ -977,9 +977,9 @@ class Log:
                 break
             batches.append(batch)
             at += 48 + batch["size"]
-        self.bodies = self.decode(batches)
-        for batch, body in zip(batches, self.bodies):
-            self.take(batch, body)
+        self.bodies, self.texts = self.decode(batches)
+        for batch, body, text in zip(batches, self.bodies, self.texts):
+            self.take(batch, body, text)
 
     @staticmethod
     def batch(data, number, at):
@@ -1004,7 +1004,7 @@ class Log:
         inner = xxh3_64(data[at:at + 40], number << 40 ^ at) if CHECKSUMS else 0
         if CHECKSUMS and xxh3_64(b["payload"], inner) != expected:
             return None
-        if b["cipher"] != 0 or b["flags"] & ~63:
+        if b["cipher"] != 0 or b["flags"] & ~127:
             raise unsupported("a batch")
         b["dictionary"], b["piece"] = 0, b["payload"]
         if b["flags"] & 16:
@@ -1018,6 +1018,12 @@ class Log:
             piece = In(b["piece"])
             b["dictionary"], b["piece"] = piece.varint(), piece.rest()
             check(b["dictionary"] != 0 and b["flags"] & 3 == 3, "batch: dictionary")
+        b["text_piece"], b["text_size"] = b"", None
+        if b["flags"] & 64:
+            pieces = In(b["piece"])
+            size, b["text_size"] = pieces.varint(), pieces.varint()
+            check(b["text_size"] <= U32, "batch: size of its text")
+            b["piece"], b["text_piece"] = pieces.bytes(size), pieces.rest()
         return b
 
     def dictionary(self, batch):
@@ -1034,8 +1040,8 @@ class Log:
         return artifact.content
 
     def decode(self, batches):
-        """The body of each batch: frame by frame, then cut."""
-        sections, bodies = {}, [b""] * len(batches)
+        """The body of each batch, and its text if that is apart: frame by frame, then cut."""
+        sections, bodies, texts = {}, [b""] * len(batches), [None] * len(batches)
         for i, b in enumerate(batches):
             if b["flags"] & 1:
                 check(b["section"] not in sections, "a section begins twice")
@@ -1046,22 +1052,31 @@ class Log:
                 section["frames"].append([])
             check(section["frames"], "a section does not begin with a frame")
             section["frames"][-1].append(i)
-        for section in sections.values():
-            text = b""
-            for frame in section["frames"]:
-                new = unzstd(b"".join(batches[i]["piece"] for i in frame), None, text,
-                             self.dictionary(batches[frame[0]]))
-                pieces = In(new)
-                for i in frame:
-                    bodies[i] = pieces.bytes(batches[i]["body_size"])
-                pieces.end("frame")
-                text += new
-        return bodies
 
-    def take(self, batch, body):
+        def cut(frame, prefix, dictionary, piece, size, out):
+            if not frame:
+                return b""
+            new = unzstd(b"".join(batches[i][piece] for i in frame), None, prefix, dictionary)
+            pieces = In(new)
+            for i in frame:
+                out[i] = pieces.bytes(batches[i][size])
+            pieces.end("frame")
+            return new
+
+        for section in sections.values():
+            before, text_before = b"", b""
+            for frame in section["frames"]:
+                dictionary = self.dictionary(batches[frame[0]])
+                apart = [i for i in frame if batches[i]["flags"] & 64]
+                before += cut(frame, before, dictionary, "piece", "body_size", bodies)
+                text_before += cut(apart, text_before, dictionary, "text_piece", "text_size", texts)
+        return bodies, texts
+
+    def take(self, batch, body, text):
         tenant = batch["tenant"]
         part = self.parts.setdefault(tenant, LogPart(self, tenant))
         source, sequence = In(body), batch["sequence"]
+        codes = source if text is None else In(text)
 
         def node_back():
             back = source.varint()
@@ -1083,7 +1098,7 @@ class Log:
             if tag in (1, 2, 3):
                 (part.models, part.applications, part.forms)[tag - 1].append(source.sized())
             elif tag in (4, 5):
-                part.segments[tag - 4].append(source.sized())
+                part.segments[tag - 4].append(codes.bytes(source.varint()))
             elif tag == 6:
                 stream, digest = source.le(1), source.bytes(16)
                 check(stream < 2, "external")
@@ -1108,6 +1123,7 @@ class Log:
                 sequence += 1
             else:
                 raise corrupt("batch: tag")
+        check(text is None or not codes.left(), "text that no segment has")
 
 
 # --- pack.md, table.md -------------------------------------------------------------------------

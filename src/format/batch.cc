@@ -48,9 +48,24 @@ std::uint32_t BatchBuilder::add_form(std::string_view form) {
 
 SegmentRef BatchBuilder::add_segment(Stream stream, ByteView code) {
   tag(stream == kTokenStream ? BatchTag::token_segment : BatchTag::byte_segment);
-  append_sized(body_, code);
+  append_varint(body_, code.size());
+  text_ += code;
+  codes_.push_back({body_.size(), text_.size()});
   ++added_.segments[stream];
   return SegmentRef::local(counts_.segments[stream]++);
+}
+
+Buffer BatchBuilder::body_with_text() const {
+  Buffer out;
+  out.reserve(body_.size() + text_.size());
+  CodePlace done;
+  for (const CodePlace& code : codes_) {
+    out.append(body_, done.body, code.body - done.body);
+    out.append(text_, done.text_end, code.text_end - done.text_end);
+    done = code;
+  }
+  out.append(body_, done.body);
+  return out;
 }
 
 SegmentRef BatchBuilder::add_external(const External& e) {
@@ -123,8 +138,10 @@ std::uint64_t BatchBuilder::remove_record(ByteView key) {
   return counts_.next_sequence++;
 }
 
-Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& visitor) {
+Status parse_batch(ByteView body, std::optional<std::uint64_t> text_size,
+                   BatchBuilder::Counts& counts, BatchVisitor& visitor) {
   ByteReader in(body);
+  std::uint64_t text_done = 0;
   std::vector<SegmentRef> refs;
   auto take_refs = [&](std::uint32_t form) {
     const FormInfo& info = visitor.form_info(form);
@@ -161,11 +178,18 @@ Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& vi
       }
       case BatchTag::token_segment:
       case BatchTag::byte_segment: {
-        const ByteView code = in.sized();
-        if (!in.ok()) break;
+        const std::uint64_t size = in.varint();
+        const std::uint64_t room = text_size ? *text_size - text_done : in.left();
+        if (!in.ok() || size > room) return corrupt_batch("segment");
+        const std::uint64_t offset = text_size ? text_done : body.size() - in.left();
+        if (text_size) {
+          text_done += size;
+        } else {
+          in.bytes(size);
+        }
         const Stream stream = tag == BatchTag::token_segment ? kTokenStream : kByteStream;
         ++counts.segments[stream];
-        visitor.on_segment(stream, static_cast<std::uint64_t>(code.data() - body.data()), code);
+        visitor.on_segment(stream, offset, size);
         break;
       }
       case BatchTag::external: {
@@ -227,6 +251,7 @@ Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& vi
     }
   }
   if (!in.ok()) return corrupt_batch("it ends too early");
+  if (text_size && text_done != *text_size) return corrupt_batch("text that no segment has");
   return {};
 }
 

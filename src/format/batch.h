@@ -1,14 +1,18 @@
 // The body of a batch of log: what it adds to the tables of its tenant in this log, in order.
 //
 // Numbers are those of the tables: the first node that a batch adds has the number of nodes that
-// were there. Bodies of one section are compressed as one stream, so repetition costs little.
+// were there. Bodies of one section are compressed as one stream, so repetition costs little. The
+// codes of segments stand in the body, or apart in a text of their own, which need not be decoded
+// before somebody reads them.
 // Format: docs/format/log.md
 #ifndef TOKVAULT_FORMAT_BATCH_H_
 #define TOKVAULT_FORMAT_BATCH_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "format/record.h"
 #include "format/tables.h"
@@ -46,7 +50,11 @@ class BatchBuilder {
   explicit BatchBuilder(const Counts& counts) : counts_(counts) {}
 
   const Counts& counts() const { return counts_; }
+  // The body whose codes stand apart, in text().
   const Buffer& body() const { return body_; }
+  const Buffer& text() const { return text_; }
+  // The same with the codes in it.
+  Buffer body_with_text() const;
   // Of its records.
   const BatchChanges& changes() const { return changes_; }
   std::uint64_t conversation_count() const { return added_.rows; }
@@ -75,6 +83,13 @@ class BatchBuilder {
 
   Counts counts_;
   Buffer body_;
+  Buffer text_;
+  // Of each segment: where its code would stand in the body, and where it ends in the text.
+  struct CodePlace {
+    std::uint64_t body = 0;
+    std::uint64_t text_end = 0;
+  };
+  std::vector<CodePlace> codes_;
   BatchChanges changes_;
   TableSize added_;
 };
@@ -86,8 +101,8 @@ class BatchVisitor {
   virtual void on_model(std::string_view name) = 0;
   virtual void on_application(std::string_view name) = 0;
   virtual void on_form(std::string_view form) = 0;
-  // `offset`: where the code lies in the body.
-  virtual void on_segment(Stream stream, std::uint64_t offset, ByteView code) = 0;
+  // `offset`, `size`: where the code lies in the body, or in the text if it stands apart.
+  virtual void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) = 0;
   virtual void on_external(const External& external) = 0;
   virtual void on_node(std::uint32_t parent, std::uint32_t form,
                        std::span<const SegmentRef> refs) = 0;
@@ -97,9 +112,11 @@ class BatchVisitor {
   virtual const FormInfo& form_info(std::uint32_t form) const = 0;
 };
 
-// Reads a body; `counts` are those before it and become those after it. Every number that the
+// Reads a body; `counts` are those before it and become those after it. `text_size`: of its text,
+// which the codes of its segments fill; nothing if they stand in the body. Every number that the
 // visitor sees is in range.
-Status parse_batch(ByteView body, BatchBuilder::Counts& counts, BatchVisitor& visitor);
+Status parse_batch(ByteView body, std::optional<std::uint64_t> text_size,
+                   BatchBuilder::Counts& counts, BatchVisitor& visitor);
 
 }  // namespace tokvault
 

@@ -379,23 +379,23 @@ TEST(Log, HeaderAndBatches) {
   const std::uint64_t offset = file.size();
   file += encode_batch(h, "payload", 7, offset);
   BatchHeader got;
-  ByteView payload;
-  EXPECT_EQ(*read_batch(file, 7, 0, offset, got, payload), BatchState::whole);
-  EXPECT_EQ(payload, "payload");
+  BatchPieces pieces;
+  EXPECT_EQ(*read_batch(file, 7, 0, offset, got, pieces), BatchState::whole);
+  EXPECT_EQ(pieces.body, "payload");
   EXPECT_FALSE(read_remains(file, 7, offset));  // it is not guarded
   EXPECT_EQ(got.sequence, 9u);
-  EXPECT_EQ(*read_batch(file, 7, 0, file.size(), got, payload), BatchState::end);
+  EXPECT_EQ(*read_batch(file, 7, 0, file.size(), got, pieces), BatchState::end);
   for (std::size_t i = offset; i < file.size(); ++i) {
     Buffer bad = file;
     bad[i] ^= 4;
-    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, payload), BatchState::torn) << i;
+    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, pieces), BatchState::torn) << i;
     if (i > offset) {
-      EXPECT_EQ(*read_batch(ByteView(file).substr(0, i), 7, 0, offset, got, payload),
+      EXPECT_EQ(*read_batch(ByteView(file).substr(0, i), 7, 0, offset, got, pieces),
                 BatchState::torn);
     }
   }
   // A batch does not pass for one at another place or of another log.
-  EXPECT_EQ(*read_batch(file, 8, 0, offset, got, payload), BatchState::torn);
+  EXPECT_EQ(*read_batch(file, 8, 0, offset, got, pieces), BatchState::torn);
   std::uint64_t budget = search_budget(file);
   EXPECT_TRUE(has_batch_after(file, 7, 0, budget));
   EXPECT_FALSE(has_batch_after(file, 7, offset, budget));
@@ -415,15 +415,15 @@ TEST(Log, AGuardedHeaderAndItsChangesCanBeBelievedAlone) {
                       .body_size = 100};
   const Buffer file = Buffer(offset, 'x') + encode_batch(h, front + "frame", 7, offset);
   BatchHeader got;
-  ByteView frame;
-  ASSERT_EQ(*read_batch(file, 7, 0, offset, got, frame), BatchState::whole);
-  EXPECT_EQ(frame, "frame");
+  BatchPieces pieces;
+  ASSERT_EQ(*read_batch(file, 7, 0, offset, got, pieces), BatchState::whole);
+  EXPECT_EQ(pieces.body, "frame");
   EXPECT_EQ(got.payload_size, front.size() + 5);
   const std::size_t front_begin = offset + kBatchHeaderBytes;
   for (std::size_t i = offset; i < file.size(); ++i) {
     Buffer bad = file;
     bad[i] ^= 4;
-    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, frame), BatchState::torn) << i;
+    EXPECT_EQ(*read_batch(bad, 7, 0, offset, got, pieces), BatchState::torn) << i;
     const auto remains = read_remains(bad, 7, offset);
     // The checksum of everything is the one part of a header that may be wrong.
     const bool header_hit = i < front_begin - 8;

@@ -23,7 +23,7 @@ std::uint32_t short_checksum(ByteView bytes, std::uint64_t seed) {
 }
 
 constexpr unsigned kBatchFlagsKnown =
-    kNewSection | kNewFrame | kSameSync | kGuarded | kChanges | kDictionary;
+    kNewSection | kNewFrame | kSameSync | kGuarded | kChanges | kDictionary | kTextApart;
 
 // False if it is none, or damaged as far as it says itself.
 bool read_header(ByteView head, std::uint64_t seed, BatchHeader& h) {
@@ -84,8 +84,8 @@ bool is_whole(ByteView file, std::uint64_t number, std::uint64_t at, std::uint64
     return false;
   }
   budget -= h.payload_size;
-  ByteView frame;
-  auto state = read_batch(file, number, 0, at, h, frame);
+  BatchPieces pieces;
+  auto state = read_batch(file, number, 0, at, h, pieces);
   return !state || *state == BatchState::whole;
 }
 
@@ -187,8 +187,19 @@ Buffer encode_changes(const BatchChanges& changes, std::uint64_t number, std::ui
   return out;
 }
 
+//  varint   size of the piece of the body
+//  varint   what the piece of text decodes to
+//  ...      the piece of the body, then that of the text
+Buffer encode_pieces(const BatchPieces& pieces, std::uint32_t text_size) {
+  Buffer out;
+  append_varint(out, pieces.body.size());
+  append_varint(out, text_size);
+  out.append(pieces.body).append(pieces.text);
+  return out;
+}
+
 Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
-                              std::uint64_t offset, BatchHeader& h, ByteView& frame) {
+                              std::uint64_t offset, BatchHeader& h, BatchPieces& pieces) {
   if (offset >= bytes.size()) return BatchState::end;
   const ByteView head = bytes.substr(offset);
   const std::uint64_t seed = place_seed(number, base + offset);
@@ -202,17 +213,29 @@ Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_
   if (h.cipher != 0 || (h.flags & ~kBatchFlagsKnown) != 0) {
     return Error(Errc::unsupported, "a batch of the log needs a newer program");
   }
-  frame = payload;
-  if ((h.flags & kChanges) != 0 && !take_changes(frame, seed)) return BatchState::torn;
+  ByteView rest = payload;
+  if ((h.flags & kChanges) != 0 && !take_changes(rest, seed)) return BatchState::torn;
   h.dictionary = 0;
   if ((h.flags & kDictionary) != 0) {
-    ByteReader front(frame);
+    ByteReader front(rest);
     h.dictionary = front.varint();
-    frame = front.rest();
+    rest = front.rest();
     constexpr std::uint8_t kBegins = kNewSection | kNewFrame;
     if (!front.ok() || h.dictionary == 0 || (h.flags & kBegins) != kBegins) {
       return Error(Errc::corrupt, "a batch names no dictionary, or has no use for one");
     }
+  }
+  h.text_size = 0;
+  pieces = {rest, {}};
+  if ((h.flags & kTextApart) != 0) {
+    ByteReader front(rest);
+    const std::uint64_t size = front.varint();
+    h.text_size = front.varint32();
+    if (!front.ok() || size > front.left()) {
+      return Error(Errc::corrupt, "a batch whose text stands apart does not say where");
+    }
+    pieces.body = front.bytes(size);
+    pieces.text = front.rest();
   }
   return BatchState::whole;
 }

@@ -39,12 +39,15 @@ Result<LogHeader> decode_log_header(ByteView file, std::uint64_t& size);
 // Part of the on-disk format.
 enum BatchFlags : std::uint8_t {
   kNewSection = 1,  // the first batch of its section
-  kNewFrame = 2,    // a compressed stream begins here, with the section's text so far as prefix
+  kNewFrame = 2,    // a compressed stream begins here, with the section's bodies so far as prefix
   kSameSync = 4,    // written under one sync with the batch before it, which may be torn without it
   kGuarded = 8,   // the header has a checksum of its own, and says how many conversations there are
   kChanges = 16,  // the payload begins with BatchChanges
   kDictionary = 32,  // the number of the frame's dictionary stands in front of it
+  kTextApart = 64,   // the codes of segments are not in the body, but in a piece of a frame of text
 };
+// A batch with less text has it in its body: two pieces cost some bytes more than one.
+inline constexpr std::uint64_t kTextApartBytes = 512;
 // As many conversations or more.
 inline constexpr std::uint16_t kManyConversations = 0xffff;
 
@@ -59,28 +62,36 @@ struct BatchHeader {
   std::uint32_t payload_size = 0;
   std::uint32_t body_size = 0;
   std::uint64_t checksum = 0;  // filled in by encode
-  // Filled in by read: of the artifact whose dictionary the frame that begins here uses, 0: of
+  // Filled in by read: of the artifact whose dictionary the frames that begin here use, 0: of
   // none.
   std::uint64_t dictionary = 0;
+  std::uint32_t text_size = 0;  // filled in by read: what the piece of text decodes to
+};
+
+// The pieces of frames in a payload.
+struct BatchPieces {
+  ByteView body;
+  ByteView text;  // with kTextApart
 };
 
 // Header and payload of the batch that will lie at `offset` of log `number`. The payload is what
 // encode_changes() gives, with kChanges, the number of a dictionary's artifact (varint), with
-// kDictionary, and a piece of a frame.
+// kDictionary, and what encode_pieces() gives, with kTextApart, or else a piece of a frame.
 Buffer encode_batch(BatchHeader header, ByteView payload, std::uint64_t number,
                     std::uint64_t offset);
+Buffer encode_pieces(const BatchPieces& pieces, std::uint32_t text_size);
 Buffer encode_changes(const BatchChanges& changes, std::uint64_t number, std::uint64_t offset);
 
 enum class BatchState {
-  whole,  // `header` and `frame` are good
+  whole,  // `header` and `pieces` are good
   end,    // nothing begins here: the file ends
   torn,   // something begins here that is not a whole batch
 };
 // Looks at the batch at `offset` of `bytes`, which begin at `base` of the file. `unsupported` if it
 // is whole but needs a cipher or flag that this version does not have, `corrupt` if it is whole but
-// breaks a rule. `frame`: the piece of a frame in its payload, which has header.payload_size bytes.
+// breaks a rule. `pieces`: those in its payload, which has header.payload_size bytes.
 Result<BatchState> read_batch(ByteView bytes, std::uint64_t number, std::uint64_t base,
-                              std::uint64_t offset, BatchHeader& header, ByteView& frame);
+                              std::uint64_t offset, BatchHeader& header, BatchPieces& pieces);
 
 // What can be believed of a batch of which not everything can be read.
 struct BatchRemains {

@@ -109,8 +109,8 @@ class Words final : public BatchVisitor {
     forms_.push_back(analyse_form(form));
     add("form");
   }
-  void on_segment(Stream stream, std::uint64_t, ByteView code) override {
-    add((stream == kTokenStream ? "tokens " : "bytes ") + std::string(code));
+  void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) override {
+    add((stream == kTokenStream ? "tokens " : "bytes ") + std::string(codes.substr(offset, size)));
   }
   void on_external(const External& e) override { add("external " + std::to_string(e.file_hint)); }
   void on_node(std::uint32_t parent, std::uint32_t form,
@@ -128,6 +128,7 @@ class Words final : public BatchVisitor {
   }
   const FormInfo& form_info(std::uint32_t form) const override { return forms_[form]; }
 
+  ByteView codes;  // what segments lie in
   std::string out;
 
  private:
@@ -142,11 +143,70 @@ class Words final : public BatchVisitor {
   std::vector<FormInfo> forms_;
 };
 
-std::string parse(const Buffer& body) {
+std::string parse(const Buffer& body, std::optional<Buffer> text = std::nullopt) {
   BatchBuilder::Counts counts;
   counts.next_sequence = 10;
   Words words;
-  return parse_batch(body, counts, words) ? words.out : "refused";
+  words.codes = text ? *text : body;
+  std::optional<std::uint64_t> text_size;
+  if (text) text_size = text->size();
+  return parse_batch(body, text_size, counts, words) ? words.out : "refused";
+}
+
+TEST(FormatRules, CodesInTheBodyAndApart) {
+  const Buffer in = bytes({4, 2, 'a', 'b', 5, 0, 9, 1, 'k', 1, 'v', 5, 1, 'c'});
+  const Buffer apart = bytes({4, 2, 5, 0, 9, 1, 'k', 1, 'v', 5, 1});
+  const std::string both = "tokens ab;bytes ;k=v 10;bytes c;";
+  EXPECT_EQ(parse(in), both);
+  EXPECT_EQ(parse(apart, "abc"), both);
+  EXPECT_EQ(parse(apart, "ab"), "refused") << "the last segment has no text";
+  EXPECT_EQ(parse(apart, "abcd"), "refused") << "text that no segment has";
+  EXPECT_EQ(parse(bytes({4, 2}), "abc"), "refused");
+  EXPECT_EQ(parse(bytes({4, 2, 'a'})), "refused");
+  EXPECT_EQ(parse("", ""), "");
+  EXPECT_EQ(parse(bytes({9, 1, 'k', 1, 'v'}), ""), "k=v 10;");
+  // A size that no varint gives, and one beyond every text.
+  EXPECT_EQ(parse(bytes({4}) + Buffer(9, '\xff') + bytes({1}), "abc"), "refused");
+  EXPECT_EQ(parse(bytes({4}) + Buffer(9, '\xff') + bytes({1})), "refused");
+  // As a builder makes both.
+  BatchBuilder builder({});
+  builder.add_segment(kTokenStream, "ab");
+  builder.add_segment(kByteStream, "");
+  builder.put_record("k", "v");
+  builder.add_segment(kByteStream, "c");
+  EXPECT_EQ(builder.body_with_text(), in);
+  EXPECT_EQ(builder.body(), apart);
+  EXPECT_EQ(builder.text(), "abc");
+}
+
+TEST(FormatRules, PiecesOfBatchesWhoseTextStandsApart) {
+  BatchHeader h;
+  BatchPieces pieces;
+  constexpr std::uint8_t kAll = kNewSection | kNewFrame | kTextApart;
+  const Buffer file = encode_batch({.flags = kAll}, encode_pieces({"body", "text"}, 300), 1, 0);
+  const auto state = read_batch(file, 1, 0, 0, h, pieces);
+  ASSERT_TRUE(state);
+  EXPECT_EQ(*state, BatchState::whole);
+  EXPECT_EQ(pieces.body, "body");
+  EXPECT_EQ(pieces.text, "text");
+  EXPECT_EQ(h.text_size, 300u);
+  auto code = [&](std::uint8_t flags, ByteView payload) {
+    return read_batch(encode_batch({.flags = flags}, payload, 1, 0), 1, 0, 0, h, pieces).code();
+  };
+  EXPECT_EQ(code(kAll, bytes({0, 0})), Errc::ok);
+  EXPECT_EQ(code(kAll, bytes({5, 1}) + "body"), Errc::corrupt) << "the body's piece is cut";
+  EXPECT_EQ(code(kAll, bytes({1})), Errc::corrupt);
+  EXPECT_EQ(code(kAll, ""), Errc::corrupt);
+  EXPECT_EQ(code(kAll, bytes({0}) + Buffer(5, '\xff')), Errc::corrupt) << "above 4 GB";
+  EXPECT_EQ(code(kAll | kDictionary, bytes({7, 1, 1, 'b', 't'})), Errc::ok);
+  EXPECT_EQ(h.dictionary, 7u);
+  EXPECT_EQ(pieces.body, "b");
+  EXPECT_EQ(pieces.text, "t");
+  EXPECT_EQ(code(kTextApart, bytes({1, 1, 'b', 't'})), Errc::ok) << "within frames";
+  EXPECT_EQ(code(0x80, "frame"), Errc::unsupported);
+  EXPECT_EQ(code(0, bytes({1, 1, 'b', 't'})), Errc::ok);
+  EXPECT_EQ(h.text_size, 0u);
+  EXPECT_EQ(pieces.text, "");
 }
 
 TEST(FormatRules, BatchesByHand) {
@@ -189,9 +249,9 @@ TEST(FormatRules, BatchesByHand) {
 
 TEST(FormatRules, DictionariesOfBatches) {
   auto read = [](const Buffer& file, BatchHeader& header, Buffer& payload) {
-    ByteView view;
-    auto state = read_batch(file, 1, 0, 0, header, view);
-    payload = view;
+    BatchPieces pieces;
+    auto state = read_batch(file, 1, 0, 0, header, pieces);
+    payload = pieces.body;
     return state;
   };
   BatchHeader h;
@@ -225,7 +285,7 @@ TEST(FormatRules, DictionariesOfBatches) {
   ASSERT_TRUE(read(both, h, frame));
   EXPECT_EQ(h.dictionary, 7u);
   EXPECT_EQ(frame, "frame");
-  EXPECT_EQ(code(kAll | 64, "\x05 frame"), Errc::unsupported);
+  EXPECT_EQ(code(kAll | 128, "\x05 frame"), Errc::unsupported);
 }
 
 TEST(FormatRules, WhatIsTornBeforeABatchOfTheSameSyncIsNoDamage) {
@@ -236,9 +296,9 @@ TEST(FormatRules, WhatIsTornBeforeABatchOfTheSameSyncIsNoDamage) {
     file += encode_batch({.flags = flags, .sequence = 1}, "second", 1, second);
     file[second - 1] ^= 1;
     BatchHeader header;
-    ByteView payload;
-    EXPECT_EQ(*read_batch(file, 1, 0, 0, header, payload), BatchState::torn);
-    EXPECT_EQ(*read_batch(file, 1, 0, second, header, payload), BatchState::whole);
+    BatchPieces pieces;
+    EXPECT_EQ(*read_batch(file, 1, 0, 0, header, pieces), BatchState::torn);
+    EXPECT_EQ(*read_batch(file, 1, 0, second, header, pieces), BatchState::whole);
     std::uint64_t budget = search_budget(file);
     EXPECT_EQ(has_batch_after(file, 1, 0, budget), !same_sync);
   }

@@ -203,7 +203,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
   CheckReport report;
   // A state of its own, which leaves out what cannot be opened instead of failing.
   Cache cache(cache_bytes_of(options_));
-  State state(*backend_, cache);
+  State state(*backend_, cache, DecodeText::at_once);
   std::vector<std::pair<CatalogFile, Error>> errors;
   TOKVAULT_TRY(state.load(catalog, &errors));
   for (const auto& [file, error] : errors) {

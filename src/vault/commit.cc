@@ -146,7 +146,7 @@ VaultImpl::Pending VaultImpl::begin_batch(std::uint32_t tenant) {
   const auto part = log_->parts().find(tenant);
   if (part != log_->parts().end()) counts = part->second->counts();
   counts.next_sequence = next_sequence_;
-  Pending pending{BatchBuilder(counts), next_sequence_, 0, false, {}};
+  Pending pending{BatchBuilder(counts), next_sequence_, 0, 0, false, {}};
   // A log stands alone: the first batch of a tenant says who it is.
   if (part == log_->parts().end()) {
     if (auto record = state_.find_record(tokvault::tenant_key(tenant))) {
@@ -272,31 +272,42 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
 
 Status VaultImpl::feed(Pending& pending, std::uint32_t tenant) {
   const ByteView body = pending.builder.body();
+  const ByteView text = pending.builder.text();
   if (body.size() == pending.body_done) return {};
   if (!pending.begun) {
-    auto begun = writer_->begin(tenant, pending.first_sequence);
+    if (text.size() < kTextApartBytes) return {};  // it may stay in the body
+    auto begun = writer_->begin(tenant, pending.first_sequence, true);
     if (!begun) return fail(std::move(begun).error());
     pending.begun = true;
   }
-  auto added = writer_->add(body.substr(pending.body_done));
+  auto added = writer_->add(body.substr(pending.body_done), text.substr(pending.text_done));
   if (!added) return fail(std::move(added).error());
   pending.body_done = body.size();
+  pending.text_done = text.size();
   return {};
 }
 
 Status VaultImpl::finish_batch(Pending& pending, std::uint32_t tenant,
                                std::vector<Written>& written) {
   TOKVAULT_TRY(feed(pending, tenant));
-  if (!pending.begun) return {};
-  std::uint64_t offset = log_->size_bytes();
-  for (const Written& w : written) offset += kBatchHeaderBytes + w.payload_size;
   Written w;
+  if (pending.begun) {
+    w.body = pending.builder.body();
+    w.text = pending.builder.text();
+  } else {
+    w.body = pending.builder.body_with_text();
+    if (w.body.empty()) return {};
+    auto begun = writer_->begin(tenant, pending.first_sequence, false);
+    if (begun) begun = writer_->add(w.body, "");
+    if (!begun) return fail(std::move(begun).error());
+  }
+  std::uint64_t offset = log_->size_bytes();
+  for (const Written& before : written) offset += kBatchHeaderBytes + before.payload_size;
   auto bytes = writer_->finish(offset, !written.empty(), pending.builder, w.header);
   if (!bytes) return fail(std::move(bytes).error());
   auto appended = backend_->append(log_->name(), *bytes);
   if (!appended) return fail(std::move(appended).error());
   w.payload_size = bytes->size() - kBatchHeaderBytes;
-  w.body = pending.builder.body();
   next_sequence_ = pending.builder.counts().next_sequence;
   written.push_back(std::move(w));
   return {};
@@ -308,7 +319,8 @@ Status VaultImpl::commit(std::vector<Written> written) {
   if (!synced) return fail(std::move(synced).error());
   std::unique_lock lock(state_mutex_);
   for (Written& w : written) {
-    auto applied = state_.apply_batch(*log_, w.header, w.payload_size, std::move(w.body));
+    auto applied =
+        state_.apply_batch(*log_, w.header, w.payload_size, std::move(w.body), std::move(w.text));
     if (!applied) return fail(std::move(applied).error());
   }
   return {};

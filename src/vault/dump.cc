@@ -75,8 +75,8 @@ Result<std::string> dump_log(ByteView file, bool json) {
   std::uint64_t budget = search_budget(file);
   for (;;) {
     BatchHeader h;
-    ByteView payload;
-    TOKVAULT_ASSIGN(const BatchState state, read_batch(file, header.number, 0, at, h, payload));
+    BatchPieces pieces;
+    TOKVAULT_ASSIGN(const BatchState state, read_batch(file, header.number, 0, at, h, pieces));
     if (state == BatchState::end) break;
     if (state == BatchState::torn) {
       end = has_batch_after(file, header.number, at, budget) ? "damaged at " : "torn at ";
@@ -87,11 +87,14 @@ Result<std::string> dump_log(ByteView file, bool json) {
                       p = std::to_string(h.payload_size), b = std::to_string(h.body_size),
                       t = std::to_string(h.tenant), c = std::to_string(h.section);
     const std::string d = h.dictionary == 0 ? "" : std::to_string(h.dictionary);
+    const bool apart = (h.flags & kTextApart) != 0;
+    const std::string x = std::to_string(h.text_size);
     out.item("at " + o + ": sequence " + s + ", tenant " + t + ", section " + c + ", " + p +
-                 " bytes for " + b + (d.empty() ? "" : ", with the dictionary of artifact " + d),
+                 " bytes for " + b + (apart ? " and " + x + " of text" : "") +
+                 (d.empty() ? "" : ", with the dictionary of artifact " + d),
              "\"offset\":" + o + ",\"sequence\":" + s + ",\"tenant\":" + t + ",\"section\":" + c +
                  ",\"payload_bytes\":" + p + ",\"body_bytes\":" + b +
-                 (d.empty() ? "" : ",\"dictionary\":" + d));
+                 (apart ? ",\"text_bytes\":" + x : "") + (d.empty() ? "" : ",\"dictionary\":" + d));
     at += kBatchHeaderBytes + h.payload_size;
   }
   out.end_list();

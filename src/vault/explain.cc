@@ -151,9 +151,9 @@ class FileWalk {
   std::vector<Anchor> anchors_;
 };
 
-std::uint64_t tokens_stored(const Source& source) {
-  return source.is_pack() ? static_cast<const PackFile&>(source).footer().tokens_stored
-                          : static_cast<const LogPart&>(source).tokens_stored();
+Result<std::uint64_t> tokens_stored(const Source& source) {
+  if (source.is_pack()) return static_cast<const PackFile&>(source).footer().tokens_stored;
+  return static_cast<const LogPart&>(source).tokens_stored();
 }
 
 }  // namespace
@@ -174,7 +174,10 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
     }
     TOKVAULT_TRY(expect_complete(tenant));
     sources = state_.sources(tenant->record.number);
-    for (const auto& source : sources) total += tokens_stored(*source) * sizeof(Token);
+    for (const auto& source : sources) {
+      TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(*source));
+      total += tokens * sizeof(Token);
+    }
     return {};
   });
   TOKVAULT_TRY(std::move(listed));
@@ -188,7 +191,8 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
       if (!read && passes_over(*source, read.error())) return {};
       TOKVAULT_ASSIGN(const auto tables, std::move(read));
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
-      FileWalk walk(*source, *tables, tokens_stored(*source));
+      TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(*source));
+      FileWalk walk(*source, *tables, tokens);
       TokenOrigins origins;
       std::uint64_t conversations = 0;
       for (std::size_t i = 0; i < tables->rows.size(); ++i) {
@@ -202,7 +206,8 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
       return {};
     });
     TOKVAULT_TRY(std::move(walked));
-    done += tokens_stored(*source) * sizeof(Token);
+    TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(*source));
+    done += tokens * sizeof(Token);
     if (!source->is_pack()) {
       for (const auto& [dictionary, frames] : static_cast<const LogPart&>(*source).frames()) {
         Key key{kStreams, codec_name(PackCodec::zstd), {}};
@@ -256,7 +261,8 @@ Result<ConversationExplanation> VaultImpl::explain_conversation(
     ConversationExplanation out;
     out.summary = summary_of(*tenant, found);
     out.file = source.name();
-    FileWalk walk(source, *found.tables, tokens_stored(source));
+    TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(source));
+    FileWalk walk(source, *found.tables, tokens);
     for (std::uint32_t i = 0; i < found.row; ++i) {
       if (!dead.empty() && dead[i]) continue;
       TOKVAULT_TRY(walk.next(found.tables->rows[i], nullptr));

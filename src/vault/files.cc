@@ -9,7 +9,7 @@
 namespace tokvault {
 namespace {
 
-FileInfo info_of(const LogFile& log) {
+Result<FileInfo> info_of(const LogFile& log) {
   FileInfo info;
   info.name = log.name();
   info.kind = FileInfo::Kind::log;
@@ -25,7 +25,8 @@ FileInfo info_of(const LogFile& log) {
     }
     info.conversations += range.rows;
     for (const std::uint32_t n : part->table().segment_counts) info.segments += n;
-    info.tokens_stored += part->tokens_stored();
+    TOKVAULT_ASSIGN(const std::uint64_t tokens, part->tokens_stored());
+    info.tokens_stored += tokens;
   }
   CheckReport report;
   report_lost(log, report);
@@ -56,7 +57,10 @@ FileInfo info_of(const PackFile& pack) {
 Result<std::vector<FileInfo>> VaultImpl::files() const {
   return reading([&]() -> Result<std::vector<FileInfo>> {
     std::vector<FileInfo> files;
-    for (const auto& [number, log] : state_.logs()) files.push_back(info_of(*log));
+    for (const auto& [number, log] : state_.logs()) {
+      TOKVAULT_ASSIGN(FileInfo info, info_of(*log));
+      files.push_back(std::move(info));
+    }
     for (const auto& [number, pack] : state_.packs()) files.push_back(info_of(*pack));
     for (const auto& [number, pack] : state_.lost_packs()) {
       FileInfo info;

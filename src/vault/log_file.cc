@@ -1,6 +1,7 @@
 #include "vault/log_file.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -38,7 +39,7 @@ LogPart::LogPart(const LogPart& other)
       ids_(other.ids_),
       size_bytes_(other.size_bytes_),
       frames_(other.frames_),
-      bodies_(other.bodies_),
+      codes_(other.codes_),
       places_(other.places_) {}
 
 std::size_t LogPart::DigestHash::operator()(const ShortDigest& d) const {
@@ -57,9 +58,16 @@ Result<std::vector<std::uint32_t>> LogPart::rows_of(const IdHash& id) const {
   return rows;
 }
 
+Result<ByteView> LogPart::Codes::read() const {
+  if (body) return ByteView(*body);
+  return text->piece(piece);
+}
+
 Result<ByteView> LogPart::code(Stream stream, std::uint32_t number, Scratch&) const {
   const Place& p = places_[stream][number];
-  return ByteView(*bodies_[p.body]).substr(p.offset, p.size);
+  auto codes = codes_[p.batch].read();
+  if (!codes) return std::move(codes).error().with(name());
+  return codes->substr(p.offset, p.size);
 }
 
 Status LogPart::decode_tokens(ByteView code, std::vector<Token>& out) const {
@@ -80,20 +88,20 @@ Result<std::optional<std::uint32_t>> LogPart::find_segment(Stream stream, const 
   return std::optional<std::uint32_t>(it->second);
 }
 
-std::uint64_t LogPart::tokens_stored() const {
+Result<std::uint64_t> LogPart::tokens_stored() const {
   std::lock_guard lock(derived_mutex_);
-  const std::vector<Place>& places = places_[kTokenStream];
-  for (; segments_counted_ < places.size(); ++segments_counted_) {
-    const Place& p = places[segments_counted_];
-    tokens_counted_ += TokenMap::count(ByteView(*bodies_[p.body]).substr(p.offset, p.size));
+  Scratch scratch;
+  for (; segments_counted_ < places_[kTokenStream].size(); ++segments_counted_) {
+    TOKVAULT_ASSIGN(const ByteView c,
+                    code(kTokenStream, static_cast<std::uint32_t>(segments_counted_), scratch));
+    tokens_counted_ += TokenMap::count(c);
   }
   return tokens_counted_;
 }
 
-void LogPart::on_segment(Stream stream, std::uint64_t offset, ByteView code) {
-  places_[stream].push_back({static_cast<std::uint32_t>(bodies_.size() - 1),
-                             static_cast<std::uint32_t>(offset),
-                             static_cast<std::uint32_t>(code.size())});
+void LogPart::on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) {
+  places_[stream].push_back({static_cast<std::uint32_t>(codes_.size() - 1),
+                             static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(size)});
   ++tables_.segment_counts[stream];
 }
 
@@ -128,12 +136,14 @@ void LogPart::on_record(Record record) {
   records_->push_back(std::move(record));
 }
 
-Status LogPart::apply(std::shared_ptr<const Buffer> body, std::uint64_t sequence,
+Status LogPart::apply(const Buffer& body, Codes codes, std::uint64_t sequence,
                       std::vector<Record>& records) {
-  bodies_.push_back(body);
+  std::optional<std::uint64_t> text_size;
+  if (codes.text) text_size = codes.text_size;
+  codes_.push_back(std::move(codes));
   counts_.next_sequence = sequence;
   records_ = &records;
-  Status status = parse_batch(*body, counts_, *this);
+  Status status = parse_batch(body, text_size, counts_, *this);
   records_ = nullptr;
   return status;
 }
@@ -159,17 +169,20 @@ std::vector<std::uint64_t> LogPart::artifacts() const {
 
 Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint64_t number,
                                                std::uint64_t known_size,
-                                               std::uint64_t first_sequence) {
+                                               std::uint64_t first_sequence,
+                                               DecodeText decode_text) {
   auto log = std::make_shared<LogFile>(number, 0);
   log->next_sequence_ = first_sequence;
+  log->decode_text_ = decode_text;
   const std::string name = log->name();
   auto size = backend.size(name);
   if (!size) return std::move(size).error();
   if (*size > kLogBytesMax) return Error(Errc::corrupt, name + ": larger than any log");
-  Buffer file;
-  TOKVAULT_TRY(backend.get(name, 0, *size, file));
+  const auto bytes = std::make_shared<Buffer>();
+  TOKVAULT_TRY(backend.get(name, 0, *size, *bytes));
+  const ByteView file = *bytes;
   log->search_budget_ = search_budget(file);
-  auto header = decode_log_header(ByteView(file).substr(0, kHeaderReadBytes), log->size_);
+  auto header = decode_log_header(file.substr(0, kHeaderReadBytes), log->size_);
   if (!header && header.code() != Errc::corrupt) return std::move(header).error().with(name);
   if (!header) {
     log->lose(0, nullptr, std::nullopt, std::string(header.error().message()));
@@ -179,7 +192,7 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   } else {
     log->vault_ = std::move(header->vault);
   }
-  TOKVAULT_TRY(log->read_tail(backend, file, known_size));
+  TOKVAULT_TRY(log->read_tail(backend, bytes, known_size));
   return log;
 }
 
@@ -223,15 +236,15 @@ Result<bool> LogFile::follow(const Backend& backend) {
   TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(name()));
   if (size <= size_) return false;
   if (size > kLogBytesMax) return Error(Errc::corrupt, name() + ": larger than any log");
-  Buffer tail;
-  TOKVAULT_TRY(backend.get(name(), size_, size - size_, tail));
+  const auto tail = std::make_shared<Buffer>();
+  TOKVAULT_TRY(backend.get(name(), size_, size - size_, *tail));
   const std::uint64_t before = size_;
   for (std::uint64_t at = 0;;) {
     BatchHeader header;
-    ByteView payload;
-    TOKVAULT_ASSIGN(const BatchState state, read_batch(tail, number_, before, at, header, payload));
+    BatchPieces pieces;
+    TOKVAULT_ASSIGN(const BatchState state, read_batch(*tail, number_, before, at, header, pieces));
     if (state != BatchState::whole) break;  // still being written, or cut off later
-    auto status = decode_batch(backend, header, payload);
+    auto status = decode_batch(backend, header, pieces, tail);
     if (!status) return std::move(status).error().with(name());
     at += kBatchHeaderBytes + header.payload_size;
     size_ = before + at;
@@ -239,7 +252,7 @@ Result<bool> LogFile::follow(const Backend& backend) {
   return size_ > before;
 }
 
-Status LogFile::read_tail(const Backend& backend, ByteView file, std::uint64_t known_size) {
+Status LogFile::read_tail(const Backend& backend, const File& file, std::uint64_t known_size) {
   for (bool more = true; more;) {
     TOKVAULT_ASSIGN(more, read_next(backend, file, known_size));
   }
@@ -247,24 +260,26 @@ Status LogFile::read_tail(const Backend& backend, ByteView file, std::uint64_t k
     // Nobody knows how many there were: no more than this, as a number takes bytes of a body.
     const LostCommits& last = lost_.back();
     const std::uint64_t batches =
-        (std::max<std::uint64_t>(known_size, file.size()) - last.offset) / kBatchHeaderBytes + 1;
+        (std::max<std::uint64_t>(known_size, file->size()) - last.offset) / kBatchHeaderBytes + 1;
     end_lost(std::max(last.end, last.first + (batches << 32)), false);
   }
   if (!lost_.empty()) next_sequence_ = std::max(next_sequence_, lost_.back().end);
   return {};
 }
 
-Result<bool> LogFile::read_next(const Backend& backend, ByteView file, std::uint64_t known_size) {
+Result<bool> LogFile::read_next(const Backend& backend, const File& bytes,
+                                std::uint64_t known_size) {
+  const ByteView file = *bytes;
   const std::uint64_t offset = size_;
   BatchHeader header;
-  ByteView frame;
-  TOKVAULT_ASSIGN(const BatchState state, read_batch(file, number_, 0, offset, header, frame));
+  BatchPieces pieces;
+  TOKVAULT_ASSIGN(const BatchState state, read_batch(file, number_, 0, offset, header, pieces));
   if (state == BatchState::whole) {
     end_lost(header.sequence, true);
     size_ += kBatchHeaderBytes + header.payload_size;
     const bool is_lost = all_lost_ || lost_tenants_.contains(header.tenant);
     auto status = is_lost ? Status(Error(Errc::corrupt, "it counts on from what is damaged"))
-                          : decode_batch(backend, header, frame);
+                          : decode_batch(backend, header, pieces, bytes);
     if (status) return true;
     // A dictionary that this program cannot read is there all the same. One that is gone together
     // with the log was retired meanwhile.
@@ -332,63 +347,86 @@ void LogFile::end_lost(std::uint64_t sequence, bool is_known) {
   next_sequence_ = std::max(next_sequence_, last.end);
 }
 
-Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header, ByteView payload) {
-  if ((header.flags & kNewSection) != 0) {
-    if (header.section < sections_.size() || header.section > sections_.size() + 4096) {
-      return Error(Errc::corrupt, "a section begins out of order");
-    }
-    sections_.resize(header.section + 1);
-    sections_.back().tenant = header.tenant;
+Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header,
+                             const BatchPieces& pieces, const File& file) {
+  const bool begins = (header.flags & kNewSection) != 0;
+  if (begins && (header.section < sections_.size() || header.section > sections_.size() + 4096)) {
+    return Error(Errc::corrupt, "a section begins out of order");
   }
-  if (header.section >= sections_.size() || sections_[header.section].tenant != header.tenant) {
+  if (!begins &&
+      (header.section >= sections_.size() || sections_[header.section].tenant != header.tenant)) {
     return Error(Errc::corrupt, "a batch belongs to no section");
   }
-  Section& section = sections_[header.section];
+  Section& section = section_of(header);
   if ((header.flags & kNewFrame) != 0) {
+    section.text_begins = true;
+    section.artifact = nullptr;
     if (header.dictionary != 0) {
       if (!vault_) return Error(Errc::corrupt, "nobody knows whose dictionary it names");
       const ArtifactUse use{header.dictionary, header.tenant, ArtifactKind::dictionary, vault_->id};
-      TOKVAULT_ASSIGN(const auto artifact, load_artifact(backend, use));
+      TOKVAULT_ASSIGN(section.artifact, load_artifact(backend, use));
       TOKVAULT_ASSIGN(section.decoder,
-                      StreamDecoder::make(artifact->content, PrefixKind::dictionary));
+                      StreamDecoder::make(section.artifact->content, PrefixKind::dictionary));
     } else {
       TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
     }
   }
   if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
   Buffer body;
-  TOKVAULT_TRY(section.decoder->read(payload, header.body_size, body));
-  return take(header, header.payload_size, std::move(body));
+  TOKVAULT_TRY(section.decoder->read(pieces.body, header.body_size, body));
+  std::uint32_t piece = 0;
+  if ((header.flags & kTextApart) != 0) {
+    piece = section.text->add({pieces.text, file, header.text_size,
+                               std::exchange(section.text_begins, false), section.artifact});
+    if (decode_text_ == DecodeText::at_once) TOKVAULT_TRY(section.text->piece(piece));
+  }
+  return take(header, header.payload_size, std::move(body), piece);
 }
 
-Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
+Status LogFile::apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body,
+                      Buffer text) {
   size_ += kBatchHeaderBytes + payload_size;
-  return take(header, payload_size, std::move(body));
+  std::uint32_t piece = 0;
+  if ((header.flags & kTextApart) != 0) piece = section_of(header).text->add(std::move(text));
+  return take(header, payload_size, std::move(body), piece);
 }
 
-Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buffer body) {
-  // A writer hands in what it has encoded: its sections need no decoder.
-  if (first_sequence_ == 0) first_sequence_ = header.sequence;
-  if ((header.flags & kNewSection) != 0 && header.section == sections_.size()) {
-    sections_.emplace_back();
+LogFile::Section& LogFile::section_of(const BatchHeader& header) {
+  if (header.section >= sections_.size()) {
+    sections_.resize(header.section + std::size_t{1});
     sections_.back().tenant = header.tenant;
   }
-  Section& section = sections_[header.section];
+  return sections_[header.section];
+}
+
+Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buffer body,
+                     std::uint32_t piece) {
+  if (first_sequence_ == 0) first_sequence_ = header.sequence;
+  Section& section = section_of(header);
   auto& part = parts_[header.tenant];
   if (!part) part = std::make_shared<LogPart>(number_, header.tenant);
   if ((header.flags & kNewFrame) != 0) {
     section.dictionary = header.dictionary;
     ++part->frames_[section.dictionary].count;
   }
+  const std::uint64_t text_bytes = std::uint64_t{header.text_size} + body.size();
   LogPart::Frames& frames = part->frames_[section.dictionary];
-  frames.text_bytes += body.size();
+  frames.text_bytes += text_bytes;
   frames.disk_bytes += kBatchHeaderBytes + payload_size;
-  auto text = std::make_shared<const Buffer>(std::move(body));
-  section.bodies.push_back(text);
-  section.text_bytes += text->size();
-  text_bytes_ += text->size();
+  section.text_bytes += text_bytes;
+  text_bytes_ += text_bytes;
   part->size_bytes_ += kBatchHeaderBytes + payload_size;
-  TOKVAULT_TRY(part->apply(text, header.sequence, records_));
+  const auto shared = std::make_shared<const Buffer>(std::move(body));
+  section.bodies.push_back(shared);
+  LogPart::Codes codes;
+  if ((header.flags & kTextApart) != 0) {
+    codes.text = section.text;
+    codes.piece = piece;
+    codes.text_size = header.text_size;
+  } else {
+    codes.body = shared;
+  }
+  TOKVAULT_TRY(part->apply(*shared, std::move(codes), header.sequence, records_));
   next_sequence_ = std::max(next_sequence_, part->counts().next_sequence);
   return {};
 }

@@ -1,4 +1,5 @@
-// LogFile: a log, read batch by batch and kept in memory decoded, as it is bounded in size.
+// LogFile: a log, read batch by batch and kept in memory, as it is bounded in size: its bodies
+// decoded, the text apart from them at once or when it is read.
 //
 // A writer and a reader of another process build the same state from the same bytes: apply() is the
 // only way in, so what a writer holds in memory is what a reader will find.
@@ -23,6 +24,7 @@
 #include "format/log.h"
 #include "tokvault/backend.h"
 #include "vault/id_index.h"
+#include "vault/log_text.h"
 #include "vault/source.h"
 
 namespace tokvault {
@@ -31,7 +33,7 @@ namespace tokvault {
 class LogPart final : public Source, private BatchVisitor {
  public:
   LogPart(std::uint64_t file, std::uint32_t tenant);
-  // As it is now; the two share the bodies.
+  // As it is now; the two share the text.
   LogPart(const LogPart& other);
   LogPart& operator=(const LogPart&) = delete;
 
@@ -52,7 +54,7 @@ class LogPart final : public Source, private BatchVisitor {
   const BatchBuilder::Counts& counts() const { return counts_; }
   const Buffer& tenant_key() const { return tenant_key_; }
   // Counts those that were not counted before: only sums ask for them, and opening need not wait.
-  std::uint64_t tokens_stored() const;
+  Result<std::uint64_t> tokens_stored() const;
   std::uint64_t size_bytes() const { return size_bytes_; }  // of its batches in the file
   // Frames that begin here, by the artifact whose dictionary they use; 0: none.
   struct Frames {
@@ -64,14 +66,22 @@ class LogPart final : public Source, private BatchVisitor {
 
  private:
   friend class LogFile;
-  // Takes in a body; its text must stay where it is.
-  Status apply(std::shared_ptr<const Buffer> body, std::uint64_t sequence,
+  // Where the codes of a batch stand: in its body, or in a piece of a section's text.
+  struct Codes {
+    std::shared_ptr<const Buffer> body;
+    std::shared_ptr<const LogText> text;
+    std::uint32_t piece = 0;
+    std::uint64_t text_size = 0;
+    Result<ByteView> read() const;
+  };
+  // Takes in a body.
+  Status apply(const Buffer& body, Codes codes, std::uint64_t sequence,
                std::vector<Record>& records);
 
   void on_model(std::string_view name) override { tables_.models.add(name); }
   void on_application(std::string_view name) override { tables_.applications.add(name); }
   void on_form(std::string_view form) override { tables_.add_form(form); }
-  void on_segment(Stream stream, std::uint64_t offset, ByteView code) override;
+  void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) override;
   void on_external(const External& external) override { tables_.externals.push_back(external); }
   void on_node(std::uint32_t parent, std::uint32_t form, std::span<const SegmentRef> refs) override;
   void on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) override;
@@ -79,7 +89,7 @@ class LogPart final : public Source, private BatchVisitor {
   const FormInfo& form_info(std::uint32_t form) const override { return tables_.form_infos[form]; }
 
   struct Place {
-    std::uint32_t body = 0;
+    std::uint32_t batch = 0;
     std::uint32_t offset = 0;
     std::uint32_t size = 0;
   };
@@ -92,7 +102,7 @@ class LogPart final : public Source, private BatchVisitor {
   IdIndex ids_;
   std::uint64_t size_bytes_ = 0;
   std::map<std::uint64_t, Frames> frames_;
-  std::vector<std::shared_ptr<const Buffer>> bodies_;
+  std::vector<Codes> codes_;  // of each batch that has any
   std::array<std::vector<Place>, kStreams> places_;
   std::vector<Record>* records_ = nullptr;  // during apply()
   struct DigestHash {
@@ -120,6 +130,10 @@ struct LostCommits {
   std::string what;
 };
 
+// When the text of a log is decoded that stands apart from the bodies. `at_once`: what does not
+// decode counts as lost; `when_read`: whoever reads it gets the error.
+enum class DecodeText : std::uint8_t { at_once, when_read };
+
 class LogFile {
  public:
   // An empty log as it is created.
@@ -129,7 +143,8 @@ class LogFile {
   // `first_sequence`: what it holds has no lower sequence number.
   static Result<std::shared_ptr<LogFile>> open(const Backend& backend, std::uint64_t number,
                                                std::uint64_t known_size,
-                                               std::uint64_t first_sequence = 0);
+                                               std::uint64_t first_sequence = 0,
+                                               DecodeText decode_text = DecodeText::at_once);
   // A log of which nothing can be read, for `error`: whatever was committed in it is lost.
   static std::shared_ptr<LogFile> make_gone(std::uint64_t number, const Error& error,
                                             std::uint64_t first_sequence);
@@ -139,8 +154,8 @@ class LogFile {
 
   // Reads what has been added to the file since. Returns whether anything was.
   Result<bool> follow(const Backend& backend);
-  // Takes in a batch that was appended. `body`: what its payload decodes to.
-  Status apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
+  // Takes in a batch that was appended. `body`, `text`: what its payload decodes to.
+  Status apply(const BatchHeader& header, std::uint64_t payload_size, Buffer body, Buffer text);
 
   std::uint64_t number() const { return number_; }
   std::string name() const { return log_name(number_); }
@@ -160,28 +175,39 @@ class LogFile {
   // Nothing that is gone has this sequence number or a higher one. REQUIRES: is_gone()
   void end_gone(std::uint64_t sequence, bool is_known);
 
-  // The text of a section so far, for a writer that goes on with it.
+  // A section so far, for a writer that goes on with it.
   struct Section {
     std::uint32_t tenant = 0;
-    std::uint64_t dictionary = 0;  // of the frame that is being written
-    std::uint64_t text_bytes = 0;
+    std::uint64_t dictionary = 0;  // of the frames that are being written
+    std::uint64_t text_bytes = 0;  // with those of bodies
     std::vector<std::shared_ptr<const Buffer>> bodies;
+    std::shared_ptr<LogText> text = std::make_shared<LogText>();
+    // What reads the frames.
     std::unique_ptr<StreamDecoder> decoder;
+    std::shared_ptr<const Artifact> artifact;
+    bool text_begins = false;  // no batch since the frame began has text apart
   };
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
-  Status read_tail(const Backend& backend, ByteView file, std::uint64_t known_size);
+  using File = std::shared_ptr<const Buffer>;
+  Status read_tail(const Backend& backend, const File& file, std::uint64_t known_size);
   // Reads the batch at size_, or as much of it as can be; false at the end.
-  Result<bool> read_next(const Backend& backend, ByteView file, std::uint64_t known_size);
+  Result<bool> read_next(const Backend& backend, const File& file, std::uint64_t known_size);
   void lose(std::uint64_t offset, const BatchHeader* header, std::optional<BatchChanges> changes,
             std::string what);
   // What was lost last ended before this sequence number.
   void end_lost(std::uint64_t sequence, bool is_known);
-  Status decode_batch(const Backend& backend, const BatchHeader& header, ByteView payload);
-  Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body);
+  Status decode_batch(const Backend& backend, const BatchHeader& header, const BatchPieces& pieces,
+                      const File& file);
+  // The section of a batch; begins it if the batch does.
+  Section& section_of(const BatchHeader& header);
+  // Takes in a batch whose text, where it stands apart, is that piece of its section's.
+  Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body,
+              std::uint32_t piece);
 
   const std::uint64_t number_;
+  DecodeText decode_text_ = DecodeText::at_once;
   std::optional<VaultRecord> vault_;
   std::uint64_t size_ = 0;
   std::uint64_t text_bytes_ = 0;

@@ -34,7 +34,7 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
       Context c;
       c.section = static_cast<std::uint32_t>(i);
       c.text_bytes = prefix.size();
-      TOKVAULT_ASSIGN(c.encoder, StreamEncoder::make(stream_level(level_), prefix));
+      TOKVAULT_ASSIGN(c.frames, make_frames(prefix, nullptr));
       flags = kNewFrame;
       it = contexts_.emplace(tenant, std::move(c)).first;
       break;
@@ -44,7 +44,7 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
     Context c;
     c.section = new_section();
     sections_ = c.section + 1;
-    TOKVAULT_ASSIGN(c.encoder, StreamEncoder::make(stream_level(level_), ""));
+    TOKVAULT_ASSIGN(c.frames, make_frames("", nullptr));
     flags = kNewSection | kNewFrame;
     it = contexts_.emplace(tenant, std::move(c)).first;
   }
@@ -64,6 +64,44 @@ std::uint32_t LogWriter::new_section() const {
   return std::max(sections_, static_cast<std::uint32_t>(log_.sections().size()));
 }
 
+Result<LogWriter::Frames> LogWriter::make_frames(ByteView prefix,
+                                                 std::shared_ptr<const Artifact> dictionary) const {
+  Frames frames;
+  if (dictionary) {
+    TOKVAULT_ASSIGN(frames.body, StreamEncoder::make(stream_level(level_), dictionary->content,
+                                                     PrefixKind::dictionary));
+    frames.dictionary = std::move(dictionary);
+  } else {
+    TOKVAULT_ASSIGN(frames.body, StreamEncoder::make(stream_level(level_), prefix));
+  }
+  return frames;
+}
+
+Status LogWriter::prepare_text(Frames& frames, std::uint32_t section) const {
+  if (frames.text) return {};
+  if (frames.dictionary) {
+    TOKVAULT_ASSIGN(frames.text,
+                    StreamEncoder::make(stream_level(level_), frames.dictionary->content,
+                                        PrefixKind::dictionary));
+    return {};
+  }
+  // No batch of this process has text in the section: what is there is all there is.
+  Buffer prefix;
+  const auto& sections = log_.sections();
+  if (section < sections.size()) {
+    TOKVAULT_ASSIGN(prefix, sections[section].text->join());
+  }
+  TOKVAULT_ASSIGN(frames.text, StreamEncoder::make(stream_level(level_), prefix));
+  return {};
+}
+
+Status LogWriter::write(Frames& frames, ByteView body, ByteView text, bool flush,
+                        Pieces& out) const {
+  TOKVAULT_TRY(frames.body->write(body, flush, out.body));
+  if ((header_.flags & kTextApart) != 0) TOKVAULT_TRY(frames.text->write(text, flush, out.text));
+  return {};
+}
+
 Status LogWriter::begin_rival(std::uint32_t tenant) {
   rival_ = {};
   if (!find_dictionary_) return {};
@@ -71,80 +109,90 @@ Status LogWriter::begin_rival(std::uint32_t tenant) {
   if (!dictionary || dictionary->number == current_->tried) return {};
   current_->tried = dictionary->number;
   if (current_->text_bytes >= dictionary->content.size()) return {};
-  rival_.dictionary = dictionary->number;
-  TOKVAULT_ASSIGN(rival_.encoder, StreamEncoder::make(stream_level(level_), dictionary->content,
-                                                      PrefixKind::dictionary));
-  return {};
+  TOKVAULT_ASSIGN(rival_.frames, make_frames("", dictionary));
+  if ((header_.flags & kTextApart) == 0) return {};
+  return prepare_text(rival_.frames, header_.section);
 }
 
 Status LogWriter::decide() {
-  TOKVAULT_TRY(current_->encoder->write("", true, payload_));
-  TOKVAULT_TRY(rival_.encoder->write("", true, rival_.payload));
+  TOKVAULT_TRY(write(current_->frames, "", "", true, pieces_));
+  TOKVAULT_TRY(write(rival_.frames, "", "", true, rival_.pieces));
   // The number of the artifact goes in front, in a byte or a few.
-  if (rival_.payload.size() + 2 < payload_.size()) {
+  if (rival_.pieces.size() + 2 < pieces_.size()) {
     if ((header_.flags & kNewSection) == 0) {
       current_->section = new_section();
       sections_ = current_->section + 1;
     }
     current_->text_bytes = 0;
-    current_->encoder = std::move(rival_.encoder);
-    payload_ = std::move(rival_.payload);
+    current_->frames = std::move(rival_.frames);
+    pieces_ = std::move(rival_.pieces);
     header_.section = current_->section;
-    header_.flags = kNewSection | kNewFrame;
-    header_.dictionary = rival_.dictionary;
+    header_.flags |= kNewSection | kNewFrame;
+    header_.dictionary = current_->frames.dictionary->number;
   }
   rival_ = {};
   return {};
 }
 
-Status LogWriter::begin(std::uint32_t tenant, std::uint64_t sequence) {
+Status LogWriter::begin(std::uint32_t tenant, std::uint64_t sequence, bool text_apart) {
   header_ = {};
   TOKVAULT_ASSIGN(current_, context(tenant, header_.flags));
   header_.tenant = tenant;
   header_.section = current_->section;
   header_.sequence = sequence;
   body_size_ = 0;
-  payload_.clear();
+  text_size_ = 0;
+  pieces_ = {};
+  if (text_apart) {
+    header_.flags |= kTextApart;
+    TOKVAULT_TRY(prepare_text(current_->frames, header_.section));
+  }
   return begin_rival(tenant);
 }
 
-Status LogWriter::add(ByteView piece) {
-  body_size_ += piece.size();
-  TOKVAULT_TRY(current_->encoder->write(piece, false, payload_));
-  if (!rival_.encoder) return {};
-  TOKVAULT_TRY(rival_.encoder->write(piece, false, rival_.payload));
-  return body_size_ < kDecideBytes ? Status() : decide();
+Status LogWriter::add(ByteView body, ByteView text) {
+  body_size_ += body.size();
+  text_size_ += text.size();
+  TOKVAULT_TRY(write(current_->frames, body, text, false, pieces_));
+  if (!rival_.frames) return {};
+  TOKVAULT_TRY(write(rival_.frames, body, text, false, rival_.pieces));
+  return body_size_ + text_size_ < kDecideBytes ? Status() : decide();
 }
 
 Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
                                  BatchHeader& header) {
-  if (rival_.encoder) {
+  if (rival_.frames) {
     TOKVAULT_TRY(decide());
   } else {
-    TOKVAULT_TRY(current_->encoder->write("", true, payload_));
+    TOKVAULT_TRY(write(current_->frames, "", "", true, pieces_));
   }
-  Buffer front;
+  Buffer payload;
   header_.flags |= kGuarded;
   header_.conversations = static_cast<std::uint16_t>(
       std::min<std::uint64_t>(builder.conversation_count(), kManyConversations));
   if (!builder.changes().empty()) {
     header_.flags |= kChanges;
-    front = encode_changes(builder.changes(), log_.number(), offset);
+    payload = encode_changes(builder.changes(), log_.number(), offset);
   }
   if (header_.dictionary != 0) {
     header_.flags |= kDictionary;
-    append_varint(front, header_.dictionary);
+    append_varint(payload, header_.dictionary);
   }
-  payload_.insert(0, front);
-  if (body_size_ > 0xffffffffu || payload_.size() > 0xffffffffu) {
+  header_.text_size = static_cast<std::uint32_t>(text_size_);
+  if ((header_.flags & kTextApart) != 0) {
+    payload += encode_pieces({pieces_.body, pieces_.text}, header_.text_size);
+  } else {
+    payload += pieces_.body;
+  }
+  if (body_size_ > 0xffffffffu || text_size_ > 0xffffffffu || payload.size() > 0xffffffffu) {
     return Error(Errc::exhausted, "a batch of the log is larger than 4 GB");
   }
-  current_->text_bytes += body_size_;
+  current_->text_bytes += body_size_ + text_size_;
   header_.body_size = static_cast<std::uint32_t>(body_size_);
   if (same_sync) header_.flags |= kSameSync;
   header = header_;
   current_ = nullptr;
-  return encode_batch(header, payload_, log_.number(), offset);
+  return encode_batch(header, payload, log_.number(), offset);
 }
 
 void LogWriter::abandon() {

@@ -1,5 +1,5 @@
-// LogWriter: turns bodies into batches of one log. It keeps the compression contexts of its
-// sections.
+// LogWriter: turns bodies and their texts into batches of one log. It keeps the compression
+// contexts of its sections.
 //
 // A section is a stream with a history, and a dictionary helps it only until the history is as
 // long. So a section that has none yet is begun twice, with the tenant's active dictionary and
@@ -30,10 +30,11 @@ class LogWriter {
   LogWriter(const LogFile& log, Level level, FindDictionary find_dictionary = {})
       : log_(log), level_(level), find_dictionary_(std::move(find_dictionary)) {}
 
-  // Begins the next batch of a tenant; `sequence` is that of its first record.
-  Status begin(std::uint32_t tenant, std::uint64_t sequence);
-  // Compresses the next piece of its body.
-  Status add(ByteView piece);
+  // Begins the next batch of a tenant; `sequence` is that of its first record. `text_apart`: the
+  // codes of its segments are not in its body.
+  Status begin(std::uint32_t tenant, std::uint64_t sequence, bool text_apart);
+  // Compresses the next piece of its body, and of its text if that stands apart.
+  Status add(ByteView body, ByteView text);
   // Ends it. The bytes belong at `offset` of the log's file; `header` is what they begin with.
   // `same_sync`: the batch before it is not synced yet. `builder` made the body.
   Result<Buffer> finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
@@ -42,23 +43,39 @@ class LogWriter {
   void abandon();
 
  private:
+  // The frames of a section.
+  struct Frames {
+    std::unique_ptr<StreamEncoder> body;
+    std::unique_ptr<StreamEncoder> text;         // null until a batch has text apart
+    std::shared_ptr<const Artifact> dictionary;  // of both, if they have one
+    explicit operator bool() const { return body != nullptr; }
+  };
+  // Pieces of the batch that is being written.
+  struct Pieces {
+    Buffer body;
+    Buffer text;
+    std::size_t size() const { return body.size() + text.size(); }
+  };
   struct Context {
     std::uint32_t section = 0;
     std::uint64_t text_bytes = 0;
     std::uint64_t last_used = 0;
     std::uint64_t tried = 0;  // number of the dictionary that was compared with it, or that it uses
-    std::unique_ptr<StreamEncoder> encoder;
+    Frames frames;
   };
   // A new section with a dictionary, beside what the context makes of the same batch.
   struct Rival {
-    std::uint64_t dictionary = 0;
-    std::unique_ptr<StreamEncoder> encoder;
-    Buffer payload;
+    Frames frames;
+    Pieces pieces;
   };
   // Contexts cost 10 to 20 MB each; a tenant beyond these begins a new section when it comes back.
   static constexpr std::size_t kContextsMax = 4;
 
   Result<Context*> context(std::uint32_t tenant, std::uint8_t& flags);
+  Result<Frames> make_frames(ByteView prefix, std::shared_ptr<const Artifact> dictionary) const;
+  // Makes what is missing for text apart in that section.
+  Status prepare_text(Frames& frames, std::uint32_t section) const;
+  Status write(Frames& frames, ByteView body, ByteView text, bool flush, Pieces& out) const;
   std::uint32_t new_section() const;
   Status begin_rival(std::uint32_t tenant);
   // Goes on with whichever came out smaller.
@@ -73,7 +90,8 @@ class LogWriter {
   Context* current_ = nullptr;
   BatchHeader header_;
   std::uint64_t body_size_ = 0;
-  Buffer payload_;
+  std::uint64_t text_size_ = 0;
+  Pieces pieces_;
   Rival rival_;
 };
 

@@ -12,7 +12,13 @@ namespace {
 // A log on a backend, written batch by batch as the engine does it.
 class LogWriterTest : public ::testing::Test {
  protected:
-  LogWriterTest() {
+  LogWriterTest() { SetUpAgain(); }
+  // An empty log.
+  void SetUpAgain() {
+    backend_ = make_memory_backend();
+    next_sequence_ = 1;
+    keys_.clear();
+    segments_.clear();
     VaultRecord vault;
     vault.id = Buffer(16, 'v');
     vault.tokenizer = "bytes";
@@ -31,18 +37,66 @@ class LogWriterTest : public ::testing::Test {
     BatchBuilder builder(counts);
     builder.put_record(key, "value of " + key);
     BatchHeader header;
-    EXPECT_TRUE(writer.begin(tenant, next_sequence_));
+    EXPECT_TRUE(writer.begin(tenant, next_sequence_, false));
     // In pieces, as a long import hands them in.
     const ByteView body = builder.body();
-    EXPECT_TRUE(writer.add(body.substr(0, 3)));
-    EXPECT_TRUE(writer.add(body.substr(3)));
+    EXPECT_TRUE(writer.add(body.substr(0, 3), ""));
+    EXPECT_TRUE(writer.add(body.substr(3), ""));
     auto bytes = writer.finish(log_->size_bytes(), same_sync, builder, header);
     EXPECT_TRUE(bytes);
     EXPECT_TRUE(backend_->append(log_name(1), *bytes));
-    EXPECT_TRUE(log_->apply(header, bytes->size() - kBatchHeaderBytes, Buffer(body)));
+    EXPECT_TRUE(log_->apply(header, bytes->size() - kBatchHeaderBytes, Buffer(body), ""));
     next_sequence_ = builder.counts().next_sequence;
     keys_.push_back(key);
     return header;
+  }
+  // Writes one batch of a tenant with segments, apart from the body or in it.
+  BatchHeader write_segments(LogWriter& writer, std::uint32_t tenant,
+                             const std::vector<std::string>& segments, bool apart) {
+    BatchBuilder::Counts counts;
+    const auto part = log_->parts().find(tenant);
+    if (part != log_->parts().end()) counts = part->second->counts();
+    counts.next_sequence = next_sequence_;
+    BatchBuilder builder(counts);
+    for (const std::string& segment : segments) {
+      builder.add_segment(kByteStream, segment);
+      segments_[tenant].push_back(segment);
+    }
+    builder.put_record("k" + std::to_string(next_sequence_), "");
+    const Buffer body = apart ? builder.body() : builder.body_with_text();
+    const Buffer text = apart ? builder.text() : Buffer();
+    EXPECT_TRUE(writer.begin(tenant, next_sequence_, apart));
+    EXPECT_TRUE(writer.add(ByteView(body).substr(0, 3), ByteView(text).substr(0, text.size() / 2)));
+    EXPECT_TRUE(writer.add(ByteView(body).substr(3), ByteView(text).substr(text.size() / 2)));
+    BatchHeader header;
+    auto bytes = writer.finish(log_->size_bytes(), false, builder, header);
+    EXPECT_TRUE(bytes);
+    EXPECT_TRUE(backend_->append(log_name(1), *bytes));
+    EXPECT_TRUE(log_->apply(header, bytes->size() - kBatchHeaderBytes, body, text));
+    next_sequence_ = builder.counts().next_sequence;
+    return header;
+  }
+  void expect_segments(const LogFile& log) {
+    Scratch scratch;
+    for (const auto& [tenant, segments] : segments_) {
+      const LogPart& part = *log.parts().at(tenant);
+      ASSERT_EQ(part.table().segment_counts[kByteStream], segments.size());
+      for (std::size_t i = segments.size(); i-- > 0;) {
+        auto code = part.code(kByteStream, static_cast<std::uint32_t>(i), scratch);
+        ASSERT_TRUE(code) << code.error().message();
+        EXPECT_EQ(*code, segments[i]);
+      }
+    }
+  }
+  // What the writer, and other processes, read.
+  void expect_segments() {
+    expect_segments(*log_);
+    for (const auto when : {DecodeText::at_once, DecodeText::when_read}) {
+      auto log = LogFile::open(*backend_, 1, log_->size_bytes(), 0, when);
+      ASSERT_TRUE(log) << log.error().message();
+      ASSERT_TRUE((*log)->lost().empty()) << (*log)->lost()[0].what;
+      expect_segments(**log);
+    }
   }
   // What another process reads.
   void expect_all_there() {
@@ -60,6 +114,7 @@ class LogWriterTest : public ::testing::Test {
   std::shared_ptr<LogFile> log_;
   std::uint64_t next_sequence_ = 1;
   std::vector<std::string> keys_;
+  std::map<std::uint32_t, std::vector<std::string>> segments_;
 };
 
 constexpr int kBegun = kNewSection | kNewFrame | kGuarded;
@@ -94,16 +149,16 @@ TEST_F(LogWriterTest, AnotherProcessGoesOnWithTheSection) {
 
 TEST_F(LogWriterTest, WhatWasGivenUpLeavesNothing) {
   LogWriter writer(*log_, Level::fast);
-  ASSERT_TRUE(writer.begin(0, 1));
-  ASSERT_TRUE(writer.add("never written"));
+  ASSERT_TRUE(writer.begin(0, 1, true));
+  ASSERT_TRUE(writer.add("never written", "nor this"));
   writer.abandon();
   // The section that was begun never came into being.
   const BatchHeader a = write(writer, 0, "a");
   EXPECT_EQ(a.flags, kBegun);
   EXPECT_EQ(a.section, 0u);
   // The compressor has seen what is not in the log: its section cannot go on.
-  ASSERT_TRUE(writer.begin(0, 2));
-  ASSERT_TRUE(writer.add("never written"));
+  ASSERT_TRUE(writer.begin(0, 2, true));
+  ASSERT_TRUE(writer.add("never written", "nor this"));
   writer.abandon();
   const BatchHeader b = write(writer, 0, "b");
   EXPECT_EQ(b.flags, kBegun);
@@ -119,6 +174,93 @@ TEST_F(LogWriterTest, ManyTenantsTakeTurnsInBoundedMemory) {
     }
   }
   expect_all_there();
+}
+
+// Words that come again, so that a frame without its prefix would not decode.
+std::vector<std::string> passages(std::uint64_t seed, std::size_t count) {
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string text;
+    for (std::uint64_t word = 0; word < 20 + i; ++word) {
+      text += "word" + std::to_string((seed * 31 + i * 7 + word * word) % 97) + " ";
+    }
+    out.push_back(i % 5 == 4 ? "" : text);
+  }
+  return out;
+}
+
+TEST_F(LogWriterTest, TextStandsApartOrInTheBody) {
+  // Every order of both, within a frame and across frames of later processes.
+  for (std::uint64_t order = 0; order < 16; ++order) {
+    SetUpAgain();
+    for (int process = 0; process < 2; ++process) {
+      LogWriter writer(*log_, Level::fast);
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        const bool apart = (order >> i & 1) != 0;
+        const BatchHeader h = write_segments(writer, 0, passages(order + i, 6), apart);
+        EXPECT_EQ((h.flags & kTextApart) != 0, apart);
+        EXPECT_EQ((h.flags & kNewFrame) != 0, i == 0);
+        EXPECT_EQ(h.section, 0u);
+        write_segments(writer, 3, passages(order + 40 + i, 3), !apart);
+      }
+    }
+    expect_segments();
+  }
+}
+
+TEST_F(LogWriterTest, AFollowerReadsTextThatCameLater) {
+  LogWriter writer(*log_, Level::fast);
+  write_segments(writer, 0, passages(1, 6), true);
+  auto reader = LogFile::open(*backend_, 1, 0, 0, DecodeText::when_read);
+  ASSERT_TRUE(reader);
+  const auto before = (*reader)->copy_for_reading();
+  for (std::uint64_t i = 2; i < 5; ++i) {
+    write_segments(writer, 0, passages(i, 6), i != 3);
+    auto more = (*reader)->follow(*backend_);
+    ASSERT_TRUE(more && *more);
+  }
+  EXPECT_EQ(before->parts().at(0)->table().segment_counts[kByteStream], 6u);
+  Scratch scratch;
+  EXPECT_EQ(*before->parts().at(0)->code(kByteStream, 5, scratch), segments_[0][5]);
+  expect_segments(**reader);
+}
+
+TEST_F(LogWriterTest, TextThatDoesNotDecodeIsLostOrAnError) {
+  LogWriter writer(*log_, Level::fast);
+  write_segments(writer, 0, passages(1, 6), true);
+  const std::uint64_t second = log_->size_bytes();
+  write_segments(writer, 0, passages(2, 6), true);
+  write_segments(writer, 1, passages(3, 6), true);
+  // A writer's mistake: the checksums are right, the text is not what it should be.
+  Buffer file;
+  ASSERT_TRUE(backend_->get(log_name(1), 0, log_->size_bytes(), file));
+  BatchHeader header;
+  BatchPieces pieces;
+  ASSERT_EQ(*read_batch(file, 1, 0, second, header, pieces), BatchState::whole);
+  Buffer text(pieces.text);
+  for (char& c : text) c = static_cast<char>(c ^ 0x55);
+  const Buffer payload = encode_pieces({pieces.body, text}, header.text_size);
+  const Buffer batch = encode_batch(header, payload, 1, second);
+  const auto bad = make_memory_backend();
+  ASSERT_TRUE(bad->put(log_name(1), file.replace(second, batch.size(), batch)));
+
+  auto at_once = LogFile::open(*bad, 1, file.size());
+  ASSERT_TRUE(at_once);
+  ASSERT_EQ((*at_once)->lost().size(), 1u);
+  EXPECT_EQ((*at_once)->lost()[0].tenant, 0u);
+  EXPECT_EQ((*at_once)->parts().at(0)->table().segment_counts[kByteStream], 6u);
+
+  auto when_read = LogFile::open(*bad, 1, file.size(), 0, DecodeText::when_read);
+  ASSERT_TRUE(when_read);
+  EXPECT_TRUE((*when_read)->lost().empty());
+  const LogPart& part = *(*when_read)->parts().at(0);
+  Scratch scratch;
+  EXPECT_EQ(*part.code(kByteStream, 0, scratch), segments_[0][0]);
+  for (int twice = 0; twice < 2; ++twice) {
+    EXPECT_EQ(part.code(kByteStream, 6, scratch).code(), Errc::corrupt);
+  }
+  EXPECT_EQ(*part.code(kByteStream, 5, scratch), segments_[0][5]);
+  EXPECT_EQ(*(*when_read)->parts().at(1)->code(kByteStream, 0, scratch), segments_[1][0]);
 }
 
 // A key that a dictionary knows but for its number.
@@ -266,8 +408,8 @@ TEST_F(LogWriterDictionary, RotatesAtAnyTime) {
 TEST_F(LogWriterDictionary, WhatWasGivenUpLeavesNothing) {
   const auto d = dictionary(7, 0);
   LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
-  ASSERT_TRUE(writer.begin(0, 1));
-  ASSERT_TRUE(writer.add(report(1)));
+  ASSERT_TRUE(writer.begin(0, 1, false));
+  ASSERT_TRUE(writer.add(report(1), ""));
   writer.abandon();
   const BatchHeader a = write(writer, 0, report(2));
   EXPECT_EQ(a.flags, kBegunWithDictionary);
@@ -288,10 +430,10 @@ TEST_F(LogWriterDictionary, DecidesWithinALargeBatch) {
   BatchBuilder builder({});
   value += noise(400'000, 100);
   builder.put_record("large", value);
-  ASSERT_TRUE(writer.begin(0, 1));
+  ASSERT_TRUE(writer.begin(0, 1, false));
   const ByteView body = builder.body();
   for (std::size_t at = 0; at < body.size(); at += 50'000) {
-    ASSERT_TRUE(writer.add(body.substr(at, 50'000)));
+    ASSERT_TRUE(writer.add(body.substr(at, 50'000), ""));
   }
   BatchHeader header;
   auto bytes = writer.finish(log_->size_bytes(), false, builder, header);

@@ -394,7 +394,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Prog
   TOKVAULT_TRY(catalog.reset(state));
   report.files = state.files.size();
   total = pack_bytes(state);
-  State now(backend, cache);
+  State now(backend, cache, DecodeText::at_once);
   std::vector<std::pair<CatalogFile, Error>> errors;
   TOKVAULT_TRY(now.load(state, &errors));
   for (const auto& [file, error] : errors)

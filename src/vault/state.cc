@@ -52,7 +52,7 @@ Status State::load(const CatalogState& catalog,
         logs.insert(*it);
         continue;
       }
-      auto log = LogFile::open(backend_, f.number, f.size_bytes, f.sequence_first);
+      auto log = LogFile::open(backend_, f.number, f.size_bytes, f.sequence_first, decode_text_);
       if (log && (*log)->vault() && (*log)->vault()->id != vault_.id) {
         log = Error(Errc::corrupt, log_name(f.number) + ": it belongs to another vault");
       }
@@ -215,8 +215,8 @@ void State::add_log(std::shared_ptr<LogFile> log) {
 }
 
 Status State::apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
-                          Buffer body) {
-  TOKVAULT_TRY(log.apply(header, payload_size, std::move(body)));
+                          Buffer body, Buffer text) {
+  TOKVAULT_TRY(log.apply(header, payload_size, std::move(body), std::move(text)));
   apply_new_records(log);
   rebuild_sources();
   return {};

@@ -78,7 +78,8 @@ struct Found {
 // Threads: const methods from any thread at once, changes from one alone.
 class State {
  public:
-  State(const Backend& backend, Cache& cache) : backend_(backend), cache_(cache) {}
+  State(const Backend& backend, Cache& cache, DecodeText decode_text)
+      : backend_(backend), cache_(cache), decode_text_(decode_text) {}
   State& operator=(const State&) = delete;
   // What it is now, logs included, whatever becomes of it; the two share the packs.
   State copy() const;
@@ -100,7 +101,7 @@ class State {
   void add_log(std::shared_ptr<LogFile> log);
   // Takes in a batch that this process has written.
   Status apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t payload_size,
-                     Buffer body);
+                     Buffer body, Buffer text);
   std::uint64_t next_sequence() const;
   // What is lost of a tenant. Of no tenant: of those that nobody knows any more.
   const TenantDamage& damage(const TenantState* tenant) const;
@@ -164,6 +165,7 @@ class State {
 
   const Backend& backend_;
   Cache& cache_;
+  const DecodeText decode_text_;  // of logs
   std::uint64_t generation_ = 0;
   std::uint64_t catalog_sequence_ = 0;
   VaultRecord vault_;

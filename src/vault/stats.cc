@@ -77,7 +77,8 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
           const auto& part = static_cast<const LogPart&>(*source);
           if (only != nullptr) ++s.logs;
           s.log_bytes += part.size_bytes();
-          s.tokens_stored += part.tokens_stored();
+          TOKVAULT_ASSIGN(const std::uint64_t tokens, part.tokens_stored());
+          s.tokens_stored += tokens;
           TOKVAULT_ASSIGN(const auto sizes, text_sizes(*source, *tables));
           for (std::uint64_t bytes : sizes) segment_text += bytes;
           node_text += node_text_bytes(*tables, sizes);

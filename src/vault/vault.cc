@@ -91,7 +91,7 @@ VaultImpl::VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> 
       catalog_(std::move(catalog)),
       options_(options),
       cache_(cache_bytes_of(options)),
-      state_(*backend_, cache_),
+      state_(*backend_, cache_, options.read_only ? DecodeText::when_read : DecodeText::at_once),
       passed_over_(std::make_shared<PassedOver>()) {}
 
 VaultImpl::~VaultImpl() {

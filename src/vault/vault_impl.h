@@ -163,6 +163,7 @@ class VaultImpl final : public Vault {
     BatchBuilder builder;
     std::uint64_t first_sequence = 0;
     std::size_t body_done = 0;  // handed to the log writer
+    std::size_t text_done = 0;
     bool begun = false;
     struct Staged {
       const Conversation* conversation;
@@ -174,6 +175,7 @@ class VaultImpl final : public Vault {
     BatchHeader header;
     std::uint64_t payload_size = 0;
     Buffer body;
+    Buffer text;
   };
 
   // --- writing: under write_mutex_ ---

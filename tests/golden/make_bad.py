@@ -55,6 +55,10 @@ def batch(data, at, number=1):
     put(data, at + 40, xxh3_64(bytes(data[at + 48:at + 48 + size]), inner), 8)
 
 
+def checksum_of_header(data, at, number=1):
+    return xxh3_64(bytes(data[at:at + 36]), number << 40 ^ at) & 0xFFFFFFFF
+
+
 def swap_batches(data):
     first, second = batches(data)[-2:]
     data[first:] = data[second:] + data[first:second]
@@ -499,6 +503,50 @@ def variants():
     ]
     for name, code, why, change in log:
         yield name, "v1/bytes", LOG, code, why, change
+
+    def pieces(change):
+        """The last batch with other sizes of the piece of its body, and of its text."""
+        def run(data):
+            at = batches(data)[-1]
+            old = bytes(data[at + 48:])
+            front = decode.In(old)
+            size, text_size = front.varint(), front.varint()
+            size, text_size = change(size, text_size)
+            new = varint(size) + varint(text_size) + front.rest()
+            data[at + 48:] = new
+            put(data, at + 28, len(new), 4)
+            put(data, at + 36, checksum_of_header(data, at), 4)
+            batch(data, at)
+        return run
+
+    def text_bits(data):
+        at = batches(data)[-1]
+        front = decode.In(bytes(data[at + 48:]))
+        size = front.varint()
+        front.varint()
+        for i in range(at + 48 + front.at + size, len(data)):
+            data[i] ^= 0x55
+        batch(data, at)
+
+    def text_flag(data):
+        at = batches(data)[-1]
+        data[at + 4] &= ~64
+        put(data, at + 36, checksum_of_header(data, at), 4)
+        batch(data, at)
+
+    for name, code, why, change in [
+        ("text_bits", "corrupt", "bits of a piece of text, checksum right", text_bits),
+        ("text_size", "corrupt", "a text larger than its piece gives",
+         pieces(lambda n, t: (n, t + 1))),
+        ("text_short", "corrupt", "a text smaller than its segments",
+         pieces(lambda n, t: (n, t - 1))),
+        ("text_piece", "corrupt", "a piece that goes beyond its payload",
+         pieces(lambda n, t: (n + 100000, t))),
+        ("text_piece_short", "corrupt", "the body's piece ends in that of the text",
+         pieces(lambda n, t: (n - 1, t))),
+        ("text_flag", "corrupt", "text apart without the flag that says so", text_flag),
+    ]:
+        yield name, "v2/apart", "log/00000001.log", code, why, change
     def artifact_sums(data):
         put(data, 48, xxh3_64(bytes(data[64:])), 8)
         put(data, 56, xxh3_64(bytes(data[:56])), 8)

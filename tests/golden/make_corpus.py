@@ -14,6 +14,10 @@ def varint(v):
     return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
 
 
+def u16(v):
+    return v.to_bytes(2, "little")
+
+
 def sized(data):
     return varint(len(data)) + data
 
@@ -24,7 +28,8 @@ def seeds():
         version, vault = path.parts[-4], path.parts[-3]
         return vault if version == "v1" else f"{version}_{vault}"
 
-    for path in sorted((HERE / "v1").glob("*/log/*.log")):
+    logs = [*(HERE / "v1").glob("*/log/*.log"), *(HERE / "v2" / "apart").glob("log/*.log")]
+    for path in sorted(logs):
         vault = name_of(path)
         data = path.read_bytes()
         yield "log", vault, data
@@ -32,8 +37,10 @@ def seeds():
         for a in path.parent.parent.glob("artifacts/*.artifact"):
             artifacts[int(a.stem)] = decode.Artifact(a.read_bytes(), int(a.stem))
             yield "artifact", f"{vault}_{int(a.stem)}", a.read_bytes()
-        for i, body in enumerate(decode.Log(data, int(path.stem), artifacts).bodies):
-            yield "batch", f"{vault}_{i}", body
+        log = decode.Log(data, int(path.stem), artifacts)
+        for i, (body, text) in enumerate(zip(log.bodies, log.texts)):
+            # The size of a text that is apart stands behind.
+            yield "batch", f"{vault}_{i}", body + (b"" if text is None else u16(len(text)))
     for i, name in enumerate(("tokens", "bytes")):
         code, text = ((HERE / "token_lz" / f"{name}.{end}").read_bytes() for end in ("bin", "text"))
         yield "token_lz", f"{name}_text", bytes([i]) + text

@@ -434,6 +434,28 @@ void make_recent(const std::string& folder) {
   g.finish();
 }
 
+// A log with text in bodies and apart from them, in frames that begin with a dictionary, with
+// nothing, and with what the section held.
+void make_apart(const std::string& folder) {
+  Golden g(folder, "apart", {.tokenizer = "bytes"});
+  auto used = g.vault().dictionaries().add(trained(2000), {.created_ms = 1760000000000});
+  must(used);
+  must(g.vault().dictionaries().activate(used->id));
+  for (const std::string tenant : {"", "second"}) {
+    g.put(report(100), tenant);
+    g.put(chat("long-1", 1760000001, long_text("currents"), "Noted."), tenant);
+    g.put(chat("short-1", 1760000002, "And at the pier?", "Seven metres."), tenant);
+    g.put(chat("long-2", 1760000003, long_text("currents"), long_text("sand")), tenant);
+  }
+  for (const std::string& line : every_shape()) g.put(line, "second");
+  g.reopen();
+  for (const std::string tenant : {"", "second"}) {
+    g.put(chat("short-2", 1760000004, "Until when?", "Until noon."), tenant);
+    g.put(chat("long-3", 1760000005, long_text("wrecks"), long_text("sand")), tenant);
+  }
+  g.finish();
+}
+
 }  // namespace
 }  // namespace tokvault
 
@@ -445,7 +467,7 @@ int main(int argc, char** argv) {
       {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
       {"trained", tokvault::make_trained},   {"token_lz", tokvault::make_token_lz},
       {"shared", tokvault::make_shared},     {"shared_lz", tokvault::make_shared_lz},
-      {"recent", tokvault::make_recent},
+      {"recent", tokvault::make_recent},     {"apart", tokvault::make_apart},
   };
   if (argc < 2) {
     std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");

@@ -58,6 +58,9 @@ class Scanner {
           look_at((*log)->records(), blob.name);
           for (const auto& section : (*log)->sections()) {
             for (const auto& body : section.bodies) look(*body, blob.name + ", body");
+            auto text = section.text->join();
+            EXPECT_OK(text);
+            look(*text, blob.name + ", text");
           }
         }
       }
