@@ -169,6 +169,20 @@ Status decode_fields(ByteView column, std::uint64_t count, std::uint64_t text_by
     out.append({digits, static_cast<std::size_t>(end - digits)});
     return number < kNumbersEnd ? number : kNone;
   };
+  auto append_hex = [&](ByteView bytes) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    char digits[64];
+    while (!bytes.empty()) {
+      const ByteView some = bytes.substr(0, sizeof digits / 2);
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(some[i]);
+        digits[2 * i] = kDigits[byte >> 4];
+        digits[2 * i + 1] = kDigits[byte & 15];
+      }
+      out.append({digits, 2 * some.size()});
+      bytes.remove_prefix(some.size());
+    }
+  };
   out.reserve(out.size() + count, 0);
   for (std::uint64_t i = 0; i < count; ++i) {
     fields.clear();
@@ -179,12 +193,23 @@ Status decode_fields(ByteView column, std::uint64_t count, std::uint64_t text_by
       const std::size_t k = fields.size();
       Place* const old = k < before.size() ? &before[k] : nullptr;
       if (old == nullptr && op <= kStep) return corrupt_column();
+      if (op == kSame) {
+        // Those that follow each other are copied together.
+        std::size_t end = k + 1;
+        while (end < before.size() && next_op < ops.size() && ops[next_op] == kSame) {
+          ++end;
+          ++next_op;
+        }
+        const std::size_t shift = out.bytes() - old->begin;
+        out.append_again(old->begin, before[end - 1].begin + before[end - 1].size - old->begin);
+        if (out.bytes() > text_end_max || end > kColumnFieldsMax) return corrupt_column();
+        for (std::size_t same = k; same < end; ++same) {
+          fields.push_back({before[same].begin + shift, before[same].size, before[same].number});
+        }
+        continue;
+      }
       Place field{out.bytes()};
       switch (op) {
-        case kSame:
-          out.append_again(old->begin, old->size);
-          field.number = old->number;
-          break;
         case kNext:
         case kStep: {
           if (old->number == kUnknown) {
@@ -204,7 +229,7 @@ Status decode_fields(ByteView column, std::uint64_t count, std::uint64_t text_by
           out.append(texts.bytes(numbers.varint()));
           break;
         case kHex:
-          out.append(to_hex(texts.bytes(numbers.varint())));
+          append_hex(texts.bytes(numbers.varint()));
           break;
         default:
           return corrupt_column();

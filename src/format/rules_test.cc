@@ -91,9 +91,14 @@ TEST(FormatRules, ColumnsByHand) {
             (Strings{"run9-ab01", "run10-ab01", "run7"}));
   const Strings none = {"refused"};
   EXPECT_EQ(strings(fields(bytes({1, 0}), "", ""), 1), none);  // nothing stands before it
-  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({1}), "a"), 2), none);   // not a number
-  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({2}), "07"), 2), none);  // a leading zero
-  EXPECT_EQ(strings(fields(bytes({7, 0}), "", ""), 1), none);                  // no operation
+  const Buffer same =
+      fields(bytes({5, 5, 5, 0, 1, 1, 5, 0, 1, 1, 1, 0, 1, 0, 0}), bytes({1, 1, 2, 1}), "ab--c");
+  EXPECT_EQ(strings(same, 5), (Strings{"ab--", "abc", "abc", "a", ""}));
+  EXPECT_EQ(strings(fields(bytes({5, 0, 1, 1, 0}), bytes({1}), "a"), 2), none);  // one more
+  EXPECT_EQ(strings(fields(bytes({5, 0, 1}), bytes({1}), "a"), 2), none);        // without an end
+  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({1}), "a"), 2), none);     // not a number
+  EXPECT_EQ(strings(fields(bytes({5, 0, 2, 0}), bytes({2}), "07"), 2), none);    // a leading zero
+  EXPECT_EQ(strings(fields(bytes({7, 0}), "", ""), 1), none);                    // no operation
   EXPECT_EQ(strings(fields(bytes({0}), bytes({1}), ""), 1), none);   // a number that nobody reads
   EXPECT_EQ(strings(fields(bytes({0}), "", "x"), 1), none);          // a text that nobody reads
   EXPECT_EQ(strings(fields(bytes({0, 0}), "", ""), 1), none);        // more strings than there are
