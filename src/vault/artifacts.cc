@@ -9,8 +9,7 @@
 namespace tokvault {
 
 bool is_artifact_name(std::string_view name) {
-  const std::uint64_t number = number_of(name);
-  return number != 0 && name == artifact_name(number);
+  return name.starts_with("artifacts/") && number_of(name) != 0;
 }
 
 Result<std::shared_ptr<const Artifact>> load_artifact(const Backend& backend,

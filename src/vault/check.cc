@@ -241,6 +241,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
   for (const char* folder : {"packs", "log"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
+      if (number_of(blob.name) == 0) continue;
       // What a rewrite is about to commit, or left when it was killed, is no damage.
       if (!leftovers.is_live(blob.name) && !leftovers.contains(blob.name)) {
         report.findings.push_back({blob.name, Errc::conflict, "the catalog does not know it"});

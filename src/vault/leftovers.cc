@@ -12,7 +12,7 @@ Status VaultImpl::remove_leftovers() {
   for (const char* folder : {"packs", "log", "artifacts"}) {
     TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
     for (const BlobInfo& blob : blobs) {
-      if (folder == std::string_view("artifacts") && !is_artifact_name(blob.name)) continue;
+      if (number_of(blob.name) == 0) continue;
       next_file_ = std::max(next_file_.load(), number_of(blob.name) + 1);
       // Where a file is lost, one that it replaced may be all that is left of it.
       if (state_.has_all_files() && !leftovers.is_live(blob.name) &&

@@ -15,7 +15,8 @@
 
 namespace tokvault {
 
-// The number in a name of log_name(), pack_name() or artifact_name(); 0 if it is none.
+// The number in a name of log_name(), pack_name() or artifact_name(); 0 if it is none of these, and
+// the file so named is somebody else's.
 std::uint64_t number_of(std::string_view name);
 
 // Whether anything was ever written: a pack is there, or a log that is more than its header or that

@@ -141,7 +141,9 @@ std::uint64_t number_of(std::string_view name) {
     if (name[i] < '0' || name[i] > '9' || number > (std::uint64_t{1} << 50)) return 0;
     number = number * 10 + static_cast<std::uint64_t>(name[i] - '0');
   }
-  return number;
+  const bool is_own =
+      name == pack_name(number) || name == log_name(number) || name == artifact_name(number);
+  return is_own ? number : 0;
 }
 
 Result<bool> holds_anything_written(const Backend& backend) {

@@ -59,6 +59,36 @@ class Repair : public ::testing::Test {
   std::uint64_t first_end_ = 0;
 };
 
+// A copy that somebody made of a file, or a note beside the files, is neither damage nor garbage.
+TEST_F(Repair, FilesThatAreNotTheVaultsAreLeftAlone) {
+  ASSERT_TRUE(open()->compact(Level::fast));
+  std::vector<std::string> own;
+  for (const auto& item : fs::directory_iterator(path_ + "/packs")) own.push_back(item.path());
+  ASSERT_EQ(own.size(), 1u);
+  const std::vector<std::string> foreign = {own[0] + ".bak",         path_ + "/packs/notes.txt",
+                                            path_ + "/packs/3.pack", path_ + "/log/00000001.log.1",
+                                            path_ + "/log/7",        path_ + "/artifacts/read.me"};
+  fs::create_directories(path_ + "/artifacts");
+  for (const std::string& file : foreign) fs::copy_file(own[0], file);
+  put({"c"});
+  // Now the pack that was copied is no longer one of the vault's.
+  ASSERT_TRUE(open()->compact(Level::fast));
+  ASSERT_FALSE(fs::exists(own[0]));
+  put({"d"});
+  auto report = open()->check({.read_data = true});
+  ASSERT_TRUE(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+  for (const bool lost : {false, true}) {
+    if (lost) fs::remove(path_ + "/catalog.db");
+    auto repaired = repair_vault(path_);
+    ASSERT_TRUE(repaired) << repaired.error().message();
+    for (const Finding& f : repaired->findings) ADD_FAILURE() << f.file << ": " << f.message;
+    for (const char* id : {"a0", "b1", "c", "d"}) EXPECT_TRUE(open()->get(id)) << id;
+  }
+  ASSERT_TRUE(open()->gc(false));
+  for (const std::string& file : foreign) EXPECT_TRUE(fs::exists(file)) << file;
+}
+
 // Stopped wherever it asks, it leaves a vault, and the next one ends the work.
 TEST_F(Repair, SaysHowFarItIsAndCanBeStopped) {
   ASSERT_TRUE(open()->seal());
