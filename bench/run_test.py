@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import importlib.machinery
 import importlib.util
 import io
@@ -18,7 +19,7 @@ sys.path.insert(0, str(HERE))
 LOADER = importlib.machinery.SourceFileLoader("bench_run", str(HERE / "run"))
 run = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_run", LOADER))
 LOADER.exec_module(run)
-peers = run.peers
+invented, peers = run.invented, run.peers
 
 LEVELS = {"balanced": {"imported": 50, "compacted": 40, "capped": 45, "conversations": 2,
                        "import_mb_per_s": 9, "compacted_mb_per_s": 3, "text": 20, "tables": 10,
@@ -99,6 +100,19 @@ class RunTest(unittest.TestCase):
     def test_an_unknown_peer_is_refused(self):
         with self.assertRaisesRegex(SystemExit, "no peer bogus"):
             run.wanted_peers(argparse.Namespace(check=False, peers="bogus"))
+
+
+class InventedTest(unittest.TestCase):
+    def test_a_corpus_is_the_same_everywhere(self):
+        # Of the lines of all of them: figures that were measured stand for these.
+        digest = hashlib.sha256()
+        with tempfile.TemporaryDirectory(prefix="tokvault-bench-test-") as folder:
+            path = pathlib.Path(folder) / "a.jsonl"
+            for name in invented.CORPORA:
+                invented.write(name, path, 0.01)
+                digest.update(path.read_bytes())
+        self.assertEqual(digest.hexdigest(),
+                         "db86688d4b0a26ba40fe4b12cd3aecfb744164e14188b512d181421c72d7a170")
 
 
 if __name__ == "__main__":

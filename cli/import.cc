@@ -579,6 +579,23 @@ Status check_is_not_input(const std::string& skip_bad, const std::string& input)
   return Error(Errc::invalid, "--skip-bad " + skip_bad + " is a file that is imported");
 }
 
+// What an import leaves in the log is a quarter larger than as a pack, and up to twice as large
+// where it is digits or very short texts. It may wait while it is small beside the packs: so their
+// number grows with the logarithm of what they hold (docs/decisions/0021-the-end-of-an-import.md).
+Status seal_what_is_left(Vault& vault) {
+  constexpr std::uint64_t kLogBytesMin = 64u << 10;
+  constexpr std::uint64_t kPackBytesPerLogByte = 8;
+  std::uint64_t log_bytes = 0;
+  std::uint64_t pack_bytes = 0;
+  TOKVAULT_ASSIGN(const auto files, vault.files());
+  for (const FileInfo& file : files) {
+    if (file.kind == FileInfo::Kind::log) log_bytes += file.bytes;
+    if (file.kind == FileInfo::Kind::pack) pack_bytes += file.bytes;
+  }
+  if (log_bytes < std::max(kLogBytesMin, pack_bytes / kPackBytesPerLogByte)) return {};
+  return vault.seal();
+}
+
 }  // namespace
 
 ExitStatus run_import(const ImportCommand& command) {
@@ -622,16 +639,18 @@ ExitStatus run_import(const ImportCommand& command) {
   // Everything is stored. A vault that is only ever imported into would otherwise break off every
   // merge that it begins.
   const auto imported = std::chrono::steady_clock::now();
+  // What is damaged stays as it is, as all does on a full disk; what was imported is stored.
+  auto expect_rewritten = [](const char* what, Status status) -> Status {
+    if (status.code() != Errc::corrupt && status.code() != Errc::exhausted) return status;
+    print_note(std::string("what was imported is stored, but ") + what + ": " +
+               std::string(status.error().message()));
+    return {};
+  };
+  TOKVAULT_TRY(expect_rewritten("the log was not made a pack", seal_what_is_left(*vault)));
   if (merges) {
     ProgressLine progress("merging packs");
-    Status merged = vault->finish_merging(progress.callback());
-    // What is damaged is not merged; what was imported is stored all the same.
-    if (merged.code() == Errc::corrupt) {
-      print_note("what was imported is stored, but packs were not merged: " +
-                 std::string(merged.error().message()));
-    } else {
-      TOKVAULT_TRY(std::move(merged));
-    }
+    TOKVAULT_TRY(
+        expect_rewritten("packs were not merged", vault->finish_merging(progress.callback())));
   }
   const double merge_seconds = seconds_since(imported);
   if (command.json) {
