@@ -19,8 +19,8 @@ struct InitOptions {
 };
 
 // Makes an empty vault in a directory, which is made if it is absent; the folder above must be
-// there. `exists` if there is a vault, or anything else; `not_found` or `invalid` for what is wrong
-// with the tokenizer.
+// there. `exists` if there is a vault, or anything else; `invalid` inside the folder of a vault or
+// a checkpoint store; `not_found` or `invalid` for what is wrong with the tokenizer.
 Status create_vault(const std::string& path, const InitOptions& options = {});
 // Vault::open() with what create_vault() made. `not_found` if there is no vault; a relative path is
 // relative to the folder that is current now.

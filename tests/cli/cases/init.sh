@@ -15,3 +15,14 @@ test "$?" != 0 && echo refused
 tokvault list v
 tokvault stats v --by model
 tokvault get v a
+echo "-- what is made inside a vault or a store would go with it"
+seq 1 600 > prompt.ids
+head -c 600 /dev/zero > 600.bin
+tokvault kv put s --namespace n --tokens prompt.ids --payload 600.bin > /dev/null
+ln -s v/log link
+for folder in v/new v/cache ./v/../v/log/new link/new s/new; do
+  tokvault init "$folder" --tokenizer bytes
+  echo "$?"
+done
+ls v s | grep -c new
+tokvault init s.new --tokenizer bytes
