@@ -46,6 +46,8 @@ enum BatchFlags : std::uint8_t {
   kDictionary = 32,  // the number of the frame's dictionary stands in front of it
   kTextApart = 64,   // the codes of segments are not in the body, but in a piece of a frame of text
 };
+// Frames of so many tenants go on: of those whose batches were the last, each in its last section.
+inline constexpr std::size_t kFrameTenantsMax = 4;
 // A batch with less text has it in its body: two pieces cost some bytes more than one.
 inline constexpr std::uint64_t kTextApartBytes = 512;
 // As many conversations or more.

@@ -358,6 +358,7 @@ Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header,
     return Error(Errc::corrupt, "a batch belongs to no section");
   }
   Section& section = section_of(header);
+  go_on_with(header.section);
   if ((header.flags & kNewFrame) != 0) {
     section.text_begins = true;
     section.artifact = nullptr;
@@ -371,7 +372,9 @@ Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header,
       TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
     }
   }
-  if (!section.decoder) return Error(Errc::corrupt, "a section does not begin with a frame");
+  if (!section.decoder) {
+    return Error(Errc::corrupt, "a section does not begin with a frame, or its frame was over");
+  }
   Buffer body;
   TOKVAULT_TRY(section.decoder->read(pieces.body, header.body_size, body));
   std::uint32_t piece = 0;
@@ -397,6 +400,23 @@ LogFile::Section& LogFile::section_of(const BatchHeader& header) {
     sections_.back().tenant = header.tenant;
   }
   return sections_[header.section];
+}
+
+void LogFile::go_on_with(std::uint32_t section) {
+  auto end = [&](std::uint32_t number) {
+    sections_[number].decoder.reset();
+    sections_[number].artifact.reset();
+    sections_[number].text->end();
+  };
+  std::erase_if(open_sections_, [&](std::uint32_t number) {
+    if (sections_[number].tenant != sections_[section].tenant) return false;
+    if (number != section) end(number);
+    return true;
+  });
+  open_sections_.push_back(section);
+  if (open_sections_.size() <= kFrameTenantsMax) return;
+  end(open_sections_.front());
+  open_sections_.erase(open_sections_.begin());
 }
 
 Status LogFile::take(const BatchHeader& header, std::uint64_t payload_size, Buffer body,

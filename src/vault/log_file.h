@@ -202,6 +202,8 @@ class LogFile {
                       const File& file);
   // The section of a batch; begins it if the batch does.
   Section& section_of(const BatchHeader& header);
+  // A batch of that section is read next: gives up decoders of sections that no frame goes on in.
+  void go_on_with(std::uint32_t section);
   // Takes in a batch whose text, where it stands apart, is that piece of its section's.
   Status take(const BatchHeader& header, std::uint64_t payload_size, Buffer body,
               std::uint32_t piece);
@@ -214,6 +216,7 @@ class LogFile {
   std::uint64_t next_sequence_ = 0;
   std::uint64_t first_sequence_ = 0;
   std::vector<Section> sections_;
+  std::vector<std::uint32_t> open_sections_;  // whose frames may go on, the last used one last
   std::map<std::uint32_t, std::shared_ptr<LogPart>> parts_;
   std::vector<Record> records_;
   std::uint64_t search_budget_ = 0;

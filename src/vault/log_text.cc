@@ -3,9 +3,18 @@
 #include <utility>
 
 namespace tokvault {
+namespace {
+
+// What decodes takes memory for 16 MB, and holds pages of it for what it has decoded. The rest of
+// so short a text takes less.
+constexpr std::uint64_t kShortBytes = 1u << 20;
+
+}  // namespace
 
 std::uint32_t LogText::add(Encoded encoded) {
   std::lock_guard lock(mutex_);
+  is_ended_ = false;
+  encoded_bytes_ += encoded.size;
   pieces_.push_back({nullptr, std::move(encoded)});
   return static_cast<std::uint32_t>(pieces_.size() - 1);
 }
@@ -14,6 +23,16 @@ std::uint32_t LogText::add(Buffer text) {
   std::lock_guard lock(mutex_);
   pieces_.push_back({std::make_shared<const Buffer>(std::move(text)), {}});
   return static_cast<std::uint32_t>(pieces_.size() - 1);
+}
+
+void LogText::end() {
+  std::lock_guard lock(mutex_);
+  is_ended_ = true;
+  drop_decoder();
+}
+
+void LogText::drop_decoder() const {
+  if (error_ || (is_ended_ && decoded_ == pieces_.size())) decoder_.reset();
 }
 
 Status LogText::decode(std::size_t end) const {
@@ -49,6 +68,8 @@ Status LogText::decode(std::size_t end) const {
 Result<ByteView> LogText::piece(std::uint32_t number) const {
   std::lock_guard lock(mutex_);
   TOKVAULT_TRY(decode(number + std::size_t{1}));
+  if (is_ended_ && encoded_bytes_ <= kShortBytes) (void)decode(pieces_.size());  // keeps its error
+  drop_decoder();
   return ByteView(*pieces_[number].text);
 }
 

@@ -30,6 +30,8 @@ class LogText {
   // Each gives the number of its piece; from 0, one after another.
   std::uint32_t add(Encoded encoded);
   std::uint32_t add(Buffer text);
+  // No piece goes on with the frame: what decodes it is not kept, if it is not needed any more.
+  void end();
 
   // `corrupt` if it does not decode to what it should, or one before it does not.
   Result<ByteView> piece(std::uint32_t number) const;
@@ -42,11 +44,14 @@ class LogText {
     Encoded encoded;                     // until then
   };
   Status decode(std::size_t end) const;
+  void drop_decoder() const;
 
   mutable std::mutex mutex_;  // over everything below
   mutable std::vector<Piece> pieces_;
   mutable std::size_t decoded_ = 0;  // the first so many
   mutable std::unique_ptr<StreamDecoder> decoder_;
+  bool is_ended_ = false;
+  std::uint64_t encoded_bytes_ = 0;  // what pieces decode to that were added encoded
   mutable std::optional<Error> error_;
 };
 

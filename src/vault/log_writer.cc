@@ -33,7 +33,7 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
       for (const auto& body : sections[i].bodies) prefix += *body;
       Context c;
       c.section = static_cast<std::uint32_t>(i);
-      c.text_bytes = prefix.size();
+      c.text_bytes = sections[i].text_bytes;
       TOKVAULT_ASSIGN(c.frames, make_frames(prefix, nullptr));
       flags = kNewFrame;
       it = contexts_.emplace(tenant, std::move(c)).first;

@@ -69,7 +69,7 @@ class LogWriter {
     Pieces pieces;
   };
   // Contexts cost 10 to 20 MB each; a tenant beyond these begins a new section when it comes back.
-  static constexpr std::size_t kContextsMax = 4;
+  static constexpr std::size_t kContextsMax = kFrameTenantsMax;
 
   Result<Context*> context(std::uint32_t tenant, std::uint8_t& flags);
   Result<Frames> make_frames(ByteView prefix, std::shared_ptr<const Artifact> dictionary) const;

@@ -208,6 +208,18 @@ TEST_F(LogWriterTest, TextStandsApartOrInTheBody) {
   }
 }
 
+TEST_F(LogWriterTest, TextApartCountsForASectionOfAnotherProcess) {
+  for (int process = 0; process < 3; ++process) {
+    LogWriter writer(*log_, Level::fast);
+    const std::string text(kSectionTextBytes / 2, static_cast<char>('a' + process));
+    EXPECT_EQ(write_segments(writer, 0, {text}, true).section, 0u) << process;
+    if (process == 0) continue;
+    EXPECT_EQ(write_segments(writer, 0, {"next"}, true).section, 1u);
+    break;
+  }
+  expect_segments();
+}
+
 TEST_F(LogWriterTest, AFollowerReadsTextThatCameLater) {
   LogWriter writer(*log_, Level::fast);
   write_segments(writer, 0, passages(1, 6), true);

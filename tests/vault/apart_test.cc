@@ -102,5 +102,35 @@ TEST_F(Apart, AReaderDecodesNoTextThatNobodyReads) {
   }
 }
 
+// More tenants than frames go on of: every batch begins a section, and what decodes one takes 16
+// MB.
+TEST_F(Apart, SectionsThatAreOverTakeNoDecoder) {
+  constexpr int kCount = 600;
+  auto tenant = [](int i) { return "tenant" + std::to_string(i % 6); };
+  auto text = [](int i) {
+    std::string out;
+    while (out.size() < 600) out += "word " + std::to_string(out.size() * 7919 + unsigned(i)) + " ";
+    return out;
+  };
+  for (int i = 0; i < kCount; ++i) {
+    ASSERT_TRUE(vault_->put(chat(std::to_string(i), text(i)), {.tenant = tenant(i)}));
+  }
+  auto expect_bounded = [&](bool read_only) {
+    const std::uint64_t before = in_use();
+    auto vault = open_vault(path_, {.read_only = read_only});
+    ASSERT_TRUE(vault);
+    for (const int i : {5, kCount - 1, 0}) {
+      auto c = (*vault)->get(std::to_string(i), tenant(i));
+      ASSERT_TRUE(c) << c.error().message();
+      EXPECT_EQ(c->messages[0], Message::of_text("user", text(i)));
+    }
+    ASSERT_TRUE((*vault)->stats());  // decodes all
+    EXPECT_LT(in_use() - before, std::uint64_t{200} << 20);
+  };
+  vault_.reset();
+  expect_bounded(true);
+  expect_bounded(false);
+}
+
 }  // namespace
 }  // namespace tokvault
