@@ -195,12 +195,4 @@ Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const Bat
   return encode_batch(header, payload, log_.number(), offset);
 }
 
-void LogWriter::abandon() {
-  if (current_ != nullptr) contexts_.erase(header_.tenant);
-  current_ = nullptr;
-  rival_ = {};
-  // The section that was begun is not in the log: its number is free again.
-  sections_ = static_cast<std::uint32_t>(log_.sections().size());
-}
-
 }  // namespace tokvault

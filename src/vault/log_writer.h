@@ -39,8 +39,6 @@ class LogWriter {
   // `same_sync`: the batch before it is not synced yet. `builder` made the body.
   Result<Buffer> finish(std::uint64_t offset, bool same_sync, const BatchBuilder& builder,
                         BatchHeader& header);
-  // Gives up the batch that was begun: the next one begins a new section.
-  void abandon();
 
  private:
   // The frames of a section.

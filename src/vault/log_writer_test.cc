@@ -147,25 +147,6 @@ TEST_F(LogWriterTest, AnotherProcessGoesOnWithTheSection) {
   expect_all_there();
 }
 
-TEST_F(LogWriterTest, WhatWasGivenUpLeavesNothing) {
-  LogWriter writer(*log_, Level::fast);
-  ASSERT_TRUE(writer.begin(0, 1, true));
-  ASSERT_TRUE(writer.add("never written", "nor this"));
-  writer.abandon();
-  // The section that was begun never came into being.
-  const BatchHeader a = write(writer, 0, "a");
-  EXPECT_EQ(a.flags, kBegun);
-  EXPECT_EQ(a.section, 0u);
-  // The compressor has seen what is not in the log: its section cannot go on.
-  ASSERT_TRUE(writer.begin(0, 2, true));
-  ASSERT_TRUE(writer.add("never written", "nor this"));
-  writer.abandon();
-  const BatchHeader b = write(writer, 0, "b");
-  EXPECT_EQ(b.flags, kBegun);
-  EXPECT_EQ(b.section, 1u);
-  expect_all_there();
-}
-
 TEST_F(LogWriterTest, ManyTenantsTakeTurnsInBoundedMemory) {
   LogWriter writer(*log_, Level::fast);
   for (int round = 0; round < 2; ++round) {
@@ -414,18 +395,6 @@ TEST_F(LogWriterDictionary, RotatesAtAnyTime) {
   LogWriter next(*log_, Level::fast);
   EXPECT_EQ(write(next, 0, report(13)).flags, kNewFrame | kGuarded);
   EXPECT_EQ(log_->parts().at(0)->frames().at(0).count, 2u);
-  expect_all_there();
-}
-
-TEST_F(LogWriterDictionary, WhatWasGivenUpLeavesNothing) {
-  const auto d = dictionary(7, 0);
-  LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
-  ASSERT_TRUE(writer.begin(0, 1, false));
-  ASSERT_TRUE(writer.add(report(1), ""));
-  writer.abandon();
-  const BatchHeader a = write(writer, 0, report(2));
-  EXPECT_EQ(a.flags, kBegunWithDictionary);
-  EXPECT_EQ(a.section, 0u);
   expect_all_there();
 }
 
