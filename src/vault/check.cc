@@ -177,9 +177,27 @@ Status check_source(const State& state, const TenantState& tenant,
   return {};
 }
 
+namespace {
+
+// Leaves what was found before, too: damage stays, and what a rewrite has moved is elsewhere by
+// then.
+void keep_what_stays(const CheckReport& before, CheckReport& report) {
+  std::erase_if(report.findings, [&](const Finding& f) {
+    return std::none_of(before.findings.begin(), before.findings.end(), [&](const Finding& b) {
+      return b.file == f.file && b.code == f.code && b.message == f.message;
+    });
+  });
+  if (!report.findings.empty()) return;
+  report.lost_ids.clear();
+  report.lost_conversations = 0;
+}
+
+}  // namespace
+
 Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress& progress) const {
   // It is about the files as they are, not as they were.
   if (is_snapshot_) return Error(Errc::invalid, "a snapshot is not checked, but its vault");
+  CheckReport before;
   for (int attempt = 0;; ++attempt) {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
     TOKVAULT_ASSIGN(CheckReport report, check_once(catalog, options, progress));
@@ -191,10 +209,10 @@ Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress
     }
     // A rewrite beside it removes files that it looks for.
     auto generation = catalog_->generation();
-    if (report.findings.empty() || attempt == 2 || !generation ||
-        *generation == catalog.generation) {
-      return report;
-    }
+    if (report.findings.empty() || !generation || *generation == catalog.generation) return report;
+    if (attempt > 0) keep_what_stays(before, report);
+    if (report.findings.empty() || attempt == 2) return report;
+    before = std::move(report);
   }
 }
 

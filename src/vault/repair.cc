@@ -132,6 +132,33 @@ Status salvage(Backend& backend, const LogFile& log, CatalogState& state) {
   return {};
 }
 
+// Makes a pack anew whose records cannot be read, with those that the state has. Returns whether it
+// did: not where other parts of it are damaged as well.
+Result<bool> renew(Backend& backend, const PackFile& pack, CatalogState& state) {
+  auto tables = pack.tables();
+  if (!tables) return false;
+  TOKVAULT_ASSIGN(auto bytes_tokenizer, open_tokenizer("bytes"));
+  PackBuilder builder(bytes_tokenizer);
+  builder.set_tenant(pack.footer().tenant);
+  for (std::uint32_t row = 0; row < (*tables)->rows.size(); ++row) {
+    if (!builder.add_row(pack, **tables, row)) return false;
+  }
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    for (std::uint32_t n = 0; n < (*tables)->segment_counts[s]; ++n) {
+      if (!builder.add_segment(pack, s, n)) return false;
+    }
+  }
+  for (const CatalogRecord& r : state.records) {
+    if (!is_kind(r.key, RecordKind::tenant)) builder.add_record({r.key, r.value, r.sequence});
+  }
+  PackIdentity identity{state.next_file, pack.footer().vault, random_bytes(16), {}, {pack.file()}};
+  identity.set_members.push_back(state.next_file++);
+  const auto made = builder.finish(identity, Level::balanced, PackPurpose::compact);
+  if (!made) return false;
+  TOKVAULT_TRY(backend.put(pack_name(identity.number), *made));
+  return true;
+}
+
 }  // namespace
 
 std::uint64_t number_of(std::string_view name) {
@@ -329,10 +356,17 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Prog
                        [&](const CatalogFile& f) { return f.number == number; });
   };
 
-  // Damaged files go aside; what can be read of a damaged log comes back as packs.
+  // Damaged files go aside; what can be read of a damaged log comes back as packs, and so does a
+  // pack that has lost only its records.
   Cache cache(256u << 20);
   for (CatalogFile& f : state.files) {
-    if (f.kind != CatalogFile::Kind::log) continue;
+    if (f.kind == CatalogFile::Kind::pack) {
+      TOKVAULT_ASSIGN(const auto pack, PackFile::open(backend, cache, f.number));
+      if (pack->records().code() != Errc::corrupt) continue;
+      TOKVAULT_ASSIGN(const bool is_made, renew(backend, *pack, state));
+      if (is_made) TOKVAULT_TRY(quarantine(backend, pack->name(), pack->size_bytes()));
+      continue;
+    }
     std::uint64_t known = 0;
     if (before != nullptr) {
       for (const CatalogFile& b : before->files) {

@@ -1,6 +1,8 @@
 // Damage: every file of a small vault cut at every length, and every byte of it flipped. Whatever
 // is asked then is answered rightly or with an error, never with other content, and never by a
 // crash; and check() finds it.
+#include <functional>
+
 #include "tests/vault/harness.h"
 
 namespace tokvault {
@@ -298,6 +300,7 @@ TEST(VaultDamage, EveryByteOfTheCatalog) {
 // leaves is right. What was forgotten comes back only where nobody can know, and then it says so.
 TEST(VaultDamage, RepairOfEveryPart) {
   const Sample sample = make_sample(true);
+  bool any_records_lost = false;
   for (const char* folder : {"log", "packs"}) {
     const auto blobs = sample.place.disk.list(folder);
     ASSERT_OK(blobs);
@@ -312,10 +315,21 @@ TEST(VaultDamage, RepairOfEveryPart) {
         MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
         if (!has_catalog) place.catalog = SharedCatalog();
         place.disk.overwrite(blob.name, std::move(damaged));
+        Cache cache(0);
+        const auto pack = PackFile::open(place.disk, cache, number_of(blob.name));
+        const bool records_lost = pack && !(*pack)->records();
+        any_records_lost = any_records_lost || records_lost;
         const auto report = Vault::repair(place.disk, place.catalog);
         ASSERT_OK(report);
         ASSERT_FALSE(report->findings.empty());
         ASSERT_EQ(bad_finding(report->findings), "");
+        if (records_lost) {
+          ASSERT_FALSE(place.disk.size(blob.name));
+          const auto again = place.open();
+          ASSERT_OK(again);
+          EXPECT_EQ((*again)->check({.read_data = true})->findings.size(), 0u);
+          ASSERT_OK((*again)->compact(Level::fast));
+        }
         const auto vault = place.open({.read_only = true});
         ASSERT_OK(vault);
         const bool nobody_knows = std::any_of(
@@ -337,6 +351,49 @@ TEST(VaultDamage, RepairOfEveryPart) {
         }
       }
     }
+  }
+  EXPECT_TRUE(any_records_lost);
+}
+
+// Runs something before it lists the packs.
+class ListingBackend final : public ForwardingBackend {
+ public:
+  ListingBackend(const FaultBackend& to, std::function<void()> first)
+      : ForwardingBackend(to), first_(std::move(first)) {}
+  Result<std::vector<BlobInfo>> list(std::string_view folder) const override {
+    if (folder == "packs") first_();
+    return ForwardingBackend::list(folder);
+  }
+
+ private:
+  const std::function<void()> first_;
+};
+
+// What a writer moves while it is looked for is no damage, however often it does so; damage is.
+TEST(VaultDamage, CheckBesideAWriterThatRewritesAllTheTime) {
+  for (const bool is_damaged : {false, true}) {
+    MemoryPlace place;
+    ASSERT_OK(place.create());
+    auto writer = place.open();
+    ASSERT_OK(writer);
+    int round = 0;
+    auto rewrite = [&] {
+      const std::string id = std::to_string(round++);
+      ASSERT_OK((*writer)->put(conversation(id, {shared_text(5)}), {}));
+      ASSERT_OK((*writer)->seal());
+      ASSERT_OK((*writer)->compact(Level::fast));
+    };
+    rewrite();
+    auto reader = Vault::open(std::make_unique<ListingBackend>(place.disk, rewrite),
+                              std::make_unique<SharedCatalog>(place.catalog), {.read_only = true});
+    ASSERT_OK(reader);
+    if (is_damaged) place.disk.overwrite("packs/00000099.pack", "no pack");
+    const auto report = (*reader)->check({});
+    ASSERT_OK(report);
+    EXPECT_GE(round, 3);
+    ASSERT_EQ(report->findings.size(), is_damaged ? 1u : 0u);
+    for (const Finding& f : report->findings) EXPECT_EQ(f.file, "packs/00000099.pack");
+    EXPECT_EQ(report->lost_conversations, 0u);
   }
 }
 
