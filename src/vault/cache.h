@@ -1,5 +1,5 @@
-// What has been decoded and may be needed again: tables and dictionaries of packs, artifacts, in
-// bounded memory.
+// What has been decoded and may be needed again: tables, dictionaries and some blocks of packs,
+// artifacts, in bounded memory.
 #ifndef TOKVAULT_VAULT_CACHE_H_
 #define TOKVAULT_VAULT_CACHE_H_
 
@@ -21,6 +21,8 @@ class Cache {
     segments,
     token_dictionary,
     byte_dictionary,
+    token_block,
+    byte_block,
     token_fingerprints,
     byte_fingerprints,
     usage,
@@ -31,6 +33,7 @@ class Cache {
   struct Key {
     std::uint64_t file = 0;
     Kind kind = Kind::tables;
+    std::uint32_t number = 0;  // of a block
     auto operator<=>(const Key&) const = default;
   };
 

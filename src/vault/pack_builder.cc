@@ -577,13 +577,15 @@ Result<bool> PackBuilder::are_letters_smaller(const StreamText& all) const {
 // Tokens of random digits, ids and base64 are larger under zstd than their letters are: it counts
 // bytes without what stands before them, and which kind of token follows which is all that there is
 // to know. A model knows it after some KB, and there is nothing else to copy. So its dictionary is
-// short, a reader prepares it in 15 ms, and small blocks lose little: what they will take, a few of
+// short, a reader prepares it in 10 ms, and small blocks lose little: what they will take, a few of
 // them tell (docs/decisions/0016-token-lz.md).
 Status PackBuilder::try_small_model(const StreamText& all, const Levels& levels, std::size_t before,
                                     Buffer& file) {
   constexpr Stream stream = kTokenStream;
   constexpr std::uint64_t kWork = 200'000;
-  constexpr std::uint64_t kLearnedTextBytes = 32u << 10;  // that much work is about this
+  // That much work is about 32 KB of text. A sixteenth of the tables for it fits the processor's
+  // cache, and holds what is seen again.
+  constexpr std::uint64_t kLearnedTextBytes = 2u << 10;
   constexpr std::uint64_t kBlockBytes = 1536;
   // It has a block of its own, which takes as long as the dictionary.
   constexpr std::uint32_t kSegmentBytesMax = 32u << 10;

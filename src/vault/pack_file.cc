@@ -17,6 +17,9 @@ constexpr std::uint64_t kPartBytesMax = std::uint64_t{1} << 32;
 Cache::Kind dictionary_kind(Stream stream) {
   return stream == kTokenStream ? Cache::Kind::token_dictionary : Cache::Kind::byte_dictionary;
 }
+Cache::Kind block_kind(Stream stream) {
+  return stream == kTokenStream ? Cache::Kind::token_block : Cache::Kind::byte_block;
+}
 
 }  // namespace
 
@@ -360,8 +363,18 @@ Result<ByteView> PackFile::in_dictionary(Stream stream, Scratch& scratch, Get ge
 
 Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, std::uint32_t block,
                                               Scratch& scratch) const {
+  // A block under a model takes a hundred times as long as one of zstd, and is kept: but not those
+  // of somebody who reads one after another.
+  constexpr std::uint64_t kKeptBlocksOfOneRead = 8;
   const Scratch::Block* b = scratch.find(number_, stream, std::uint64_t{block} + 1);
   if (b != nullptr) return b->pin.get();
+  const bool has_model = footer_.streams[stream].codec == PackCodec::token_model;
+  const Cache::Key key{number_, block_kind(stream), block};
+  if (auto kept = has_model ? cache_.find(key) : nullptr) {
+    Scratch::Block& slot = scratch.replace_oldest(number_, stream, std::uint64_t{block} + 1);
+    slot.pin = std::static_pointer_cast<const BlockText>(kept);
+    return slot.pin.get();
+  }
   TOKVAULT_ASSIGN(const std::optional<Buffer> bases, base_text(stream, l, block, scratch));
   std::shared_ptr<const PackDictionary> d;
   if (!bases) {
@@ -378,7 +391,7 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   Status status;
   if (bases) {
     status = zstd_decompress(payload, where.text_size, out->text, *bases);
-  } else if (footer_.streams[stream].codec == PackCodec::token_model && !d->has_model()) {
+  } else if (has_model && !d->has_model()) {
     status = Error(Errc::corrupt, "nothing is there to decode it with");
   } else {
     status = d->decode_block(payload, where.text_size, out->text);
@@ -395,6 +408,9 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   }
   Scratch::Block& slot = scratch.replace_oldest(number_, stream, std::uint64_t{block} + 1);
   slot.pin = std::move(out);
+  if (has_model && scratch.blocks_decoded < kKeptBlocksOfOneRead) {
+    cache_.insert(key, slot.pin, slot.pin->memory_bytes());
+  }
   ++scratch.blocks_decoded;
   return slot.pin.get();
 }

@@ -26,6 +26,10 @@ struct BlockText {
   Buffer text;
   // Where each segment ends, if the text says that itself (PackStream::ended).
   std::vector<std::uint32_t> ends;
+
+  std::uint64_t memory_bytes() const {
+    return sizeof(*this) + text.capacity() + ends.capacity() * sizeof(std::uint32_t);
+  }
 };
 
 // Blocks that were decoded a moment ago, since neighbours share them. One per thread or call.

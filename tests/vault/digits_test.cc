@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/conformance/temp_dir.h"
+#include "tests/vault/harness.h"
 #include "tokvault/directory.h"
 
 namespace tokvault {
@@ -149,6 +150,53 @@ TEST_F(Digits, LongTextsStayUnderZstd) {
   for (int i = 0; i < 10; ++i) put(hex(random, 100'000));
   compact(Level::balanced);
   EXPECT_EQ(tokens().codec, "zstd");
+}
+
+// Counts reads of packs.
+class CountingBackend final : public ForwardingBackend {
+ public:
+  CountingBackend(const FaultBackend& to, std::shared_ptr<int> reads)
+      : ForwardingBackend(to), reads_(std::move(reads)) {}
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    if (name.starts_with("packs/")) ++*reads_;
+    return ForwardingBackend::get(name, offset, size, out);
+  }
+
+ private:
+  const std::shared_ptr<int> reads_;
+};
+
+// What was decoded for one get is there for the next.
+TEST(DigitsInMemory, ABlockIsReadOnce) {
+  MemoryPlace place;
+  ASSERT_TRUE(succeeds(place.create("o200k_base")));
+  {
+    auto vault = place.open();
+    ASSERT_TRUE(vault);
+    std::mt19937_64 random(6);
+    std::vector<Conversation> batch(400);
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      batch[i].id = "c" + std::to_string(i);
+      batch[i].messages = {Message::of_text("user", hex(random, 400))};
+    }
+    ASSERT_TRUE((*vault)->put_batch(batch, {}));
+    ASSERT_TRUE((*vault)->compact(Level::balanced));
+    auto explained = (*vault)->explain();
+    ASSERT_TRUE(explained);
+    ASSERT_EQ(explained->streams[0].codec, "token_model");
+  }
+  const auto reads = std::make_shared<int>(0);
+  auto reader = Vault::open(std::make_unique<CountingBackend>(place.disk, reads),
+                            std::make_unique<SharedCatalog>(place.catalog), {.read_only = true});
+  ASSERT_TRUE(reader);
+  ASSERT_TRUE((*reader)->get("c390"));
+  *reads = 0;
+  ASSERT_TRUE((*reader)->get("c200"));
+  EXPECT_EQ(*reads, 1);
+  ASSERT_TRUE((*reader)->get("c200"));
+  ASSERT_TRUE((*reader)->get("c390"));
+  EXPECT_EQ(*reads, 1);
 }
 
 // The whole of it is learned before there is a block, or nearly.
