@@ -386,7 +386,12 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Prog
   }
   // What is damaged now was reported: a pack that stays although its records cannot be read.
   CheckReport left;
-  TOKVAULT_ASSIGN(state, rebuild_catalog(backend, &left, before));
+  auto rebuilt = rebuild_catalog(backend, &left, before);
+  if (rebuilt.code() == Errc::not_found) {
+    state.files.clear();  // all went aside: what is left is an empty vault
+  } else {
+    TOKVAULT_ASSIGN(state, std::move(rebuilt));
+  }
   auto expect_known = [&](const std::string& file, const Error& error) -> Status {
     const bool is_known =
         std::any_of(report.findings.begin(), report.findings.end(), [&](const Finding& f) {

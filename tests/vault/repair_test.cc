@@ -291,6 +291,18 @@ TEST_F(Repair, AVaultOfWhichNothingIsLeftCanBeUsedAgain) {
   EXPECT_TRUE(open()->get("c0"));
 }
 
+// The catalog as well: the log says only whose vault it is.
+TEST_F(Repair, AVaultOfWhichNoFileIsLeftCanBeUsedAgain) {
+  flip(100);  // in the header of the first batch
+  fs::remove(path_ + "/catalog.db");
+  auto report = repair_vault(path_);
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_FALSE(report->findings.empty());
+  EXPECT_TRUE(repair_vault(path_));
+  put({"c0"});
+  EXPECT_TRUE(open()->get("c0"));
+}
+
 TEST_F(Repair, CollectingErasesWhatWasPutAsideOnceSomethingWasForgotten) {
   flip(fs::file_size(log()) - 5);
   ASSERT_TRUE(repair_vault(path_));
