@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace tokvault {
 
@@ -37,6 +38,8 @@ class Cache {
     auto operator<=>(const Key&) const = default;
   };
 
+  // What is larger than `bytes_max` would drop everything, and be dropped by whatever comes next:
+  // the last of these is kept beside the others, and is not counted.
   explicit Cache(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
 
   std::shared_ptr<const void> find(const Key& key);
@@ -51,11 +54,16 @@ class Cache {
     std::shared_ptr<const void> value;
     std::uint64_t bytes;
   };
-  void make_room();  // under mutex_
+  // All under mutex_.
+  std::uint64_t counted(std::uint64_t bytes) const { return bytes > bytes_max_ ? 0 : bytes; }
+  void keep_as_large(const Key& key);
+  void erase(std::list<Entry>::iterator entry);
+  void make_room();
 
   std::mutex mutex_;
   const std::uint64_t bytes_max_;
-  std::uint64_t bytes_ = 0;                           // guarded by mutex_
+  std::uint64_t bytes_ = 0;                           // counted; guarded by mutex_
+  std::optional<Key> large_;                          // guarded by mutex_
   std::list<Entry> entries_;                          // newest first; guarded by mutex_
   std::map<Key, std::list<Entry>::iterator> by_key_;  // guarded by mutex_
 };
