@@ -39,6 +39,7 @@ struct VaultOptions {
   std::uint64_t conversation_bytes_max = 64u << 20;  // a larger one is refused: `exhausted`
   // The most that decoded tables, dictionaries and artifacts take. Absent: 384 MB for a reader, 192
   // MB for a writer, which needs memory for sealing and merging too.
+  // One entry larger than this, such as the model of a dense pack, is kept beside the others.
   std::optional<std::uint64_t> cache_bytes{};
   unsigned threads = 0;  // for sealing and import; 0: as many as cores
   // Packs of a tenant that sealing made are merged in the background, with those that are like
