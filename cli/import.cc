@@ -29,6 +29,8 @@ namespace {
 
 // So many reasons of bad lines are shown.
 constexpr std::size_t kReasonsMax = 10;
+// What packs take after the last line is said from here on.
+constexpr double kShownSeconds = 0.5;
 // After so much input memory is given back: it takes some milliseconds.
 constexpr std::uint64_t kTrimBytes = 16u << 20;
 
@@ -367,8 +369,8 @@ class Importer {
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (results[i]) {
         count(results[i]->outcome);
-      } else if (command_.skip_bad.empty()) {
-        return refused(path, chunk, i, results[i].error());
+      } else if (stops_at_refused()) {
+        return refused(path, chunk.numbers[i], results[i].error());
       } else {
         TOKVAULT_TRY(pass_by(path, {chunk.numbers[i], std::string(results[i].error().message()),
                                     std::move(chunk.raw[i]), false}));
@@ -377,11 +379,16 @@ class Importer {
     return {};
   }
 
-  // One outcome for each conversation. `progress` is committed with the last of them.
+  bool stops_at_refused() const { return command_.skip_bad.empty(); }
+
+  // One outcome for each conversation, until one is refused where that stops the import.
+  // `progress` is committed with the last of them.
   Result<std::vector<Result<PutResult>>> put(Chunk& chunk, const ImportProgress* progress) {
     PutOptions options;
     options.tenant = command_.tenant;
     options.replace = command_.replace;
+    options.stop_at_refused = stops_at_refused();
+    const auto is_refused = [](const auto& result) { return !result; };
     const auto has_second = [&](std::size_t i) { return !chunk.second_ids[i].empty(); };
     const std::size_t count = chunk.conversations.size();
     std::vector<Result<PutResult>> results;
@@ -392,13 +399,16 @@ class Importer {
       while (end < count && has_second(end) == has_second(begin)) ++end;
       if (has_second(begin)) {
         TOKVAULT_TRY(put_without_ids(chunk, begin, end, options, results));
-        continue;
+      } else {
+        is_recorded = end == count;
+        TOKVAULT_ASSIGN(auto more,
+                        vault_.put_batch(std::span(chunk.conversations).subspan(begin, end - begin),
+                                         options, is_recorded ? progress : nullptr));
+        std::move(more.begin(), more.end(), std::back_inserter(results));
       }
-      is_recorded = end == count;
-      TOKVAULT_ASSIGN(auto more,
-                      vault_.put_batch(std::span(chunk.conversations).subspan(begin, end - begin),
-                                       options, is_recorded ? progress : nullptr));
-      std::move(more.begin(), more.end(), std::back_inserter(results));
+      if (options.stop_at_refused && std::any_of(results.begin(), results.end(), is_refused)) {
+        return results;
+      }
     }
     if (progress != nullptr && !is_recorded) TOKVAULT_TRY(vault_.put_batch({}, options, progress));
     return results;
@@ -409,6 +419,7 @@ class Importer {
                          const PutOptions& options, std::vector<Result<PutResult>>& results) {
     PutOptions first = options;
     first.replace = false;
+    first.stop_at_refused = false;  // `exists` is no refusal yet
     TOKVAULT_ASSIGN(
         auto put,
         vault_.put_batch(std::span(chunk.conversations).subspan(begin, end - begin), first));
@@ -457,19 +468,13 @@ class Importer {
     }
   }
 
-  // The vault would not take a line. The others of its chunk are stored, so the record is dropped:
-  // the next import begins at the beginning and finds them unchanged.
-  Error refused(const std::string& path, const Chunk& chunk, std::size_t index, const Error& why) {
-    if (has_record_) {
-      ImportProgress dropped;
-      dropped.source = chunk.progress.source;
-      dropped.finished = true;
-      if (auto done = vault_.put_batch({}, {}, &dropped); !done) return std::move(done).error();
-    }
-    std::string message =
-        path + ":" + std::to_string(chunk.numbers[index]) + ": " + std::string(why.message());
-    if (why.code() == Errc::exists) message += " (--replace stores this one in its place)";
-    return Error(why.code(), std::move(message));
+  // The vault would not take a line. The record of progress is that of the chunk before: what is
+  // stored of this one is found unchanged by the next import.
+  static Error refused(const std::string& path, std::uint64_t line, const Error& why) {
+    std::string message = path + ":" + std::to_string(line) + ": " + std::string(why.message()) +
+                          " (the lines before it are stored";
+    if (why.code() == Errc::exists) message += "; --replace stores this one in its place";
+    return Error(why.code(), message + ")");
   }
 
   // Keeps a bad line before anything is committed that counts it as done.
@@ -517,7 +522,8 @@ void print_json(const ImportCommand& command, bool created, const Totals& totals
   print_line(out.field("bad_lines", totals.reasons).text());
 }
 
-void print_human(const ImportCommand& command, const Totals& totals, double seconds) {
+void print_human(const ImportCommand& command, const Totals& totals, double seconds,
+                 double merge_seconds) {
   std::string line = format_counted(totals.lines, "line") + ": " + format_count(totals.stored) +
                      " stored, " + format_count(totals.unchanged) + " unchanged, " +
                      format_count(totals.replaced) + " replaced, " + format_count(totals.bad) +
@@ -528,7 +534,10 @@ void print_human(const ImportCommand& command, const Totals& totals, double seco
     print_line(format_counted(totals.resumed, "line") + " imported before");
   }
   print_line(format_bytes(totals.bytes) + " in " + format_rate(seconds) + " s, " +
-             format_rate(rate(totals, seconds)) + " MB/s");
+             format_rate(rate(totals, seconds)) + " MB/s" +
+             (merge_seconds < kShownSeconds
+                  ? ""
+                  : "; then " + format_rate(merge_seconds) + " s of sealing and merging"));
   if (totals.bad == 0) return;
   print_line("bad lines are in " + printable(command.skip_bad) + ":");
   for (const std::string& reason : totals.reasons) print_line("  " + printable(reason));
@@ -656,7 +665,7 @@ ExitStatus run_import(const ImportCommand& command) {
   if (command.json) {
     print_json(command, created, importer.totals(), seconds, merge_seconds);
   } else {
-    print_human(command, importer.totals(), seconds);
+    print_human(command, importer.totals(), seconds, merge_seconds);
   }
   return 0;
 }

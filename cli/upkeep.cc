@@ -47,7 +47,10 @@ int print_report(const CheckReport& report, bool json) {
              format_counted(report.conversations, "conversation") + ", " +
              format_counted(report.segments, "segment") +
              (report.holds > 0 ? ", " + format_counted(report.holds, "hold") : "") + ": " +
-             (status == 0 ? "sound" : format_counted(report.findings.size(), "finding")));
+             (status == 0 ? "sound" : format_counted(report.findings.size(), "finding")) +
+             (report.lost_conversations > 0
+                  ? ", " + format_counted(report.lost_conversations, "conversation") + " lost"
+                  : ""));
   return status;
 }
 

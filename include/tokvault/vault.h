@@ -57,6 +57,8 @@ struct VaultOptions {
 struct PutOptions {
   std::string tenant{};  // a text of up to 255 bytes; empty: the default tenant
   bool replace = false;  // a stored conversation of this id with other content is superseded
+  // put_batch() stores nothing that comes after a refused one, nor the progress.
+  bool stop_at_refused = false;
 };
 
 // What became of one put.
@@ -365,7 +367,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry
 // run of gc() is none. Failure: after a failed write to the log every further write fails until the
-// vault is opened again; reading goes on. Limits: docs/architecture.md#limits.
+// vault is opened again; reading goes on. What failed may be stored then: nobody can tell whether
+// the disk took it (the same put again is `unchanged` or stores it). Limits:
+// docs/architecture.md#limits.
 class Vault {
  public:
   // Makes an empty vault. `exists` if there is one.
@@ -385,7 +389,8 @@ class Vault {
   // id is there with other content and replace is false; the same content is `unchanged`.
   virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
   // The same for many, as one commit, in order. One outcome each; a refused one (`exists`,
-  // `invalid`, `exhausted`) does not stop the others. `progress`, if given, is committed with them.
+  // `invalid`, `exhausted`) does not stop the others, unless the options say so: then those after
+  // it are `cancelled`. `progress`, if given, is committed with them.
   virtual Result<std::vector<Result<PutResult>>> put_batch(
       std::span<const Conversation> conversations, const PutOptions& options,
       const ImportProgress* progress = nullptr) = 0;

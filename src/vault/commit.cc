@@ -477,14 +477,19 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   pending.ids.reserve(requests.size());
   const std::uint64_t sequence_before = pending.builder.counts().next_sequence;
   Status status;
-  for (std::size_t piece = 0; piece < ends.size() && status; ++piece) {
+  bool stopped = false;
+  std::size_t staged = 0;
+  for (std::size_t piece = 0; piece < ends.size() && status && !stopped; ++piece) {
     {
       std::unique_lock wait(mutex);
       ready.wait(wait, [&] { return prepared[piece]; });
     }
     for (std::size_t i = piece == 0 ? 0 : ends[piece - 1]; i < ends[piece] && status; ++i) {
+      if (stopped) break;
       status = stage(pending, requests[i]);
       requests[i].prepared = Prepared();  // its codes are in the body now
+      stopped = options.stop_at_refused && !requests[i].result;
+      staged = i + 1;
     }
     if (status && pending.builder.counts().next_sequence != sequence_before) {
       status = feed(pending, tenant);
@@ -493,7 +498,10 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   next = ends.size();
   threads.clear();
   TOKVAULT_TRY(std::move(status));
-  if (progress != nullptr) {
+  for (std::size_t i = staged; i < requests.size(); ++i) {
+    requests[i].result = Error(Errc::cancelled, "one before it was refused");
+  }
+  if (progress != nullptr && !stopped) {
     const Buffer key = progress_key(progress->source);
     if (!progress->finished) {
       pending.builder.put_record(

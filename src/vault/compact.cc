@@ -80,7 +80,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
       TOKVAULT_TRY(merge(number, what, options, step, report));
     }
   }
-  TOKVAULT_TRY(drop_removals(options));
+  TOKVAULT_TRY(drop_settled(options.older_than_ms, options.level));
   TOKVAULT_TRY(substrings_.remove_unused());
   report.bytes_after = data_bytes();
   if (all) TOKVAULT_TRY(forget_deletions(any_dirty));
@@ -172,7 +172,9 @@ Result<std::vector<VaultImpl::MergeStep>> VaultImpl::merge_steps(std::uint32_t t
     for (const auto& pack : what.packs) {
       TOKVAULT_ASSIGN(const auto records, pack->records());
       for (const Record& r : records) {
-        if (is_worded_removal(r)) last_removal = std::max(last_removal, r.sequence);
+        if (is_worded_removal(r) || is_kind(r, RecordKind::deletion)) {
+          last_removal = std::max(last_removal, r.sequence);
+        }
       }
     }
     order.emplace_back(last_removal, order.size());
@@ -182,20 +184,6 @@ Result<std::vector<VaultImpl::MergeStep>> VaultImpl::merge_steps(std::uint32_t t
   std::vector<MergeStep> out;
   for (const auto& [last_removal, step] : order) out.push_back(std::move(steps[step]));
   return out;
-}
-
-// A step keeps the removals of what stands in packs of a later one.
-Status VaultImpl::drop_removals(const CompactOptions& options) {
-  const std::map<std::uint64_t, std::shared_ptr<PackFile>> packs = state_.packs();
-  for (const auto& [number, pack] : packs) {
-    if (pack->footer().time_last_ms >= options.older_than_ms) continue;
-    TOKVAULT_ASSIGN(const auto records, pack->records());
-    std::vector<Record> needed = records;
-    const std::uint64_t without[]{number};
-    TOKVAULT_TRY(drop_removals(needed, without));
-    if (needed.size() < records.size()) TOKVAULT_TRY(collect_pack(pack, options.level));
-  }
-  return {};
 }
 
 namespace {
@@ -291,7 +279,7 @@ Status VaultImpl::merge(std::uint32_t number, const MergeStep& what, const Compa
     records.insert(records.end(), of_pack.begin(), of_pack.end());
   }
   records = kept_records(last_of_each(records));
-  TOKVAULT_TRY(drop_removals(records, identity.set_supersedes));
+  TOKVAULT_TRY(drop_settled(records, identity.set_supersedes));
   // What files outside of this step need of it.
   const auto supersedes = identity.set_supersedes;
   TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant, supersedes));

@@ -109,6 +109,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
     done += pack->size_bytes();
   }
   TOKVAULT_TRY(seal_until(~std::uint64_t{0}));
+  TOKVAULT_TRY(drop_settled(INT64_MAX, level));
   TOKVAULT_TRY(substrings_.remove_unused());
   report.bytes_after = data_bytes();
   TOKVAULT_TRY(forget_deletions(any_dirty));
@@ -123,7 +124,7 @@ Status VaultImpl::collect_pack(const std::shared_ptr<PackFile>& pack, Level leve
   TOKVAULT_ASSIGN(const Needed needed, needed_externals(*tenant));
   TOKVAULT_ASSIGN(const auto all, pack->records());
   std::vector<Record> records = kept_records(all);
-  TOKVAULT_TRY(drop_removals(records, replaced));
+  TOKVAULT_TRY(drop_settled(records, replaced));
   TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
   std::vector<std::unique_ptr<PackBuilder>> builders;
   builders.push_back(std::move(builder));
@@ -143,6 +144,54 @@ Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {
                   publish(state_.vault(), std::move(builders), {pack->file()},
                           std::max(options_.level, pack->footer().level), PackPurpose::compact));
   return swap(std::move(files), {pack->file()}, {});
+}
+
+// Rewriting one file after another keeps the removals and deletions of what stands in later ones.
+// What is erased says nothing of its words in a deletion: those wait for a file that is rewritten
+// anyway, unless they are a good part of it.
+Status VaultImpl::drop_settled(std::int64_t older_than_ms, std::optional<Level> level) {
+  constexpr std::uint64_t kDeletionBytes = 18;  // in a pack, about
+  constexpr std::uint64_t kGoodPart = 16;
+  constexpr std::uint64_t kLogDeletionsMin = 256;  // that are worth a pack
+  const auto deletions = [](const std::vector<Record>& records) {
+    return static_cast<std::uint64_t>(
+        std::count_if(records.begin(), records.end(),
+                      [](const Record& r) { return is_kind(r, RecordKind::deletion); }));
+  };
+  std::uint64_t newest_log = 0;
+  for (const auto& log : logs_until(UINT64_MAX)) {
+    const std::vector<Record> records = last_of_each(log->records());
+    std::vector<Record> needed = records;
+    const std::uint64_t without[]{log->number()};
+    TOKVAULT_TRY(drop_settled(needed, without));
+    const std::uint64_t settled = deletions(records) - deletions(needed);
+    if (settled < kLogDeletionsMin || settled * kDeletionBytes < log->size_bytes() / kGoodPart) {
+      continue;
+    }
+    newest_log = log->number();
+  }
+  for (const auto& log : logs_until(newest_log)) {
+    if (log == log_) {
+      TOKVAULT_TRY(rotate());
+      stager_->forget_other_files();
+    }
+    TOKVAULT_TRY(seal_log(log, true, level.value_or(options_.level)));
+  }
+  const std::map<std::uint64_t, std::shared_ptr<PackFile>> packs = state_.packs();
+  for (const auto& [number, pack] : packs) {
+    if (pack->footer().time_last_ms >= older_than_ms) continue;
+    TOKVAULT_ASSIGN(const auto records, pack->records());
+    std::vector<Record> needed = records;
+    const std::uint64_t without[]{number};
+    TOKVAULT_TRY(drop_settled(needed, without));
+    const std::uint64_t settled = deletions(records) - deletions(needed);
+    if (records.size() - needed.size() > settled ||
+        settled * kDeletionBytes > pack->size_bytes() / kGoodPart) {
+      TOKVAULT_TRY(
+          collect_pack(pack, level.value_or(std::max(options_.level, pack->footer().level))));
+    }
+  }
+  return {};
 }
 
 // REQUIRES: no file has dead rows

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "base/checksum.h"
 #include "vault/recovery.h"
@@ -93,13 +94,32 @@ std::vector<Record> VaultImpl::kept_records(const std::vector<Record>& records) 
   return kept;
 }
 
-Status VaultImpl::drop_removals(std::vector<Record>& records,
-                                std::span<const std::uint64_t> without) const {
+Result<bool> VaultImpl::hides_something(const Record& deletion,
+                                        std::span<const std::uint64_t> without) const {
+  IdKey key;
+  if (!parse_id_key(deletion.key, RecordKind::deletion, key)) return true;
+  for (const auto& source : state_.sources(key.tenant)) {
+    const Source::Range range = source->range();
+    if (range.rows == 0 || range.sequence_first >= deletion.sequence ||
+        std::find(without.begin(), without.end(), source->file()) != without.end()) {
+      continue;
+    }
+    TOKVAULT_ASSIGN(const auto rows, source->rows_of(key.id));
+    if (rows.empty()) continue;
+    TOKVAULT_ASSIGN(const auto tables, source->tables());
+    for (const std::uint32_t row : rows) {
+      if (tables->rows[row].sequence < deletion.sequence) return true;
+    }
+  }
+  return false;
+}
+
+Status VaultImpl::drop_settled(std::vector<Record>& records,
+                               std::span<const std::uint64_t> without) const {
   std::map<Buffer, std::uint64_t> oldest;  // by key, of what other files hold
   for (const Record& r : records) {
     if (is_worded_removal(r)) oldest[r.key] = UINT64_MAX;
   }
-  if (oldest.empty()) return {};
   auto look = [&](std::uint64_t file, const std::vector<Record>& others) {
     if (std::find(without.begin(), without.end(), file) != without.end()) return;
     for (const Record& r : others) {
@@ -107,14 +127,24 @@ Status VaultImpl::drop_removals(std::vector<Record>& records,
       if (removed != oldest.end()) removed->second = std::min(removed->second, r.sequence);
     }
   };
-  for (const auto& [number, log] : state_.logs()) look(number, log->records());
-  for (const auto& [number, pack] : state_.packs()) {
-    TOKVAULT_ASSIGN(const auto of_pack, pack->records());
-    look(number, of_pack);
+  if (!oldest.empty()) {
+    for (const auto& [number, log] : state_.logs()) look(number, log->records());
+    for (const auto& [number, pack] : state_.packs()) {
+      TOKVAULT_ASSIGN(const auto of_pack, pack->records());
+      look(number, of_pack);
+    }
   }
-  std::erase_if(records, [&](const Record& r) {
-    return is_worded_removal(r) && oldest.at(r.key) > r.sequence;
-  });
+  std::vector<Record> kept;
+  for (Record& r : records) {
+    if (is_worded_removal(r)) {
+      if (oldest.at(r.key) > r.sequence) continue;
+    } else if (is_kind(r, RecordKind::deletion)) {
+      TOKVAULT_ASSIGN(const bool hides, hides_something(r, without));
+      if (!hides) continue;
+    }
+    kept.push_back(std::move(r));
+  }
+  records = std::move(kept);
   return {};
 }
 
@@ -320,6 +350,18 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
   std::vector<std::unique_ptr<PackBuilder>> builders;
   bool first = true;
   std::shared_lock lock(state_mutex_);
+  std::vector<Record> carried = kept_records(records);
+  if (drop_dead) {
+    const std::uint64_t replaced[]{log->number()};
+    TOKVAULT_TRY(drop_settled(carried, replaced));
+    // The catalog needs to know of what was removed, but not of what is gone: on a full disk there
+    // may be no room for it.
+    std::set<ByteView> hiding;
+    for (const Record& r : carried) hiding.insert(r.key);
+    std::erase_if(records, [&](const Record& r) {
+      return is_kind(r, RecordKind::deletion) && !hiding.contains(r.key);
+    });
+  }
   for (const auto& [number, part] : log->parts()) {
     const TenantState* tenant = state_.tenant(number);
     if (tenant == nullptr) return Error(Errc::corrupt, "a log of an unknown tenant");
@@ -330,8 +372,8 @@ Result<VaultImpl::Sealed> VaultImpl::encode_log(const std::shared_ptr<LogFile>& 
     // Every record that the log carried goes along: to its tenant's pack, what belongs to none to
     // the first. A tenant's own record is in its packs' footers.
     std::vector<Record> mine;
-    for (const Record& r : kept_records(records)) {
-      if (is_kind(r, RecordKind::tenant) || (drop_dead && is_worded_removal(r))) continue;
+    for (const Record& r : carried) {
+      if (is_kind(r, RecordKind::tenant)) continue;
       const auto owner = tenant_of(r.key);
       if (owner ? *owner == number : first) mine.push_back(r);
     }

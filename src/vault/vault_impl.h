@@ -252,8 +252,9 @@ class VaultImpl final : public Vault {
   // One step of compact().
   Status merge(std::uint32_t tenant, const MergeStep& what, const CompactOptions& options,
                const Merge::Step& step, CompactReport& report);
-  // Takes the removals of tags and holds out of the packs in which no file needs them any more.
-  Status drop_removals(const CompactOptions& options);
+  // Takes the removals of tags and holds out of the packs in which no file needs them any more, and
+  // deletions where they are a good part of a pack or log.
+  Status drop_settled(std::int64_t older_than_ms, std::optional<Level> level);
   // Which files a rewrite takes beside those that it must.
   using Chooser = std::function<Result<bool>(const Source&)>;
   // What such a rewrite takes.
@@ -280,8 +281,11 @@ class VaultImpl final : public Vault {
   std::vector<Record> kept_records(const std::vector<Record>& records) const;
 
   // The same for the packs that replace the files `without`: a removal of a tag or a hold, which
-  // says its words, goes if no other file holds an older record of it.
-  Status drop_removals(std::vector<Record>& records, std::span<const std::uint64_t> without) const;
+  // says its words, goes if no other file holds an older record of it, and a deletion if none holds
+  // a row that it hides.
+  Status drop_settled(std::vector<Record>& records, std::span<const std::uint64_t> without) const;
+  Result<bool> hides_something(const Record& deletion,
+                               std::span<const std::uint64_t> without) const;
   // Makes a pack anew with what is needed of it.
   Status collect_pack(const std::shared_ptr<PackFile>& pack, Level level);
   // Makes a pack anew with all that it holds.

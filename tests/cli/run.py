@@ -23,7 +23,10 @@ CASES = HERE / "cases"
 TIMEOUT_S = 120
 CANNOT_RUN = 77
 VOLATILE = [
-    (re.compile(r" in [0-9.]+ s, [0-9.]+ MB/s"), " in # s, # MB/s"),
+    (
+        re.compile(r" in [0-9.]+ s, [0-9.]+ MB/s(; then [0-9.]+ s of sealing and merging)?"),
+        " in # s, # MB/s",
+    ),
     (re.compile(r'"(seconds|mb_per_second|merge_seconds)":[0-9.e+-]+'), r'"\1":#'),
     (re.compile(r"\.part-[0-9]+"), ".part-#"),
     (re.compile(r"at offset [0-9]+"), "at offset #"),

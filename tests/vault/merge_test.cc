@@ -509,6 +509,64 @@ TEST_F(Merge, ARemovalStaysAsLongAsAnOtherPackHoldsWhatItRemoved) {
   EXPECT_TRUE(tagged->conversations.empty()) << "the tag is back";
 }
 
+// A deletion is some 18 bytes in a pack: after many, they were most of what a vault took.
+TEST_F(Merge, DeletionsGoWithWhatTheyHid) {
+  constexpr int kAll = 2000;
+  std::vector<std::string> gone;
+  auto fill_and_forget = [&](std::int64_t time_ms) {
+    std::vector<Conversation> batch(kAll);
+    gone.clear();
+    for (int i = 0; i < kAll; ++i) {
+      batch[i].id = std::to_string(time_ms) + "-" + std::to_string(i);
+      batch[i].time_ms = time_ms;
+      batch[i].messages = {Message::of_text("user", "text")};
+      if (i >= 10) gone.push_back(batch[i].id);
+    }
+    ASSERT_TRUE(vault_->put_batch(batch, {}));
+    ASSERT_TRUE(vault_->seal());
+    ASSERT_TRUE(vault_->forget(gone));
+  };
+  const auto bytes = [&] {
+    const auto stats = vault_->stats();
+    EXPECT_TRUE(stats);
+    return stats ? stats->pack_bytes + stats->log_bytes : 0;
+  };
+  const CompactOptions fast{.level = Level::fast, .retrain = false};
+  // The deletions are in the log, in a pack of their own, or merged with what they hide.
+  fill_and_forget(1'000'000);
+  ASSERT_TRUE(vault_->gc(false));
+  EXPECT_LT(bytes(), 4000u);
+  fill_and_forget(2'000'000);
+  ASSERT_TRUE(vault_->seal());
+  ASSERT_TRUE(vault_->gc(false));
+  EXPECT_LT(bytes(), 8000u);
+  fill_and_forget(3'000'000);
+  ASSERT_TRUE(vault_->compact(fast));
+  EXPECT_LT(bytes(), 8000u);
+  // They stay while what they hide is left alone, and go from a compact pack when that is gone.
+  fill_and_forget(9'000'000);
+  Conversation early;
+  early.id = "early";
+  early.time_ms = 1'000'000;
+  early.messages = {Message::of_text("user", "text")};
+  ASSERT_TRUE(vault_->put(early, {}));
+  CompactOptions older = fast;
+  older.older_than_ms = 8'000'000;
+  ASSERT_TRUE(vault_->compact(older));
+  EXPECT_GT(bytes(), 30'000u);
+  vault_.reset();
+  for (const auto& e : fs::directory_iterator(path_)) {
+    if (e.path().filename().string().starts_with("catalog.db")) fs::remove(e.path());
+  }
+  ASSERT_TRUE(repair_vault(path_));
+  vault_ = open();
+  EXPECT_EQ(contents(*vault_).size(), 41u);
+  ASSERT_TRUE(vault_->compact(fast));
+  EXPECT_LT(bytes(), 10'000u);
+  EXPECT_EQ(contents(*vault_).size(), 41u);
+  expect_sound(*vault_);
+}
+
 TEST_F(Merge, CollectingKeepsTheLevelAndReportsWhatTheFilesTake) {
   const auto bytes = [&] {
     const auto stats = vault_->stats();

@@ -685,6 +685,30 @@ TEST(VaultModel, SequenceNumbersAreNotGivenOutAgain) {
   EXPECT_EQ(summary->tags, tags);
 }
 
+// Several threads may have prepared what comes after it.
+TEST(VaultModel, NothingAfterARefusedOneIsStoredIfAskedFor) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open({.threads = 3});
+  ASSERT_OK(vault);
+  ASSERT_OK((*vault)->put(conversation("c20", {"other"}), {}));
+  std::vector<Conversation> batch;
+  for (int i = 0; i < 40; ++i) {
+    batch.push_back(conversation("c" + std::to_string(i), {std::string(100'000, 'x')}));
+  }
+  const ImportProgress progress{.source = "s", .lines = 40, .bytes = 1, .state_hash = "h"};
+  const auto results = (*vault)->put_batch(batch, {.stop_at_refused = true}, &progress);
+  ASSERT_OK(results);
+  ASSERT_EQ(results->size(), 40u);
+  for (int i = 0; i < 40; ++i) {
+    const Errc wanted = i < 20 ? Errc::ok : i == 20 ? Errc::exists : Errc::cancelled;
+    EXPECT_EQ((*results)[static_cast<std::size_t>(i)].code(), wanted) << i;
+    const Errc there = i <= 20 ? Errc::ok : Errc::not_found;
+    EXPECT_EQ((*vault)->get("c" + std::to_string(i)).code(), there) << i;
+  }
+  EXPECT_FALSE((*vault)->import_progress("s"));
+}
+
 // Of a limit, a name or an id that is refused nothing remains.
 TEST(VaultModel, WhatIsRefusedIsRefusedAlone) {
   MemoryPlace memory;

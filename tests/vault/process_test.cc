@@ -358,5 +358,44 @@ TEST_F(VaultProcess, AFullDiskIsToldAndSurvived) {
   });
 }
 
+// What is in a log or in a pack is forgotten, and the disk has 32 KB left: the deletions alone are
+// more.
+TEST_F(VaultProcess, GarbageIsCollectedOnADiskThatIsFull) {
+  for (const bool is_sealed : {false, true}) {
+    SCOPED_TRACE(is_sealed);
+    in_child([&] {
+      const std::string disk = dir_ / (is_sealed ? "pack" : "log");
+      fs::create_directory(disk);
+      if (!own_mounts() || ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
+        std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
+        return;
+      }
+      const std::string path = disk + "/v";
+      ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+      auto vault = open_vault(path);
+      ASSERT_OK(vault);
+      std::vector<Conversation> batch;
+      std::vector<std::string> ids;
+      for (int i = 0; i < 3'000; ++i) {
+        ids.push_back("c" + std::to_string(i));
+        batch.push_back(conversation(ids.back(), {std::to_string(i * 7'919)}));
+      }
+      ASSERT_OK((*vault)->put_batch(batch, {}));
+      if (is_sealed) {
+        ASSERT_OK((*vault)->seal());
+      }
+      ASSERT_OK((*vault)->forget(ids));
+      const std::uint64_t left = fs::space(disk).available;
+      ASSERT_GT(left, 32u << 10);
+      spill(disk + "/filler", std::string(left - (32u << 10), 'f'));
+      const auto report = (*vault)->gc(false);
+      ASSERT_OK(report);
+      EXPECT_EQ(report->conversations, 3'000u);
+      EXPECT_LT(report->bytes_after, 1'000u);
+      EXPECT_GT(fs::space(disk).available, 64u << 10);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace tokvault

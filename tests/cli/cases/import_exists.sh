@@ -12,6 +12,8 @@ tokvault import v a.jsonl
 tokvault import v b.jsonl
 echo "$?"
 tokvault get v b
+echo "-- what comes after it is not stored"
+tokvault list v | grep -c '^c'
 tokvault import v b.jsonl --skip-bad bad.jsonl
 cat bad.jsonl
 tokvault import v b.jsonl --replace
