@@ -167,36 +167,63 @@ class CountingBackend final : public ForwardingBackend {
   const std::shared_ptr<int> reads_;
 };
 
-// What was decoded for one get is there for the next.
-TEST(DigitsInMemory, ABlockIsReadOnce) {
-  MemoryPlace place;
-  ASSERT_TRUE(succeeds(place.create("o200k_base")));
-  {
-    auto vault = place.open();
+// 400 conversations of digits in a compacted vault in memory, whose reads of packs are counted.
+class DigitsInMemory : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(succeeds(place_.create("o200k_base")));
+    auto vault = place_.open();
     ASSERT_TRUE(vault);
     std::mt19937_64 random(6);
-    std::vector<Conversation> batch(400);
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      batch[i].id = "c" + std::to_string(i);
-      batch[i].messages = {Message::of_text("user", hex(random, 400))};
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      batch_[i].id = "c" + std::to_string(i);
+      batch_[i].messages = {Message::of_text("user", hex(random, 400))};
     }
-    ASSERT_TRUE((*vault)->put_batch(batch, {}));
+    ASSERT_TRUE((*vault)->put_batch(batch_, {}));
     ASSERT_TRUE((*vault)->compact(Level::balanced));
     auto explained = (*vault)->explain();
     ASSERT_TRUE(explained);
     ASSERT_EQ(explained->streams[0].codec, "token_model");
   }
-  const auto reads = std::make_shared<int>(0);
-  auto reader = Vault::open(std::make_unique<CountingBackend>(place.disk, reads),
-                            std::make_unique<SharedCatalog>(place.catalog), {.read_only = true});
+  Result<std::unique_ptr<Vault>> open(const VaultOptions& options) {
+    return Vault::open(std::make_unique<CountingBackend>(place_.disk, reads_),
+                       std::make_unique<SharedCatalog>(place_.catalog), options);
+  }
+  MemoryPlace place_;
+  std::vector<Conversation> batch_ = std::vector<Conversation>(400);
+  const std::shared_ptr<int> reads_ = std::make_shared<int>(0);
+};
+
+// What was decoded for one get is there for the next.
+TEST_F(DigitsInMemory, ABlockIsReadOnce) {
+  auto reader = open({.read_only = true});
   ASSERT_TRUE(reader);
   ASSERT_TRUE((*reader)->get("c390"));
-  *reads = 0;
+  *reads_ = 0;
   ASSERT_TRUE((*reader)->get("c200"));
-  EXPECT_EQ(*reads, 1);
+  EXPECT_EQ(*reads_, 1);
   ASSERT_TRUE((*reader)->get("c200"));
   ASSERT_TRUE((*reader)->get("c390"));
-  EXPECT_EQ(*reads, 1);
+  EXPECT_EQ(*reads_, 1);
+}
+
+// A dictionary with its model that is larger than the cache was decoded again for nearly every
+// block, so that an import of what is there came to no end.
+TEST_F(DigitsInMemory, ADictionaryThatDoesNotFitTheCacheIsReadOnce) {
+  VaultOptions options;
+  options.cache_bytes = 128u << 10;
+  options.threads = 1;
+  auto vault = open(options);
+  ASSERT_TRUE(vault);
+  ASSERT_TRUE((*vault)->get("c390"));
+  *reads_ = 0;
+  const auto results = (*vault)->put_batch(batch_, {});
+  ASSERT_TRUE(results);
+  for (const auto& r : *results) {
+    ASSERT_TRUE(r);
+    EXPECT_EQ(r->outcome, PutResult::Outcome::unchanged);
+  }
+  EXPECT_LE(*reads_, 100);  // of blocks: 52
 }
 
 // The whole of it is learned before there is a block, or nearly.
