@@ -64,6 +64,7 @@ struct TagCommand : Command {
 
 struct ExportCommand : Command {
   Filter filter;
+  int format = 0;  // JSON lines, which is the only one
   std::string output = "-";
   bool keep_going = false;
   std::unordered_set<std::string> leave_out;  // ids
