@@ -1,7 +1,7 @@
 // The state of an open checkpoint store, shared by the files that implement it: store_open.cc
-// (files, index, journal), store_recover.cc (what only the log knows), store_write.cc (put,
-// eviction, removal), store_read.cc (match, get, explain), store.cc (the public class, upkeep,
-// asynchronous calls).
+// (files), store_index.cc (index, journal), store_recover.cc (what only the log knows),
+// store_write.cc (put, eviction, removal), store_read.cc (match, get, explain), store.cc (the
+// public class, upkeep, asynchronous calls).
 //
 // Locks, in this order:
 //   write_mutex  one change at a time: put, evict, remove, flush. Held over the writes.
@@ -78,7 +78,11 @@ struct Place {
 
 enum class Room : std::uint8_t { made, not_worth, none };
 
-// The number in "KIND-xxxxxxxx"; 0 if the name is not of that kind.
+constexpr std::uint32_t kFormatVersion = 1;  // of the store file and the index
+
+// The path of "KIND-xxxxxxxx".
+std::string numbered(const std::string& directory, const char* kind, std::uint64_t n);
+// The number in such a name; 0 if it is not of that kind.
 std::uint64_t number_of(std::string_view name, std::string_view kind);
 Result<std::vector<std::string>> names_in(const std::string& directory);
 // What an index file says of itself, if its header is whole; else 0.
@@ -188,12 +192,20 @@ struct CheckpointStore::Impl {
   Status write_store_file();
   Status refuse_other_folder() const;
   std::int64_t directory_changed() const;
-  Status load_index(std::uint64_t from_generation);
-  Status apply(const checkpoint::JournalEvent& event);
-  Status follow_journal(bool& rotated);
   Status refresh();  // read-only: what the writer published since
   Status sweep();
   void reset();
+  std::uint64_t disk_bytes() const;  // what the budget counts
+  std::string segment_path(std::uint32_t segment) const;
+  Result<std::shared_ptr<checkpoint::DiskFile>> segment_file(std::uint32_t segment, bool direct);
+
+  // --- store_index.cc ---
+  void link_record(RecordId id);    // the side tables of a record that was added
+  void unlink_record(RecordId id);  // of one that goes
+  Status log(std::span<const checkpoint::JournalEvent> events);
+  Status apply(const checkpoint::JournalEvent& event);
+  Status follow_journal(bool& rotated);
+  Status load_index(std::uint64_t from_generation);
   // A new index and an empty journal. REQUIRES: write_mutex and `lock` on mutex, which is released
   // for most of the time.
   Status rotate(std::unique_lock<std::mutex>& lock);
@@ -202,12 +214,6 @@ struct CheckpointStore::Impl {
   Result<Buffer> write_index_body(std::unique_lock<std::mutex>& lock,
                                   const checkpoint::DiskFile& file, std::uint64_t& at);
   std::uint64_t index_estimate() const;
-  std::uint64_t disk_bytes() const;  // what the budget counts
-  std::string segment_path(std::uint32_t segment) const;
-  Result<std::shared_ptr<checkpoint::DiskFile>> segment_file(std::uint32_t segment, bool direct);
-  Status log(std::span<const checkpoint::JournalEvent> events);
-  void link_record(RecordId id);    // the side tables of a record that was added
-  void unlink_record(RecordId id);  // of one that goes
 
   // --- store_recover.cc ---
   struct Found {
