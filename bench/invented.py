@@ -1,4 +1,4 @@
-"""Conversations that nobody had: what a vault makes of digits, ids, base64 and very short texts.
+"""Conversations that nobody had: digits, ids, base64, pictures and very short texts in a vault.
 
 Each generator yields one conversation after another, the same ones for the same number on every
 machine (random.Random with a fixed seed). They are what docs/decisions/0016-token-lz.md measures.
@@ -96,6 +96,68 @@ def short_chats(rng, count):
         }
 
 
+def sentence(rng, low, high):
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
+
+
+def images(rng, count):
+    """A picture of 10 to 60 KB as a data URL, and a few words about it."""
+    for number in range(count):
+        picture = base64.b64encode(rng.randbytes(rng.randint(10_000, 60_000))).decode()
+        parts = [
+            {"type": "text", "text": sentence(rng, 5, 20)},
+            {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}},
+        ]
+        yield {"id": f"image-{number}", **chat(parts, sentence(rng, 10, 60))}
+
+
+def agents(rng, count):
+    """Steps of an agent with the ids, signatures and encrypted reasoning that interfaces add."""
+    for number in range(count):
+        messages = [{"role": "user", "content": sentence(rng, 10, 40)}]
+        for _ in range(rng.randint(1, 6)):
+            call = f"call_{hex_digits(rng, 24)}"
+            arguments = json.dumps({"query": sentence(rng, 1, 5), "limit": rng.randrange(50)})
+            function = {"name": "search", "arguments": arguments}
+            hidden = base64.urlsafe_b64encode(rng.randbytes(rng.randint(200, 900))).decode()
+            messages += [
+                {
+                    "role": "assistant",
+                    "id": f"msg_{hex_digits(rng, 48)}",
+                    "content": sentence(rng, 5, 30),
+                    "reasoning": {"id": f"rs_{hex_digits(rng, 48)}", "encrypted_content": hidden},
+                    "signature": base64.b64encode(rng.randbytes(rng.randint(100, 300))).decode(),
+                    "tool_calls": [{"id": call, "type": "function", "function": function}],
+                },
+                {
+                    "role": "tool",
+                    "tool_call_id": call,
+                    "request_id": str(uuid.UUID(int=rng.getrandbits(128))),
+                    "content": sentence(rng, 10, 80),
+                },
+            ]
+        yield {"id": f"resp_{hex_digits(rng, 48)}", "messages": messages}
+
+
+def logprobs(rng, count):
+    """Answers with the log-probability of each of their tokens."""
+    for number in range(count):
+        tokens = sentence(rng, 20, 60).split()
+        made = chat(sentence(rng, 5, 20), " ".join(tokens))
+        made["messages"][1]["logprobs"] = {
+            "content": [
+                {
+                    "token": token,
+                    "logprob": -rng.random() * rng.random() * rng.random(),
+                    "bytes": list(token.encode()),
+                    "top_logprobs": [],
+                }
+                for token in tokens
+            ]
+        }
+        yield {"id": f"probed-{number}", **made}
+
+
 # How many conversations of each make the corpus of the record.
 CORPORA = {
     "logs": (logs, 2_000),
@@ -105,6 +167,9 @@ CORPORA = {
     "chats": (chats, 20_000),
     "hex_runs": (hex_runs, 4_000),
     "short_chats": (short_chats, 20_000),
+    "images": (images, 100),
+    "agents": (agents, 1_000),
+    "logprobs": (logprobs, 1_500),
 }
 
 

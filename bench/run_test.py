@@ -112,7 +112,7 @@ class InventedTest(unittest.TestCase):
                 invented.write(name, path, 0.01)
                 digest.update(path.read_bytes())
         self.assertEqual(digest.hexdigest(),
-                         "db86688d4b0a26ba40fe4b12cd3aecfb744164e14188b512d181421c72d7a170")
+                         "2ecba96ffee8cdde493286d532e8428d8dbf56073dc4ec00a11112f32cab37ab")
 
 
 if __name__ == "__main__":

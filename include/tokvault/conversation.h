@@ -33,7 +33,7 @@ enum class Hole : std::uint8_t {
   tokens = 0x02,  // JSON array of integers below 2^32, stored as token ids
   string = 0x03,  // JSON string, stored as its bytes
   scalar = 0x04,  // a number, as written
-  json = 0x05,    // any other JSON value, as minified JSON text (long arrays of numbers)
+  json = 0x05,    // any other JSON value, as minified JSON text (long arrays of numbers, base64)
   binary = 0x06,  // JSON string in base64, stored as the bytes that it stands for
   // Only in a conversation's form:
   messages = 0x10,     // the array of messages

@@ -74,6 +74,46 @@ TEST(JsonReader, ChoosesHolesByKeyAndSize) {
   EXPECT_EQ(m.values[3].bytes, "{}");
 }
 
+// Base64, hexadecimal digits and ids are larger as tokens than as letters: from 64 letters on they
+// are JSON of their own, and below stay strings. Text under any key is text.
+TEST(JsonReader, WhatSaysNothingToATokenizerStaysLetters) {
+  const std::string base64 =
+      "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+"
+      "M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+  const std::string digits = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+  const struct {
+    std::string text;
+    Hole hole;
+  } cases[] = {
+      {base64, Hole::json},
+      {"data:image/png;base64," + base64, Hole::json},
+      {"data:application/pdf;name=a.pdf;base64," + std::string(100, 'A'), Hole::json},
+      {digits, Hole::json},
+      {"sha256:" + digits, Hole::json},
+      {"msg_" + digits.substr(0, 48), Hole::string},
+      {"550e8400-e29b-41d4-a716-446655440000", Hole::string},
+      {"c1", Hole::string},
+      {"a sentence of words that is long enough to be a text", Hole::text},
+      {"data:text/plain,words that are not in base64 at all", Hole::text},
+      {"data:image/png;base64,and then \"words\" that are no base64", Hole::text},
+      {"https://example.com/a/path/of/words/that/goes/on?and=on&on", Hole::text},
+      {"/usr/share/doc/of/a/program/and/its/Examples/README.md", Hole::text},
+      {"AVeryLongNameOfAClassThatIsWrittenInCamelCaseAndSoOnAndOnAndOnForEver", Hole::text},
+      {"snake_case_names_are_words_as_well_even_the_long_ones_of_tests", Hole::text},
+  };
+  for (const auto& c : cases) {
+    std::string line = "{\"url\":";
+    ASSERT_TRUE(append_json_string(c.text, line));
+    const Message m = read_message(line + "}");
+    ASSERT_EQ(m.values.size(), 1u) << c.text;
+    EXPECT_EQ(m.form, std::string("{\"url\":") + static_cast<char>(c.hole) + "}") << c.text;
+    const auto json = to_json(m);
+    ASSERT_TRUE(json);
+    EXPECT_EQ(*json, line + "}");
+    EXPECT_EQ(read_message(line.replace(2, 3, "text") + "}").form, "{\"text\":\x01}") << c.text;
+  }
+}
+
 TEST(JsonReader, MessagesAreCounted) {
   std::string messages = "{}";
   for (std::size_t i = 1; i < kMessagesMax; ++i) messages += ",{}";

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "tests/vault/harness.h"
+#include "tokvault/interchange.h"
 
 namespace tokvault {
 namespace {
@@ -683,6 +684,41 @@ TEST(VaultModel, SequenceNumbersAreNotGivenOutAgain) {
   const auto summary = (*vault)->summary("kept");
   ASSERT_OK(summary);
   EXPECT_EQ(summary->tags, tags);
+}
+
+// An earlier build kept as text what is letters now: the same line is not another conversation.
+TEST(VaultModel, TheSameJsonInOtherValuesIsUnchanged) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open();
+  ASSERT_OK(vault);
+  const std::string digits = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+  JsonReader reader;
+  const std::string line = R"({"id":"a","digest":")" + digits +
+                           R"(","messages":[{"role":"user","content":"hi","etag":")" + digits +
+                           R"("}]})";
+  const auto now = reader.conversation(line);
+  ASSERT_OK(now);
+  ASSERT_EQ(now->values[0].bytes, '"' + digits + '"');
+  Conversation before = *now;
+  auto as_text = [&](std::string& form, std::vector<Value>& values) {
+    const std::size_t hole = form.find(static_cast<char>(Hole::json));
+    ASSERT_NE(hole, std::string::npos);
+    form[hole] = static_cast<char>(Hole::text);
+    values.back().bytes = digits;
+  };
+  as_text(before.form, before.values);
+  as_text(before.messages[0].form, before.messages[0].values);
+  ASSERT_OK((*vault)->put(before, {}));
+  const auto again = (*vault)->put(*now, {});
+  ASSERT_OK(again);
+  EXPECT_EQ(again->outcome, PutResult::Outcome::unchanged);
+  Conversation other = *now;
+  other.messages[0].values.back().bytes[5] = 'x';
+  EXPECT_EQ((*vault)->put(other, {}).code(), Errc::exists);
+  other = *now;
+  other.values[0].bytes[5] = 'x';
+  EXPECT_EQ((*vault)->put(other, {}).code(), Errc::exists);
 }
 
 // Several threads may have prepared what comes after it.
