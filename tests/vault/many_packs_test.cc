@@ -97,8 +97,8 @@ class ManyPacks : public ::testing::Test {
     std::uint64_t count = 0;
     for (const auto& [name, extents] : reads.extents) {
       if (!name.starts_with("packs/")) continue;
-      const auto& tables = pack(place_->disk, name)->footer().tables;
-      const Extent& ids = tables[static_cast<std::size_t>(TablePart::ids)];
+      const auto file = pack(place_->disk, name);  // the footer lives as long
+      const Extent ids = file->footer().tables[static_cast<std::size_t>(TablePart::ids)];
       count += static_cast<std::uint64_t>(
           std::count(extents.begin(), extents.end(), std::pair(ids.offset, ids.size)));
     }
