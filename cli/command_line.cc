@@ -146,7 +146,7 @@ std::string CommandLine::parsed_name() const {
 
 // CLI11 speaks of its own notions; users know commands, options and arguments.
 std::string CommandLine::explain_marked(const CLI::ParseError& error) const {
-  const std::string said = error.what();
+  std::string said = error.what();
   const std::string name = said.substr(0, said.find_first_of(": "));
   if (is_without_command(error)) return "no command is given";
   const std::vector<std::string> unknown = app_.remaining(true);

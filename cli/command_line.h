@@ -23,14 +23,15 @@ class CommandLine {
 
   // A command that calls `function` with `command` if it is the one that is called.
   template <class Options>
-  CLI::App* add(const std::string& name, const std::string& what, std::shared_ptr<Options> command,
-                ExitStatus (*function)(const Options&), bool has_vault = true) {
-    return add(app_, name, what, std::move(command), function, has_vault);
+  CLI::App* add(const std::string& name, const std::string& what,
+                const std::shared_ptr<Options>& command, ExitStatus (*function)(const Options&),
+                bool has_vault = true) {
+    return add(app_, name, what, command, function, has_vault);
   }
   // The same below a group.
   template <class Options>
   CLI::App* add(CLI::App& group, const std::string& name, const std::string& what,
-                std::shared_ptr<Options> command, ExitStatus (*function)(const Options&),
+                const std::shared_ptr<Options>& command, ExitStatus (*function)(const Options&),
                 bool has_vault = true) {
     CLI::App* const sub = group.add_subcommand(name, what);
     if (has_vault) {

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <future>
 #include <mutex>
+#include <utility>
 
 #include "commands.h"
 #include "output.h"
@@ -315,7 +316,7 @@ class Importer {
     Chunk stored;
     // What was stored is freed by the thread that reads on: it is a good part of reading.
     const auto read_on = [&] {
-      return std::async(std::launch::async, [&reader, gone = std::move(stored)]() mutable {
+      return std::async(std::launch::async, [&reader, gone = std::exchange(stored, {})]() mutable {
         gone = Chunk();
         return reader.next();
       });

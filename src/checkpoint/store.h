@@ -211,6 +211,8 @@ struct CheckpointStore::Impl {
   Status rotate(std::unique_lock<std::mutex>& lock);
   Status write_index(std::unique_lock<std::mutex>& lock);
   Buffer encode_small_tables() const;
+  Status decode_small_tables(ByteView small, std::uint32_t limit);
+  Status link_records(std::uint32_t limit, std::uint32_t size, RecordId free_head);
   Result<Buffer> write_index_body(std::unique_lock<std::mutex>& lock,
                                   const checkpoint::DiskFile& file, std::uint64_t& at);
   std::uint64_t index_estimate() const;

@@ -29,6 +29,8 @@ std::uint64_t text_key(std::uint64_t parent, std::uint32_t size, Hash128 text) {
   return checksum64(ByteView(reinterpret_cast<const char*>(fields), sizeof fields));
 }
 
+Error damaged(const char* what) { return Error(Errc::corrupt, std::string("index file: ") + what); }
+
 }  // namespace
 
 namespace checkpoint {
@@ -413,10 +415,82 @@ Status CheckpointStore::Impl::write_index(std::unique_lock<std::mutex>& lock) {
   return {};
 }
 
+// What encode_small_tables() wrote.
+Status CheckpointStore::Impl::decode_small_tables(ByteView small, std::uint32_t limit) {
+  ByteReader t(small);
+  const auto namespace_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < namespace_count && t.ok(); ++i) {
+    JournalEvent e;
+    e.event = Event::name_space;
+    e.number = static_cast<std::uint16_t>(i);
+    e.encoded = Buffer(t.sized());
+    TOKVAULT_TRY(apply(e));
+  }
+  const auto segment_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < segment_count && t.ok(); ++i) {
+    const auto n = t.le<std::uint32_t>();
+    Segment s;
+    s.size = t.le<std::uint64_t>();
+    s.live = t.le<std::uint64_t>();
+    segments[n] = s;
+  }
+  const auto extra_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < extra_count && t.ok(); ++i) {
+    const auto id = t.le<RecordId>();
+    Extra e;
+    e.expires_ms = t.le<std::uint64_t>();
+    e.state_tokens = t.le<std::uint64_t>();
+    e.text_bytes = t.le<std::uint32_t>();
+    e.text.lo = t.le<std::uint64_t>();
+    e.text.hi = t.le<std::uint64_t>();
+    if (id >= limit) return damaged("an extra of no record");
+    extras[id] = e;
+    if (e.expires_ms != 0) next_expiry_ms = std::min(next_expiry_ms, e.expires_ms);
+  }
+  const auto gone_count = t.le<std::uint32_t>();
+  for (std::uint32_t i = 0; i < gone_count && t.ok(); ++i) {
+    const auto key = t.le<std::uint64_t>();
+    gone[key] = static_cast<Gone>(t.le<std::uint8_t>());
+    gone_order.push_back(key);
+  }
+  if (!t.ok() || !t.at_end()) return damaged("the small tables are cut short");
+  return {};
+}
+
+Status CheckpointStore::Impl::link_records(std::uint32_t limit, std::uint32_t size,
+                                           RecordId free_head) {
+  // Only records with something beside them need their side tables linked. The checksums held, so
+  // what is wrong here was written so; still nothing out of range is followed.
+  std::uint32_t in_use = 0;
+  const auto in_range = [limit](RecordId id) { return id < limit || id == kNoRecord; };
+  if (!in_range(free_head)) return damaged("the first free record is out of range");
+  for (RecordId id = 0; id < limit; ++id) {
+    const BlockRecord& record = std::as_const(index)[id];
+    if (!in_range(record.parent)) return damaged("a parent is out of range");
+    if (record.kind == Kind::free) continue;
+    ++in_use;
+    if (record.name_space >= namespaces.size() || record.kind > Kind::state) {
+      return damaged("a record of no namespace or kind");
+    }
+    if (record.kind == Kind::block && (record.flags & kHasText) == 0) {
+      ++blocks;
+      continue;
+    }
+    if (record.kind == Kind::sidecar && record.parent == kNoRecord) {
+      return damaged("a sidecar without a boundary");
+    }
+    link_record(id);
+  }
+  std::uint64_t filled = 0;
+  for (const RecordId id : std::as_const(index).slots()) {
+    if (!in_range(id)) return damaged("a slot is out of range");
+    filled += id != kNoRecord ? 1 : 0;
+  }
+  if (in_use != size || filled != size) return damaged("the counts are wrong");
+  return {};
+}
+
 Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
-  const auto damaged = [](const char* what) {
-    return Error(Errc::corrupt, std::string("index file: ") + what);
-  };
   TOKVAULT_ASSIGN(const auto file,
                   disk_open(numbered(directory, "index", from_generation), O_RDONLY));
   TOKVAULT_ASSIGN(const std::uint64_t file_bytes, file->file.size());
@@ -481,72 +555,8 @@ Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {
   }
   clock = new_clock;
   next_segment = first_segment;
-
-  ByteReader t(small);
-  const auto namespace_count = t.le<std::uint32_t>();
-  for (std::uint32_t i = 0; i < namespace_count && t.ok(); ++i) {
-    JournalEvent e;
-    e.event = Event::name_space;
-    e.number = static_cast<std::uint16_t>(i);
-    e.encoded = Buffer(t.sized());
-    TOKVAULT_TRY(apply(e));
-  }
-  const auto segment_count = t.le<std::uint32_t>();
-  for (std::uint32_t i = 0; i < segment_count && t.ok(); ++i) {
-    const auto n = t.le<std::uint32_t>();
-    Segment s;
-    s.size = t.le<std::uint64_t>();
-    s.live = t.le<std::uint64_t>();
-    segments[n] = s;
-  }
-  const auto extra_count = t.le<std::uint32_t>();
-  for (std::uint32_t i = 0; i < extra_count && t.ok(); ++i) {
-    const auto id = t.le<RecordId>();
-    Extra e;
-    e.expires_ms = t.le<std::uint64_t>();
-    e.state_tokens = t.le<std::uint64_t>();
-    e.text_bytes = t.le<std::uint32_t>();
-    e.text.lo = t.le<std::uint64_t>();
-    e.text.hi = t.le<std::uint64_t>();
-    if (id >= limit) return damaged("an extra of no record");
-    extras[id] = e;
-    if (e.expires_ms != 0) next_expiry_ms = std::min(next_expiry_ms, e.expires_ms);
-  }
-  const auto gone_count = t.le<std::uint32_t>();
-  for (std::uint32_t i = 0; i < gone_count && t.ok(); ++i) {
-    const auto key = t.le<std::uint64_t>();
-    gone[key] = static_cast<Gone>(t.le<std::uint8_t>());
-    gone_order.push_back(key);
-  }
-  if (!t.ok() || !t.at_end()) return damaged("the small tables are cut short");
-  // Only records with something beside them need their side tables linked. The checksums held, so
-  // what is wrong here was written so; still nothing out of range is followed.
-  std::uint32_t in_use = 0;
-  const auto in_range = [limit](RecordId id) { return id < limit || id == kNoRecord; };
-  if (!in_range(free_head)) return damaged("the first free record is out of range");
-  for (RecordId id = 0; id < limit; ++id) {
-    const BlockRecord& record = std::as_const(index)[id];
-    if (!in_range(record.parent)) return damaged("a parent is out of range");
-    if (record.kind == Kind::free) continue;
-    ++in_use;
-    if (record.name_space >= namespaces.size() || record.kind > Kind::state) {
-      return damaged("a record of no namespace or kind");
-    }
-    if (record.kind == Kind::block && (record.flags & kHasText) == 0) {
-      ++blocks;
-      continue;
-    }
-    if (record.kind == Kind::sidecar && record.parent == kNoRecord) {
-      return damaged("a sidecar without a boundary");
-    }
-    link_record(id);
-  }
-  std::uint64_t filled = 0;
-  for (const RecordId id : std::as_const(index).slots()) {
-    if (!in_range(id)) return damaged("a slot is out of range");
-    filled += id != kNoRecord ? 1 : 0;
-  }
-  if (in_use != size || filled != size) return damaged("the counts are wrong");
+  TOKVAULT_TRY(decode_small_tables(small, limit));
+  TOKVAULT_TRY(link_records(limit, size, free_head));
   generation = from_generation;
   index_file_bytes = file_bytes;
   return {};

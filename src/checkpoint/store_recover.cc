@@ -98,7 +98,7 @@ Status CheckpointStore::Impl::scan_segment(std::uint32_t number, std::uint64_t f
                                            const std::function<void(Found&&)>& visit) {
   auto opened = segment_file(number, false);
   if (!opened) return {};  // lost: nothing to find
-  const std::shared_ptr<DiskFile> file = *opened;
+  const std::shared_ptr<DiskFile>& file = *opened;
   TOKVAULT_ASSIGN(const std::uint64_t size, file->file.size());
   std::uint64_t at = round_up(from, 64);
   Buffer window;

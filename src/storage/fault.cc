@@ -224,7 +224,7 @@ FaultBackend FaultBackend::process_kill() const {
   return FaultBackend(std::move(blobs));
 }
 
-void FaultBackend::overwrite(const std::string& name, Buffer bytes) {
+void FaultBackend::overwrite(const std::string& name, const Buffer& bytes) {
   const std::lock_guard lock(disk_->mutex);
   static_cast<void>(disk_->blobs.remove(name).has_value());
   disk_->forget_pending(name, 0);

@@ -114,7 +114,7 @@ class FaultBackend final : public Backend {
   FaultBackend process_kill() const;
 
   // Damages a stored blob: replaces its bytes, all of them synced.
-  void overwrite(const std::string& name, Buffer bytes);
+  void overwrite(const std::string& name, const Buffer& bytes);
 
  private:
   struct Disk;

@@ -108,8 +108,9 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
       std::optional<ArtifactKind> kind;
       if (registered != tenant.artifacts.end()) kind = registered->second.kind;
       auto loaded = load_artifact(backend, {artifact, number, kind, state.vault().id});
+      const bool is_there = loaded.has_value();
       Error error;
-      if (!loaded) {
+      if (!is_there) {
         error = std::move(loaded).error();
       } else if (registered == tenant.artifacts.end()) {
         error = Error(Errc::conflict, "a file names it, but it is not registered");
@@ -132,7 +133,7 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
         known = report.findings.insert(known, {name, error.code(), without_name(error, name)});
       }
       known->message += needed;
-      if (!count_rows || loaded) continue;
+      if (!count_rows || is_there) continue;
       for (const auto& source : sources) {
         auto tables = source->tables();
         auto dead = state.dead_rows(tenant, *source);

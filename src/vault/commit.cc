@@ -380,7 +380,7 @@ Status VaultImpl::commit_requests(std::span<Request*> requests) {
   return {};
 }
 
-Status VaultImpl::commit_records(std::uint32_t tenant, std::vector<RecordChange> changes) {
+Status VaultImpl::commit_records(std::uint32_t tenant, const std::vector<RecordChange>& changes) {
   if (changes.size() > kLogRecordsMax) {
     return Error(Errc::exhausted, std::to_string(changes.size()) +
                                       " changes are too many for one commit: at most " +
@@ -667,7 +667,7 @@ Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::str
     }
   }
   if (changes.empty()) return {};
-  return commit_records(tenant->record.number, std::move(changes));
+  return commit_records(tenant->record.number, changes);
 }
 
 Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
@@ -697,7 +697,7 @@ Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
   for (const Record& r : state_.live_records()) {
     if (is_kind(r, RecordKind::progress)) changes.push_back({r.key, {}});
   }
-  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, std::move(changes)));
+  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, changes));
   return count;
 }
 

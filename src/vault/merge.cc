@@ -524,9 +524,9 @@ Result<std::vector<CatalogFile>> Merge::run(
         // Nothing is left of it all; a set names only packs that are there.
         return parts.size() == 1 ? Status() : Error(Errc::corrupt, "a group without conversations");
       }
-      TOKVAULT_ASSIGN(CatalogFile file, put_pack(backend, *builder, identity, options_.level,
-                                                 options_.purpose, *options_.turn));
-      files.push_back(std::move(file));
+      TOKVAULT_ASSIGN(const CatalogFile file, put_pack(backend, *builder, identity, options_.level,
+                                                       options_.purpose, *options_.turn));
+      files.push_back(file);
       for (const std::uint64_t artifact : builder->footer().streams[kTokenStream].artifacts) {
         savings_[artifact] += builder->artifact_saving();
       }

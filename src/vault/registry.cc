@@ -45,7 +45,7 @@ Result<std::uint64_t> VaultImpl::register_artifact(std::uint32_t tenant, Artifac
   if (active) {
     changes.push_back({active_key(tenant, record.kind), encode_active(artifact.number)});
   }
-  TOKVAULT_TRY(commit_records(tenant, std::move(changes)));
+  TOKVAULT_TRY(commit_records(tenant, changes));
   return artifact.number;
 }
 
@@ -153,7 +153,7 @@ Status VaultImpl::commit_removal(std::uint32_t tenant, std::uint64_t number) {
   for (const auto& [kind, active] : state_.tenant(tenant)->active) {
     if (active == number) changes.push_back({active_key(tenant, kind), std::nullopt});
   }
-  TOKVAULT_TRY(commit_records(tenant, std::move(changes)));
+  TOKVAULT_TRY(commit_records(tenant, changes));
   join_sealing();
   cache_.erase_file(number);
   // It is gone now. What fails from here on is done by the next settle(), or the next writer.

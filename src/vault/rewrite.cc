@@ -283,9 +283,9 @@ Result<std::vector<CatalogFile>> VaultImpl::publish(
       std::shared_lock lock(state_mutex_);
       identity.tenant_rows += state_.rows_in_packs(builders[i]->tenant().number, supersedes);
     }
-    TOKVAULT_ASSIGN(CatalogFile file,
+    TOKVAULT_ASSIGN(const CatalogFile file,
                     put_pack(*backend_, *builders[i], identity, level, purpose, encoding_));
-    files.push_back(std::move(file));
+    files.push_back(file);
     builders[i].reset();
   }
   return files;

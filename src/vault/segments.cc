@@ -255,7 +255,7 @@ Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,
     changes.push_back({std::move(key), encode(*hold)});
   }
   const std::uint64_t count = changes.size();
-  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, std::move(changes)));
+  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, changes));
   return count;
 }
 
@@ -283,7 +283,7 @@ Result<std::uint64_t> VaultImpl::release_segments(std::span<const SegmentId> ids
     changes.push_back({std::move(key), std::nullopt});
   }
   const std::uint64_t count = changes.size();
-  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, std::move(changes)));
+  if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, changes));
   return count;
 }
 

@@ -195,7 +195,7 @@ class VaultImpl final : public Vault {
   // Syncs and takes in what was written.
   Status commit(std::vector<Written> written);
   Status commit_requests(std::span<Request*> requests);
-  Status commit_records(std::uint32_t tenant, std::vector<RecordChange> changes);
+  Status commit_records(std::uint32_t tenant, const std::vector<RecordChange>& changes);
   // What was committed before stays so if it fails: seal() tells the error.
   void rotate_if_due();
   Error fail(Error error);
