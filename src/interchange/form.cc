@@ -285,11 +285,16 @@ void append_string_value(KeyKind kind, std::string_view text, std::string& form,
     if (json::append_string(text, form)) return;
     form.resize(size);
   }
-  Value value{std::string(text), {}};
   Hole hole = kind == KeyKind::text || text.size() >= kTextBytesMin ? Hole::text : Hole::string;
   if (hole == Hole::text && kind == KeyKind::other && is_opaque(text)) {
     hole = text.size() < kOpaqueBytesMin ? Hole::string : Hole::json;
-    if (hole == Hole::json) value.bytes.insert(0, 1, '"').push_back('"');  // nothing to escape
+  }
+  Value value;
+  if (hole == Hole::json) {  // there is nothing to escape, and it may be large
+    value.bytes.reserve(text.size() + 2);
+    value.bytes.append(1, '"').append(text).append(1, '"');
+  } else {
+    value.bytes = text;
   }
   append_hole(hole, form);
   values.push_back(std::move(value));
