@@ -295,15 +295,20 @@ TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
   }
 }
 
-// A disk of 2 MB, a tmpfs where the test may mount one.
+// Makes a folder that is a disk of 2 MB, if the test may mount one.
+bool mount_disk(const std::string& disk) {
+  fs::create_directory(disk);
+  if (own_mounts() && ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") == 0) {
+    return true;
+  }
+  std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
+  return false;
+}
+
 TEST_F(VaultProcess, AFullDiskIsToldAndSurvived) {
   in_child([&] {
     const std::string disk = dir_ / "disk";
-    fs::create_directory(disk);
-    if (!own_mounts() || ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
-      std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
-      return;
-    }
+    if (!mount_disk(disk)) return;
     const std::string path = disk + "/v";
     ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
     // A filler leaves some room, so that the vault fills the rest.
@@ -365,11 +370,7 @@ TEST_F(VaultProcess, GarbageIsCollectedOnADiskThatIsFull) {
     SCOPED_TRACE(is_sealed);
     in_child([&] {
       const std::string disk = dir_ / (is_sealed ? "pack" : "log");
-      fs::create_directory(disk);
-      if (!own_mounts() || ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
-        std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
-        return;
-      }
+      if (!mount_disk(disk)) return;
       const std::string path = disk + "/v";
       ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
       auto vault = open_vault(path);
