@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -70,28 +69,8 @@ Result<Namespace> namespace_of(const KvCommand& o) {
   return n;
 }
 
-Result<Buffer> read_input(const std::string& path) {
-  struct Close {
-    void operator()(std::FILE* f) const {
-      if (f != stdin) std::fclose(f);
-    }
-  };
-  const std::unique_ptr<std::FILE, Close> file(path == "-" ? stdin
-                                                           : std::fopen(path.c_str(), "rb"));
-  if (!file) {
-    return Error(errno == ENOENT ? Errc::not_found : Errc::io, path + ": " + std::strerror(errno));
-  }
-  Buffer out;
-  char part[65536];
-  for (std::size_t n = 0; (n = std::fread(part, 1, sizeof part, file.get())) > 0;) {
-    out.append(part, n);
-  }
-  if (std::ferror(file.get()) != 0) return Error(Errc::io, path + " could not be read");
-  return out;
-}
-
 Result<std::vector<Token>> tokens_of(const KvCommand& o) {
-  TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--tokens")));
+  TOKVAULT_ASSIGN(const Buffer text, read_all(o.text("--tokens")));
   return named(o, "--tokens", parse_tokens(text));
 }
 
@@ -177,13 +156,13 @@ Status kv_put(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   if (!o.has("--payload")) return usage(o, "--payload is required");
   if (!o.has("--tokens") && !o.has("--text")) return usage(o, "--tokens or --text is required");
-  TOKVAULT_ASSIGN(const Buffer payload, read_input(o.text("--payload")));
+  TOKVAULT_ASSIGN(const Buffer payload, read_all(o.text("--payload")));
   CheckpointState state;
   if (o.has("--tokens")) {
     TOKVAULT_ASSIGN(state.tokens, tokens_of(o));
   }
   if (o.has("--text")) {
-    TOKVAULT_ASSIGN(state.text, read_input(o.text("--text")));
+    TOKVAULT_ASSIGN(state.text, read_all(o.text("--text")));
   }
   // All that can be wrong is said before a store is made.
   const bool whole = o.has("--state") || !o.has("--tokens");
@@ -239,7 +218,7 @@ Status need_kvc_folder(const KvCommand& o) {
 
 Status get_kvc(const KvCommand& o) {
   if (!o.has("--text")) return usage(o, "--text is required");
-  TOKVAULT_ASSIGN(const Buffer prompt, read_input(o.text("--text")));
+  TOKVAULT_ASSIGN(const Buffer prompt, read_all(o.text("--text")));
   TOKVAULT_TRY(need_kvc_folder(o));
   TOKVAULT_ASSIGN(const auto cache, KvcCache::open(o.text("--kvc"), 1 << 20));
   TOKVAULT_ASSIGN(const auto file, cache->load_longest(prompt));
@@ -270,7 +249,7 @@ Status kv_get(const KvCommand& o) {
   std::vector<Token> tokens;
   std::uint64_t covered = 0;
   if (o.has("--text")) {
-    TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--text")));
+    TOKVAULT_ASSIGN(const Buffer text, read_all(o.text("--text")));
     TOKVAULT_ASSIGN(const auto match, store.match_text(n, text));
     tokens = match.tokens;
     state = store.find_state_text(n, text, nullptr);
@@ -339,7 +318,7 @@ Status kv_match(const KvCommand& o) {
   TOKVAULT_ASSIGN(const Namespace n, namespace_of(o));
   TOKVAULT_ASSIGN(const auto store, open_store(o, false));
   if (o.has("--text")) {
-    TOKVAULT_ASSIGN(const Buffer text, read_input(o.text("--text")));
+    TOKVAULT_ASSIGN(const Buffer text, read_all(o.text("--text")));
     TOKVAULT_ASSIGN(const auto match, store->match_text(n, text));
     const auto state = store->find_state_text(n, text, nullptr);
     const std::uint64_t state_bytes = state ? state->text.size() : 0;
@@ -534,7 +513,7 @@ Status kv_import(const KvCommand& o) { return kv_transfer(o, true); }
 Status kv_export(const KvCommand& o) { return kv_transfer(o, false); }
 
 Status kv_replay(const KvCommand& o) {
-  TOKVAULT_ASSIGN(const Buffer trace, read_input(o.target));
+  TOKVAULT_ASSIGN(const Buffer trace, read_all(o.target));
   ReplayOptions options;
   if (o.has("--budget")) {
     options.budgets_percent.clear();

@@ -1,11 +1,6 @@
 // tokvault substrings train, compact, retain, import, list, show.
 #include "substrings.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
-
 #include "output.h"
 #include "values.h"
 
@@ -27,24 +22,6 @@ int print_change(const SubstringChange& change, bool json) {
   print_line(format_count(change.added) + " added, " + format_count(change.dropped) + " dropped: " +
              format_counted(change.runs, "run") + " of " + format_counted(change.tokens, "token"));
   return 0;
-}
-
-// What stands in a file; its folder was given by the user.
-Result<std::string> slurp(const std::string& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                       &std::fclose);
-  if (!file) {
-    const int code = errno;
-    const bool is_absent = code == ENOENT || code == ENOTDIR;
-    return Error(is_absent ? Errc::not_found : Errc::io, path + ": " + std::strerror(code), code);
-  }
-  std::string out;
-  char buffer[1 << 16];
-  while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, file.get())) {
-    out.append(buffer, n);
-  }
-  if (std::ferror(file.get()) != 0) return Error(Errc::io, path + ": cannot be read");
-  return out;
 }
 
 std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
@@ -82,8 +59,8 @@ ExitStatus run_substrings_retain(const SubstringsCommand& command) {
 }
 
 ExitStatus run_substrings_import(const SubstringsCommand& command) {
-  TOKVAULT_ASSIGN(const std::string index, slurp(command.folder + "/index.json"));
-  TOKVAULT_ASSIGN(const std::string blobs, slurp(command.folder + "/blobs.dat"));
+  TOKVAULT_ASSIGN(const std::string index, read_all(command.folder + "/index.json"));
+  TOKVAULT_ASSIGN(const std::string blobs, read_all(command.folder + "/blobs.dat"));
   TOKVAULT_ASSIGN(const SubstringSet set, read_reference_substrings(index, blobs));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_ASSIGN(const SubstringChange change, vault->substrings().add(set, command.tenant));

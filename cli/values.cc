@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 
 namespace tokvault::cli {
 
@@ -202,22 +201,28 @@ std::string in_quotes(std::string_view text) {
 }
 
 Result<std::string> read_all(const std::string& path) {
-  if (path == "-") {
-    std::string all{std::istreambuf_iterator<char>(std::cin), {}};
-    if (std::cin.bad()) return Error(Errc::io, "cannot read standard input");
-    return all;
+  const bool is_file = path != "-";
+  std::ifstream file;
+  std::istream& in = is_file ? file : std::cin;
+  if (is_file) {
+    std::error_code failed;
+    if (std::filesystem::is_directory(path, failed)) {
+      return Error(Errc::invalid, path + " is a folder, not a file");
+    }
+    file.open(path, std::ios::binary);
+    if (!file) {
+      return std::filesystem::exists(path, failed) ? Error(Errc::denied, "cannot read " + path)
+                                                   : Error(Errc::not_found, "no file " + path);
+    }
   }
-  std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) {
-    return Error(Errc::invalid, path + " is a folder, not a file");
+  std::string all;
+  char part[1 << 16];
+  while (in.read(part, sizeof part), in.gcount() > 0) {
+    all.append(part, static_cast<std::size_t>(in.gcount()));
   }
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    return std::filesystem::exists(path, failed) ? Error(Errc::denied, "cannot read " + path)
-                                                 : Error(Errc::not_found, "no file " + path);
+  if (in.bad()) {
+    return Error(Errc::io, "cannot read " + (is_file ? path : std::string("standard input")));
   }
-  std::string all{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) return Error(Errc::io, "cannot read " + path);
   return all;
 }
 

@@ -41,8 +41,9 @@ TEST(Kvc, KeysAreSha1) {
 
 TEST(Kvc, GoldenBytes) {
   const Buffer bytes = *kvc_encode(sample());
-  const std::string path =
-      std::string(std::getenv("TOKVAULT_SOURCE")) + "/tests/checkpoint/golden/kvc_v1.kv";
+  const char* const source = std::getenv("TOKVAULT_SOURCE");
+  ASSERT_NE(source, nullptr);
+  const std::string path = std::string(source) + "/tests/checkpoint/golden/kvc_v1.kv";
   if (std::getenv("TOKVAULT_UPDATE") != nullptr) std::ofstream(path, std::ios::binary) << bytes;
   EXPECT_EQ(*read_file(path, 1 << 20), bytes);
   EXPECT_EQ(*kvc_decode(bytes), sample());

@@ -333,7 +333,9 @@ TEST(RealTokenizers, RankFileWithoutImage) {
 
 // The error for a vocabulary that is nowhere names each folder once.
 TEST(RealTokenizers, AMissingRankFileSaysWhereItWasLookedFor) {
-  const std::string before = std::getenv("TOKVAULT_TOKENIZERS");
+  const char* const installed = std::getenv("TOKVAULT_TOKENIZERS");
+  ASSERT_NE(installed, nullptr);
+  const std::string before = installed;
   const std::string added = testing::TempDir() + "tokvault_no_such_folder";
   ASSERT_EQ(::setenv("TOKVAULT_TOKENIZERS", (added + "/../tokvault_nor_this").c_str(), 1), 0);
   EXPECT_TRUE(add_tokenizer_folder(added));

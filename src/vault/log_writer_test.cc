@@ -12,9 +12,9 @@ namespace {
 // A log on a backend, written batch by batch as the engine does it.
 class LogWriterTest : public ::testing::Test {
  protected:
-  LogWriterTest() { SetUpAgain(); }
+  LogWriterTest() { begin_anew(); }
   // An empty log.
-  void SetUpAgain() {
+  void begin_anew() {
     backend_ = make_memory_backend();
     next_sequence_ = 1;
     keys_.clear();
@@ -173,7 +173,7 @@ std::vector<std::string> passages(std::uint64_t seed, std::size_t count) {
 TEST_F(LogWriterTest, TextStandsApartOrInTheBody) {
   // Every order of both, within a frame and across frames of later processes.
   for (std::uint64_t order = 0; order < 16; ++order) {
-    SetUpAgain();
+    begin_anew();
     for (int process = 0; process < 2; ++process) {
       LogWriter writer(*log_, Level::fast);
       for (std::uint64_t i = 0; i < 4; ++i) {
@@ -368,7 +368,7 @@ TEST_F(LogWriterDictionary, BeginsASectionWhereThatIsSmaller) {
 }
 
 TEST_F(LogWriterDictionary, IsLeftAloneWhereItDoesNotHelp) {
-  const auto d = dictionary(7, 0);
+  auto d = dictionary(7, 0);
   LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
   EXPECT_EQ(write(writer, 0, noise(300, 1)).flags, kBegun);
   // One comparison for each section and dictionary: a section goes on as it began.
@@ -406,7 +406,7 @@ TEST_F(LogWriterDictionary, DecidesWithinALargeBatch) {
     passages.insert(passages.end(), 4, noise(1000, i));
     value += passages.back();
   }
-  const auto d = dictionary_of(passages, 48 << 10, 7, 0);
+  auto d = dictionary_of(passages, 48 << 10, 7, 0);
   LogWriter writer(*log_, Level::fast, [&](std::uint32_t) { return d; });
   BatchBuilder builder({});
   value += noise(400'000, 100);
