@@ -332,7 +332,7 @@ TEST(JsonReader, RefusesWhatIsNotOneConversation) {
     EXPECT_NE(reason("{\"messages\":[],\"a\":" + std::string(value)), "") << value;
     EXPECT_NE(message_reason("{\"a\":" + std::string(value) + "}"), "") << value;
   }
-  EXPECT_NE(reason(std::string("{\"messages\":[],\"a\":\"\0\"}", 24)), "");
+  EXPECT_NE(reason(std::string("{\"messages\":[],\"a\":\"\0\"}", 23)), "");
 }
 
 TEST(JsonReader, Depth) {
