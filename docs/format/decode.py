@@ -311,6 +311,19 @@ class Learned:
         return length
 
 
+class Known:
+    """In the place of a code: a text that is there already."""
+
+    def __init__(self, text):
+        self.text, self.answer = text, 0
+
+    def split(self, _):
+        return self.answer
+
+    def end(self):
+        pass
+
+
 def model_text(state, bits, size, token_codes):
     """The text of a code, which teaches `state`."""
     out, last, pair, contexts = bytearray(), [0] * 4, 0, [0] * 5
@@ -319,6 +332,11 @@ def model_text(state, bits, size, token_codes):
     def foretold(position):
         symbol = state.history[position]
         return symbol if (symbol >> 24 == 1) == (raw > 0) else None
+
+    def spelled(symbol):
+        first = symbol >> 16 & 255
+        single = not token_codes or raw or first < 0x80 or first >= 0xFE
+        return (symbol & 0xFFFFFF).to_bytes(3, "big")[:1 if single else 2 if first < 0xC0 else 3]
 
     while len(out) < size:
         symbol = None
@@ -333,6 +351,8 @@ def model_text(state, bits, size, token_codes):
                      ("symbol", mix(guess * 4 + min(n, 4) - 1) >> 51), ("pair", pair >> 51)]
             inputs = [STRETCH[state.chance(x, 32768 if i < 2 else 40000) >> 4]
                       for i, x in enumerate(names)]
+            if isinstance(bits, Known):
+                bits.answer = int(bits.text.startswith(spelled(guess), len(out)))
             hit = state.mixed(bits, ("match", l, a), [22000] * 5 + [0], inputs + [256])
             for i, name in enumerate(names):
                 state.move(name, hit, 6 if i < 2 else 5)
@@ -363,6 +383,8 @@ def model_text(state, bits, size, token_codes):
                 trust = STRETCH[state.chance(("second", t >> 2), 50000) >> 4]
                 says = None if other is None else other >> 23 - t & 1
                 inputs += [0 if says is None else trust if says else -trust, 256]
+                if isinstance(bits, Known):
+                    bits.answer = bits.text[len(out) + t // 8] >> 7 - t % 8 & 1
                 bit = state.mixed(bits, ("bit", guess is not None, min(t >> 2, 3), seen,
                                          says is not None), WHOLE_WEIGHTS, inputs)
                 for line in lines:
@@ -381,10 +403,7 @@ def model_text(state, bits, size, token_codes):
                     width = 8 if first < 0x80 or first >= 0xFE else 16 if first < 0xC0 else 24
             symbol = (path - (1 << width) << 24 - width) + (1 << 24 if raw else 0)
             check(symbol != guess, "token model: a literal that was foretold")
-        # What it says.
-        first = symbol >> 16 & 255
-        single = not token_codes or raw or first < 0x80 or first >= 0xFE
-        out += (symbol & 0xFFFFFF).to_bytes(3, "big")[:1 if single else 2 if first < 0xC0 else 3]
+        out += spelled(symbol)
         # What it teaches.
         if match[1]:
             if state.history[match[0]] == symbol:
@@ -418,10 +437,11 @@ def model_text(state, bits, size, token_codes):
     return bytes(out)
 
 
-def model_dictionary(data, size, token_codes):
-    """The text of a dictionary, and what it has taught."""
+def model_dictionary(data, size, token_codes, history=b""):
+    """The text of a dictionary, and what history and dictionary have taught."""
     check(data and 10 <= data[0] <= 21, "token model: the number of lines")
     state = Learned(data[0])
+    model_text(state, Known(history), len(history), token_codes)
     return model_text(state, Bits(data[1:]), size, token_codes), state
 
 
@@ -1197,7 +1217,7 @@ class Pack(Source):
                 one_text = s["block_count"] == s["blocks"][1] == s["table"][1] == 0
                 check(s["codec"] != 2 or one_text, "footer")
                 if s["artifacts"] and (len(s["artifacts"]) > 1 or is_bytes or not s["ended"] or
-                                       not one_text or s["codec"] == 1):
+                                       not (one_text or s["codec"] == 1)):
                     raise unsupported("artifacts of a stream")
             return s
 
@@ -1376,7 +1396,8 @@ class Pack(Source):
                 frame = self.part(s["dictionary"]) if s["dictionary"][1] else b""
                 if s["codec"] == 1:
                     text, s["model"] = model_dictionary(frame, s["dictionary"][2],
-                                                        stream == TOKEN_STREAM)
+                                                        stream == TOKEN_STREAM,
+                                                        self.history(s))
                 elif s["codec"] == 2:
                     text = token_lz(frame, s["dictionary"][2], stream == TOKEN_STREAM,
                                     self.history(s))

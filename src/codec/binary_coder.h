@@ -66,6 +66,21 @@ class BinaryEncoder {
   std::uint64_t decisions_ = 0;
 };
 
+// In the place of an encoder where a model shall learn from text that is known already.
+class BinaryLearner {
+ public:
+  static constexpr bool kDecodes = false;
+  std::uint32_t code(std::uint32_t bit, std::uint32_t /*p*/) {
+    ++decisions_;
+    return bit;
+  }
+  bool ok() const { return true; }
+  std::uint64_t decisions() const { return decisions_; }
+
+ private:
+  std::uint64_t decisions_ = 0;
+};
+
 // Threads: one at a time. Lifetime: refers to `bytes`.
 class BinaryDecoder {
  public:

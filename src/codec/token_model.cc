@@ -70,11 +70,23 @@ Status check_text(ModelUnit unit, ByteView text) {
   return {};
 }
 
-template <bool kBlock>
-void encode_text(Predictor<BinaryEncoder, kBlock>& predictor, ModelUnit unit, ByteView text) {
+template <class Coder, bool kBlock>
+void encode_text(Predictor<Coder, kBlock>& predictor, ModelUnit unit, ByteView text) {
   SymbolReader in(unit, text);
   Symbol s = 0;
   while (in.next(s)) predictor.code(s);
+}
+
+// How many decisions it took.
+Result<std::uint64_t> learn_history(ModelUnit unit, ByteView history, Learned& learned) {
+  if (history.size() > kModelTextBytesMax) {
+    return Error(Errc::invalid, "token model: too much text");
+  }
+  TOKVAULT_TRY(check_text(unit, history));
+  BinaryLearner learner;
+  Predictor<BinaryLearner, false> predictor(unit, learned, learned, learner);
+  encode_text(predictor, unit, history);
+  return learner.decisions();
 }
 
 // Appends `size` bytes to `text`; nothing if it fails.
@@ -173,6 +185,11 @@ class Trainer final : public ModelTrainer {
     learned_->resize(lines_log);
     coded_.push_back(static_cast<char>(lines_log));
   }
+  Status learn(ByteView history) override {
+    if (text_size_ > 0) return Error(Errc::invalid, "token model: a history comes first");
+    TOKVAULT_ASSIGN(history_work_, learn_history(unit_, history, *learned_));
+    return {};
+  }
   Status add(ByteView text) override {
     if (text.size() > kModelTextBytesMax - text_size_) {
       return Error(Errc::invalid, "token model: too much text");
@@ -182,7 +199,7 @@ class Trainer final : public ModelTrainer {
     encode_text(predictor_, unit_, text);
     return {};
   }
-  std::uint64_t work() const override { return coder_.decisions(); }
+  std::uint64_t work() const override { return history_work_ + coder_.decisions(); }
   std::uint64_t coded_size() const override { return coded_.size(); }
   std::unique_ptr<TokenModel> finish(Buffer& coded) override {
     coder_.finish();
@@ -197,6 +214,7 @@ class Trainer final : public ModelTrainer {
   BinaryEncoder coder_;
   Predictor<BinaryEncoder, false> predictor_;
   std::uint64_t text_size_ = 0;
+  std::uint64_t history_work_ = 0;
 };
 
 }  // namespace
@@ -225,7 +243,8 @@ void Learned::resize(int lines_log) {
 }
 
 Result<std::unique_ptr<TokenModel>> TokenModel::decode(ModelUnit unit, ByteView coded,
-                                                       std::uint64_t size, Buffer& text) {
+                                                       std::uint64_t size, Buffer& text,
+                                                       ByteView history) {
   if (size > kModelTextBytesMax) return Error(Errc::corrupt, "token model: too much text");
   ByteReader in(coded);
   const int lines_log = in.le<std::uint8_t>();
@@ -234,6 +253,7 @@ Result<std::unique_ptr<TokenModel>> TokenModel::decode(ModelUnit unit, ByteView 
   }
   auto learned = std::make_unique<Learned>();
   learned->resize(lines_log);
+  TOKVAULT_TRY(learn_history(unit, history, *learned));
   BinaryDecoder coder(in.rest());
   Predictor<BinaryDecoder, false> predictor(unit, *learned, *learned, coder);
   TOKVAULT_TRY(decode_text(predictor, coder, unit, size, text));

@@ -4,8 +4,11 @@
 // one text by a model that learns from what it has coded; what it has learned at the end is the
 // model from which every block starts. So a model costs no bytes but those of the text that it was
 // learned from, and a block is decoded with the dictionary alone. Method, constants and what was
-// turned down: token_predictor.h and docs/decisions/0005-token-model.md. Format:
+// turned down: token_predictor.h and docs/decisions/0009-token-model.md. Format:
 // docs/format/token_model.md
+//
+// Before the dictionary it may learn from a history, which every reader has already: the tokens of
+// an artifact.
 //
 // All of it is integer arithmetic: every machine and compiler decodes the same text.
 #ifndef TOKVAULT_CODEC_TOKEN_MODEL_H_
@@ -34,11 +37,13 @@ inline constexpr int kModelLinesLogMax = 21;
 class TokenModel {
  public:
   // Decodes a dictionary: `coded` is what ModelTrainer::finish() gave, `size` how many bytes of
-  // text it stands for. Appends them to `text`; nothing if it fails. `corrupt` if `coded` is not
-  // the code of a text of that size. Its time is that of ModelTrainer::work(); memory:
+  // text it stands for, `history` what the trainer learned from before. Appends the text to `text`;
+  // nothing if it fails. `corrupt` if `coded` is not the code of a text of that size; `invalid` if
+  // the history ends inside a code. Its time is that of ModelTrainer::work(); memory:
   // memory_bytes().
   static Result<std::unique_ptr<TokenModel>> decode(ModelUnit unit, ByteView coded,
-                                                    std::uint64_t size, Buffer& text);
+                                                    std::uint64_t size, Buffer& text,
+                                                    ByteView history = {});
   virtual ~TokenModel() = default;
 
   // Codes a block. `invalid` if it ends inside a code, or is too much.
@@ -47,9 +52,9 @@ class TokenModel {
   // what encode_block() gives for a text of that size. (Damage can make it that of another text:
   // checksums are the caller's.)
   virtual Status decode_block(ByteView coded, std::uint64_t size, Buffer& text) const = 0;
-  // What the model occupies while it is kept: 4 bytes for each token (byte) of the dictionary, and
-  // 76 MB at most. A call takes about 200 bytes for each byte of its block, 38 MB at most, and 4
-  // for each token; a few of those are kept for the next calls and not counted here.
+  // What the model occupies while it is kept: 4 bytes for each token (byte) of history and
+  // dictionary, and 76 MB at most. A call takes about 200 bytes for each byte of its block, 38 MB
+  // at most, and 4 for each token; a few of those are kept for the next calls and not counted here.
   virtual std::uint64_t memory_bytes() const = 0;
 };
 
@@ -57,16 +62,19 @@ class TokenModel {
 // Threads: one at a time.
 class ModelTrainer {
  public:
-  // `text_size` is about how much text there will be, in bytes; the memory for statistics depends
-  // on it.
+  // `text_size` is about how much text there will be, in bytes, history included; the memory for
+  // statistics depends on it.
   static std::unique_ptr<ModelTrainer> make(ModelUnit unit, std::uint64_t text_size);
   virtual ~ModelTrainer() = default;
 
+  // Learns from text that is not part of the dictionary, before any is added. `invalid` if it ends
+  // inside a code, or is too much; then nothing is learned.
+  virtual Status learn(ByteView history) = 0;
   // Adds text. `invalid` if it ends inside a code, or is too much; then nothing is added.
   virtual Status add(ByteView text) = 0;
-  // Binary decisions so far: what decoding the dictionary takes is proportional to them. A token
-  // that was predicted is one, another about ten. Stop adding when it is as much as a reader shall
-  // wait for.
+  // Binary decisions so far, those of the history too: what decoding the dictionary takes is
+  // proportional to them. A token that was predicted is one, another about ten. Stop adding when it
+  // is as much as a reader shall wait for.
   virtual std::uint64_t work() const = 0;
   // Bytes of code so far.
   virtual std::uint64_t coded_size() const = 0;

@@ -150,6 +150,50 @@ TEST(TokenModel, WhatTheDictionaryHoldsCostsNextToNothing) {
   EXPECT_LT((trainer->coded_size() - first_size) * 20, first_size);
 }
 
+// Text that a history holds costs next to nothing, in the dictionary and in blocks; what was coded
+// behind one history is not read behind another.
+TEST(TokenModel, AHistoryTeachesTheDictionaryAndTheBlocks) {
+  for (const ModelUnit unit : kUnits) {
+    const Buffer text = some_text(21, 400);
+    const Buffer history = text + some_text(22, 50);
+    const Buffer block = some_text(22, 50);
+    const Trained alone = train(unit, text);
+    auto trainer = ModelTrainer::make(unit, history.size() + text.size());
+    ASSERT_TRUE(trainer->learn(history));
+    const std::uint64_t learned = trainer->work();
+    EXPECT_GT(learned, alone.work);
+    ASSERT_TRUE(trainer->add(text));
+    EXPECT_GT(trainer->work(), learned);
+    EXPECT_LT(trainer->work(), learned + alone.work) << "what is foretold is one decision";
+    EXPECT_FALSE(trainer->learn(history)) << "it comes first";
+    Buffer coded;
+    const auto writer = trainer->finish(coded);
+    EXPECT_LT(coded.size(), alone.coded.size() / 8);
+    const Buffer frame = *writer->encode_block(block);
+    EXPECT_LT(frame.size(), alone.model->encode_block(block)->size() / 4);
+
+    Buffer back = "before";
+    auto reader = TokenModel::decode(unit, coded, text.size(), back, history);
+    ASSERT_TRUE(reader) << reader.error().message();
+    EXPECT_EQ(back, "before" + text);
+    EXPECT_EQ((*reader)->memory_bytes(), writer->memory_bytes());
+    back.clear();
+    ASSERT_TRUE((*reader)->decode_block(frame, block.size(), back));
+    EXPECT_EQ(back, block);
+
+    for (const Buffer& other : {Buffer(), text, Buffer(history + '\xff')}) {
+      back.clear();
+      const auto wrong = TokenModel::decode(unit, coded, text.size(), back, other);
+      EXPECT_FALSE(wrong && back == text);
+    }
+  }
+  Buffer back;
+  const Buffer inside("\xc0", 1);  // of a code of three bytes
+  EXPECT_EQ(TokenModel::decode(ModelUnit::token_code, Buffer("\x0a", 1), 0, back, inside).code(),
+            Errc::invalid);
+  EXPECT_EQ(ModelTrainer::make(ModelUnit::token_code, 1)->learn(inside).code(), Errc::invalid);
+}
+
 TEST(TokenModel, BlocksDoNotDependOnEachOther) {
   const Trained trained = train(ModelUnit::token_code, some_text(1, 50));
   std::vector<Buffer> blocks;

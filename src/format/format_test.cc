@@ -610,15 +610,25 @@ TEST(Pack, FooterTrailerAndSegments) {
   EXPECT_TRUE(back->streams[0].ended);
   EXPECT_FALSE(back->streams[1].ended);
   EXPECT_EQ(back->streams[0].artifacts, f.streams[0].artifacts);
-  // No more than one, of a stream of tokens, and not under the model: this program cannot read it.
+  // No more than one, of a stream of tokens that is all dictionary or under the model; else this
+  // program cannot read it.
   f.streams[0].artifacts = {7, 300};
   encode();
   EXPECT_EQ(decode().code(), Errc::unsupported);
   f.streams[0].artifacts = {300};
+  const PackStream one_text = f.streams[0];
   f.streams[0].codec = PackCodec::token_model;
   encode();
-  EXPECT_EQ(decode().code(), Errc::unsupported);
+  EXPECT_TRUE(decode());
+  f.streams[0].block_count = 1;
+  f.streams[0].blocks = {74, 20, 0, 1};
+  f.streams[0].table = {94, 5, 0, 1};
+  encode();
+  EXPECT_TRUE(decode());
   f.streams[0].codec = PackCodec::zstd;
+  encode();
+  EXPECT_EQ(decode().code(), Errc::unsupported);
+  f.streams[0] = one_text;
   f.streams[1] = f.streams[0];
   f.counts.segments[1] = 3;
   encode();

@@ -246,8 +246,9 @@ Result<PackFooter> decode_pack_footer(ByteView bytes, const Extent& extent,
         (s.codec == PackCodec::token_lz && !is_dictionary)) {
       return corrupt_pack("a stream does not add up");
     }
-    if (!s.artifacts.empty() && (s.artifacts.size() > 1 || number != kTokenStream || !s.ended ||
-                                 !is_dictionary || s.codec == PackCodec::token_model)) {
+    const bool may_copy = is_dictionary || s.codec == PackCodec::token_model;
+    if (!s.artifacts.empty() &&
+        (s.artifacts.size() > 1 || number != kTokenStream || !s.ended || !may_copy)) {
       return Error(Errc::unsupported,
                    "it copies from artifacts as a newer program does; use the one that wrote it");
     }

@@ -27,6 +27,9 @@ constexpr std::uint64_t kSampledCodeBytesMax = 128u << 10;
 constexpr std::uint64_t kBalancedLzWork = 80'000;
 constexpr std::uint64_t kDenseLzWork = 16'000'000;
 
+// To name an artifact takes a few bytes of the footer, and holds it.
+constexpr std::uint64_t kNameBytes = 16;
+
 std::string node_key(std::uint32_t parent, std::uint32_t form,
                      const std::vector<SegmentRef>& refs) {
   std::string key;
@@ -327,7 +330,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
   const bool is_one_text = all.can_end && all.text.size() <= kFingerprintlessTextBytes;
   if (all.can_end && level == Level::dense && !all.table.code_sizes.empty() &&
       all.ended_size() <= kModelTextBytesMax) {
-    TOKVAULT_TRY(encode_with_model(stream, all, levels, file));
+    TOKVAULT_TRY(encode_with_model(stream, all, {}, levels, file));
     return is_one_text
                ? improve_one_text(stream, all, levels, level, before, file)
                : improve_blocks(stream, all, choice ? &*choice : nullptr, levels, before, file);
@@ -348,19 +351,19 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
 
 // Told by zstd at a fast level: coding the text with each of them to find out would take as long as
 // all the rest.
-Result<PackBuilder::History> PackBuilder::choose_history(ByteView ended) const {
+Result<PackBuilder::History> PackBuilder::choose_history(ByteView text) const {
   constexpr int kFastLevel = 3;
   History best;
   if (artifacts_.empty()) return best;
-  TOKVAULT_ASSIGN(const Buffer alone, zstd_compress(ended, kFastLevel, stop_));
+  TOKVAULT_ASSIGN(const Buffer alone, zstd_compress(text, kFastLevel, stop_));
   std::size_t least = alone.size();
   for (const auto& artifact : artifacts_) {
-    Buffer text;
-    map_.encode(artifact->tokens, text);
-    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(ended, kFastLevel, stop_, text));
+    Buffer history;
+    map_.encode(artifact->tokens, history);
+    TOKVAULT_ASSIGN(const Buffer frame, zstd_compress(text, kFastLevel, stop_, history));
     if (frame.size() >= least) continue;
     least = frame.size();
-    best = {artifact->number, std::move(text)};
+    best = {artifact->number, std::move(history)};
   }
   return best;
 }
@@ -405,19 +408,35 @@ Result<bool> PackBuilder::may_zstd_win(ByteView text, std::size_t coded_size) co
   return quick.size() - quick.size() / 6 < coded_size;
 }
 
-Status PackBuilder::improve_blocks(Stream stream, StreamText& all, DictionaryChoice* choice,
-                                   const Levels& levels, std::size_t before, Buffer& file) {
-  TOKVAULT_ASSIGN(const bool may_win, may_zstd_win(all.text, file.size() - before));
-  if (!may_win) return {};
-  PackStream with_model = footer_.streams[stream];
+Status PackBuilder::replace_if_smaller(Stream stream, std::size_t before, std::size_t below,
+                                       Buffer& file, const std::function<Status()>& encode) {
+  PackStream other = std::move(footer_.streams[stream]);
   const Buffer code = file.substr(before);
   file.resize(before);
   footer_.streams[stream] = PackStream();
-  footer_.streams[stream].text_bytes = with_model.text_bytes;
-  TOKVAULT_TRY(encode_with_dictionary(stream, all, choice, levels, file));
-  if (file.size() - before < code.size()) return {};
-  footer_.streams[stream] = std::move(with_model);
-  file.replace(before, file.size() - before, code);
+  footer_.streams[stream].text_bytes = other.text_bytes;
+  TOKVAULT_TRY(encode());
+  const std::size_t size = file.size() - before;
+  if (size > 0 && size < below) return {};
+  footer_.streams[stream] = std::move(other);
+  file.replace(before, size, code);
+  return {};
+}
+
+Status PackBuilder::improve_blocks(Stream stream, StreamText& all, DictionaryChoice* choice,
+                                   const Levels& levels, std::size_t before, Buffer& file) {
+  const std::size_t now = file.size() - before;
+  TOKVAULT_ASSIGN(const bool may_win, may_zstd_win(all.text, now));
+  if (may_win) {
+    TOKVAULT_TRY(replace_if_smaller(stream, before, now, file, [&] {
+      return encode_with_dictionary(stream, all, choice, levels, file);
+    }));
+  }
+  if (stream != kTokenStream || footer_.streams[stream].codec != PackCodec::token_model) return {};
+  const std::size_t without = file.size();
+  TOKVAULT_ASSIGN(const History history, choose_history(all.text));
+  TOKVAULT_TRY(learn_from_artifact(stream, all, history, levels, before, file));
+  artifact_saving_ = without - file.size();
   return {};
 }
 
@@ -438,13 +457,14 @@ Status PackBuilder::improve_one_text(Stream stream, const StreamText& all, const
     if (footer_.streams[stream].codec == PackCodec::token_model) return {};
   }
   const std::size_t without = file.size();
-  TOKVAULT_TRY(copy_from_artifact(stream, ended, levels, level, before, file));
+  TOKVAULT_TRY(copy_from_artifact(stream, all, ended, levels, level, before, file));
   artifact_saving_ = without - file.size();
   return {};
 }
 
-Status PackBuilder::copy_from_artifact(Stream stream, ByteView ended, const Levels& levels,
-                                       Level level, std::size_t before, Buffer& file) {
+Status PackBuilder::copy_from_artifact(Stream stream, const StreamText& all, ByteView ended,
+                                       const Levels& levels, Level level, std::size_t before,
+                                       Buffer& file) {
   TOKVAULT_ASSIGN(const History history, choose_history(ended));
   if (history.artifact == 0) return {};
   if (level != Level::dense) {  // there the token LZ is smaller
@@ -452,7 +472,18 @@ Status PackBuilder::copy_from_artifact(Stream stream, ByteView ended, const Leve
                     zstd_compress(ended, levels.dictionary, stop_, history.text));
     take_if_smaller(stream, PackCodec::zstd, frame, ended.size(), history.artifact, before, file);
   }
+  TOKVAULT_TRY(learn_from_artifact(stream, all, history, levels, before, file));
   return try_token_lz(stream, ended, history, levels, before, file);
+}
+
+Status PackBuilder::learn_from_artifact(Stream stream, const StreamText& all,
+                                        const History& history, const Levels& levels,
+                                        std::size_t before, Buffer& file) {
+  const std::size_t now = file.size() - before;
+  const bool has_model = footer_.streams[stream].codec == PackCodec::token_model;
+  if (history.artifact == 0 || !has_model || now <= kNameBytes) return {};
+  return replace_if_smaller(stream, before, now - kNameBytes, file,
+                            [&] { return encode_with_model(stream, all, history, levels, file); });
 }
 
 // One text has about 2.7 symbols for each byte of code, which is not more than a tenth smaller: if
@@ -470,8 +501,6 @@ Status PackBuilder::try_token_lz(Stream stream, ByteView ended, const History& h
 void PackBuilder::take_if_smaller(Stream stream, PackCodec codec, ByteView code,
                                   std::uint64_t ended_size, std::uint64_t artifact,
                                   std::size_t before, Buffer& file) {
-  // A name takes a few bytes of the footer, and holds the artifact.
-  constexpr std::uint64_t kNameBytes = 16;
   if (code.size() + (artifact != 0 ? kNameBytes : 0) >= file.size() - before) return;
   PackStream& out = footer_.streams[stream];
   file.resize(before);
@@ -486,21 +515,28 @@ void PackBuilder::take_if_smaller(Stream stream, PackCodec codec, ByteView code,
 
 // The dictionary is as much of the beginning as a reader has to wait half a second for, the rest
 // blocks of about 8 k tokens: 10 ms (docs/decisions/0009-token-model.md).
-Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
-                                      Buffer& file) {
+Status PackBuilder::encode_with_model(Stream stream, const StreamText& all, const History& history,
+                                      const Levels& levels, Buffer& file) {
   constexpr std::uint64_t kDictionaryWork = 5'000'000;
   constexpr std::uint64_t kModelBlockTextBytes = 12u << 10;
   TOKVAULT_ASSIGN(const Learned learned,
-                  learn(stream, all, kDictionaryWork,
-                        std::min<std::uint64_t>(all.ended_size(), 2 * kDictionaryTextBytes)));
-  return write_with_model(stream, all, learned, kModelBlockTextBytes, levels, file);
+                  learn(stream, all, history, kDictionaryWork,
+                        std::min<std::uint64_t>(all.ended_size() + history.text.size(),
+                                                2 * kDictionaryTextBytes)));
+  if (!learned.model) return {};
+  TOKVAULT_TRY(write_with_model(stream, all, learned, kModelBlockTextBytes, levels, file));
+  if (history.artifact != 0) footer_.streams[stream].artifacts = {history.artifact};
+  return {};
 }
 
 Result<PackBuilder::Learned> PackBuilder::learn(Stream stream, const StreamText& all,
-                                                std::uint64_t work, std::uint64_t text_size) const {
+                                                const History& history, std::uint64_t work,
+                                                std::uint64_t text_size) const {
   const auto& sizes = all.table.code_sizes;
   auto trainer = ModelTrainer::make(unit_of(stream), text_size);
   Learned out;
+  TOKVAULT_TRY(trainer->learn(history.text));
+  if (trainer->work() > work / 2) return out;
   while (out.segments < sizes.size() && trainer->work() < work) {
     TOKVAULT_TRY(check_stop(stop_));
     const Buffer segment = all.ended(out.segments, out.segments + 1, out.at);
@@ -600,7 +636,7 @@ Status PackBuilder::try_small_model(const StreamText& all, const Levels& levels,
   }
   TOKVAULT_ASSIGN(const bool is_digits, are_letters_smaller(all));
   if (!is_digits) return {};
-  TOKVAULT_ASSIGN(const Learned learned, learn(stream, all, kWork, kLearnedTextBytes));
+  TOKVAULT_ASSIGN(const Learned learned, learn(stream, all, {}, kWork, kLearnedTextBytes));
   if (learned.segments == sizes.size()) return {};
   std::uint64_t tried = 0;
   std::uint64_t coded = 0;
@@ -620,16 +656,9 @@ Status PackBuilder::try_small_model(const StreamText& all, const Levels& levels,
   }
   const std::uint64_t left = all.ended_size() - learned.text_size;
   if (learned.code.size() + left * coded / tried > enough) return {};
-  PackStream other = std::move(footer_.streams[stream]);
-  const Buffer code = file.substr(before);
-  file.resize(before);
-  footer_.streams[stream] = PackStream();
-  footer_.streams[stream].text_bytes = other.text_bytes;
-  TOKVAULT_TRY(write_with_model(stream, all, learned, kBlockBytes, levels, file));
-  if (file.size() - before <= enough) return {};
-  footer_.streams[stream] = std::move(other);
-  file.replace(before, file.size() - before, code);
-  return {};
+  return replace_if_smaller(stream, before, enough + 1, file, [&] {
+    return write_with_model(stream, all, learned, kBlockBytes, levels, file);
+  });
 }
 
 std::vector<PackBuilder::Block> PackBuilder::cut_blocks(const PackSegments& table,

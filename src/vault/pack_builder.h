@@ -3,6 +3,8 @@
 #define TOKVAULT_VAULT_PACK_BUILDER_H_
 
 #include <array>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -126,9 +128,15 @@ class PackBuilder {
     Buffer ended(std::size_t begin, std::size_t end, std::uint64_t at) const;
   };
   Status encode_stream(Stream stream, const Levels& levels, Level level, Buffer& file);
-  Status encode_with_model(Stream stream, const StreamText& all, const Levels& levels,
-                           Buffer& file);
-  // A model that has learned the first segments.
+  // What a text is coded with besides itself: an artifact in the pack's codes, or nothing.
+  struct History {
+    std::uint64_t artifact = 0;
+    Buffer text;
+  };
+  // Nothing is appended if to learn from the history would take too long.
+  Status encode_with_model(Stream stream, const StreamText& all, const History& history,
+                           const Levels& levels, Buffer& file);
+  // A model that has learned the history, and the first segments.
   struct Learned {
     std::unique_ptr<TokenModel> model;
     Buffer code;
@@ -136,8 +144,8 @@ class PackBuilder {
     std::uint64_t at = 0;         // where the next one stands in the text
     std::uint64_t text_size = 0;  // with ends
   };
-  Result<Learned> learn(Stream stream, const StreamText& all, std::uint64_t work,
-                        std::uint64_t text_size) const;
+  Result<Learned> learn(Stream stream, const StreamText& all, const History& history,
+                        std::uint64_t work, std::uint64_t text_size) const;
   Status write_with_model(Stream stream, const StreamText& all, const Learned& learned,
                           std::uint64_t block_bytes, const Levels& levels, Buffer& file);
   Result<bool> are_letters_smaller(const StreamText& all) const;
@@ -157,12 +165,11 @@ class PackBuilder {
   // `choice`: what the dictionary was chosen by, or null.
   Status encode_with_dictionary(Stream stream, StreamText& all, DictionaryChoice* choice,
                                 const Levels& levels, Buffer& file);
-  // What a text is coded with besides itself: an artifact in the pack's codes, or nothing.
-  struct History {
-    std::uint64_t artifact = 0;
-    Buffer text;
-  };
-  Result<History> choose_history(ByteView ended) const;
+  Result<History> choose_history(ByteView text) const;
+  // What `encode` appends to `file` takes the place of the stream that begins at `before`, if it is
+  // something, and of fewer than `below` bytes.
+  Status replace_if_smaller(Stream stream, std::size_t before, std::size_t below, Buffer& file,
+                            const std::function<Status()>& encode);
   // A stream that is one text has tokens copied from an artifact, or is under the token LZ, where
   // that is smaller than what `file` has of it, which begins at `before`.
   Status improve_one_text(Stream stream, const StreamText& all, const Levels& levels, Level level,
@@ -171,8 +178,11 @@ class PackBuilder {
   Status improve_blocks(Stream stream, StreamText& all, DictionaryChoice* choice,
                         const Levels& levels, std::size_t before, Buffer& file);
   Result<bool> may_zstd_win(ByteView text, std::size_t coded_size) const;
-  Status copy_from_artifact(Stream stream, ByteView ended, const Levels& levels, Level level,
-                            std::size_t before, Buffer& file);
+  Status copy_from_artifact(Stream stream, const StreamText& all, ByteView ended,
+                            const Levels& levels, Level level, std::size_t before, Buffer& file);
+  // A stream under a model has one that has learned from an artifact, where that is smaller.
+  Status learn_from_artifact(Stream stream, const StreamText& all, const History& history,
+                             const Levels& levels, std::size_t before, Buffer& file);
   // If it is not too much work to read.
   Status try_token_lz(Stream stream, ByteView ended, const History& history, const Levels& levels,
                       std::size_t before, Buffer& file);

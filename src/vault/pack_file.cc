@@ -232,7 +232,7 @@ Result<std::shared_ptr<const PackDictionary>> PackFile::load_dictionary(Stream s
     Buffer text;
     std::unique_ptr<TokenModel> model;
     if (ps.codec == PackCodec::token_model) {
-      TOKVAULT_ASSIGN(model, TokenModel::decode(unit_of(stream), coded, size, text));
+      TOKVAULT_ASSIGN(model, TokenModel::decode(unit_of(stream), coded, size, text, before));
       if (ps.block_count == 0) model.reset();  // nothing is left to decode with it
     } else {
       TOKVAULT_TRY(token_lz_decode(unit_of(stream), coded, size, text, before));

@@ -397,18 +397,21 @@ def variants_of_version_2():
     yield ("v1_recent", "v1/artifact", "packs/00000003.pack", "unsupported",
            "recent references in a pack of version 1", references(2))
 
-    def without_artifact(data):
-        with_stream(data, decode_shared(data), artifacts=[])
+    def without_artifact(vault):
+        def change(data):
+            artifacts = decode.artifacts_of(HERE / "v2" / vault)
+            stream = decode.Pack(bytes(data), 5, artifacts).streams[0]
+            with_stream(data, stream, artifacts=[])
+        return change
 
     def flip_bit(data):
         data[-9] ^= 0x40
 
-    def decode_shared(data):
-        artifacts = decode.artifacts_of(HERE / "v2" / "shared_lz")
-        return decode.Pack(bytes(data), 5, artifacts).streams[0]
-
     yield ("v2_no_artifact", "v2/shared_lz", "packs/00000005.pack", "corrupt",
-           "a token LZ that copies from an artifact, and names none", without_artifact)
+           "a token LZ that copies from an artifact, and names none", without_artifact("shared_lz"))
+    yield ("v2_no_history", "v2/shared_dense", "packs/00000005.pack", "corrupt",
+           "a model that has learned from an artifact, and names none",
+           without_artifact("shared_dense"))
     yield ("v2_shared_bit", "v2/shared_lz", "artifacts/00000002.artifact", "corrupt",
            "a bit of the substrings that a pack copies from", flip_bit)
 

@@ -417,6 +417,22 @@ void make_shared_lz(const std::string& folder) {
   g.finish();
 }
 
+// A pack under a token model that has learned from a set of substrings.
+void make_shared_dense(const std::string& folder) {
+  Golden g(folder, "shared_dense", {.tokenizer = "o200k_base"});
+  for (int i = 0; i < 40; ++i) g.put(report(i));
+  for (const std::string& line : every_shape()) g.put(line);
+  for (int i = 0; i < 12; ++i) {
+    std::string letters;
+    for (int k = 0; k < 60; ++k) letters += static_cast<char>('a' + (i * i + k * k * (7 + i)) % 26);
+    g.put(
+        chat("letters" + std::to_string(i), 1760000100, letters, long_text(letters.substr(0, 6))));
+  }
+  must(g.vault().substrings().train({}));
+  must(g.vault().compact(Level::dense));
+  g.finish();
+}
+
 // A compacted pack whose conversations have messages in common: references are recent.
 void make_recent(const std::string& folder) {
   Golden g(folder, "recent", {.tokenizer = "o200k_base"});
@@ -461,14 +477,21 @@ void make_apart(const std::string& folder) {
 
 int main(int argc, char** argv) {
   static const std::map<std::string, void (*)(const std::string&)> kVaults = {
-      {"log", tokvault::make_log},           {"bytes", tokvault::make_bytes},
-      {"guard", tokvault::make_guard},       {"packs", tokvault::make_packs},
-      {"dense", tokvault::make_dense},       {"dictionary", tokvault::make_dictionary},
-      {"artifact", tokvault::make_artifact}, {"segments", tokvault::make_segments},
-      {"trained", tokvault::make_trained},   {"token_lz", tokvault::make_token_lz},
-      {"shared", tokvault::make_shared},     {"shared_lz", tokvault::make_shared_lz},
-      {"recent", tokvault::make_recent},     {"apart", tokvault::make_apart},
-  };
+      {"log", tokvault::make_log},
+      {"bytes", tokvault::make_bytes},
+      {"guard", tokvault::make_guard},
+      {"packs", tokvault::make_packs},
+      {"dense", tokvault::make_dense},
+      {"dictionary", tokvault::make_dictionary},
+      {"artifact", tokvault::make_artifact},
+      {"segments", tokvault::make_segments},
+      {"trained", tokvault::make_trained},
+      {"token_lz", tokvault::make_token_lz},
+      {"shared", tokvault::make_shared},
+      {"shared_lz", tokvault::make_shared_lz},
+      {"recent", tokvault::make_recent},
+      {"apart", tokvault::make_apart},
+      {"shared_dense", tokvault::make_shared_dense}};
   if (argc < 2) {
     std::fprintf(stderr, "usage: make_golden FOLDER [NAME...]\n");
     return 2;

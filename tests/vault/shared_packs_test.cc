@@ -193,6 +193,52 @@ TEST_P(SharedPacks, CompactionChoosesAgainWhenOneWasActivated) {
   }
 }
 
+class SharedModels : public SharedPacks {};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SharedModels,
+                         ::testing::Values(Case{ArtifactKind::dictionary, Level::dense},
+                                           Case{ArtifactKind::substring_set, Level::dense}),
+                         name_of);
+
+// Beside what is copied there is text that only a model makes smaller. The model learns from the
+// artifact first, and is made anew, without it, when the artifact is retired.
+TEST_P(SharedModels, AModelLearnsFromIt) {
+  auto vault = open();
+  Rng rng(7);
+  for (int i = 0; i < 12; ++i) {
+    Conversation c = templated(200 + i);
+    c.messages.push_back(Message::of_text("user", canary(rng) + canary(rng) + canary(rng)));
+    put(*vault, c);
+  }
+  ASSERT_OK(vault->compact(Level::dense));
+  const std::uint64_t alone = pack_bytes();
+  const std::uint64_t artifact = train(*vault);
+  ASSERT_OK(vault->compact(Level::dense));
+  ASSERT_EQ(packs()[artifact].size(), 1u);
+  EXPECT_LT(pack_bytes(), alone);
+  const auto tokens = [&] {
+    const auto explained = vault->explain();
+    EXPECT_OK(explained);
+    for (const StoredStream& s : explained->streams) {
+      if (s.stream == "tokens") return s;
+    }
+    return StoredStream();
+  };
+  EXPECT_EQ(tokens().codec, "token_model");
+  EXPECT_EQ(tokens().artifacts, std::vector<std::uint64_t>{artifact});
+  expect_all(*vault, "compacted");
+  expect_all(*open(true), "by a reader");
+  if (GetParam().kind == ArtifactKind::dictionary) {
+    ASSERT_OK(vault->dictionaries().retire(id_, true));
+  } else {
+    ASSERT_OK(vault->substrings().retain({}));
+    ASSERT_OK(vault->gc(false));
+  }
+  EXPECT_TRUE(tokens().artifacts.empty());
+  EXPECT_FALSE(place_.disk.size(artifact_name(artifact)));
+  expect_all(*vault, "retired");
+}
+
 TEST_P(SharedPacks, WhatIsOfNoUseIsNotNamed) {
   auto vault = open();
   (void)train(*vault);
