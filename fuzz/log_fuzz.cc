@@ -1,5 +1,6 @@
 // A log, as its bytes are and with its checksums put right: never crashes, and what was read can be
-// used: every path ends, every segment decodes or is refused.
+// used: every path ends, every segment decodes or is refused. An input that brings a dictionary has
+// it under every number that a batch names.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -7,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "fuzz/with_dictionary.h"
 #include "vault/log_file.h"
 
 namespace {
@@ -41,9 +43,28 @@ Buffer mended(Buffer file) {
   return file;
 }
 
-void open(const Buffer& file, DecodeText decode_text) {
+void put_dictionary(Backend& backend, const Buffer& dictionary, ByteView file) {
+  std::uint64_t at = 0;
+  const auto log = decode_log_header(file, at);
+  if (!log) return;
+  BatchHeader header;
+  for (BatchPieces pieces;; at += kBatchHeaderBytes + header.payload_size) {
+    const auto state = read_batch(file, 1, 0, at, header, pieces);
+    if (!state || *state != BatchState::whole) return;
+    if (header.dictionary == 0) continue;
+    Artifact artifact;
+    artifact.number = header.dictionary;
+    artifact.tenant = header.tenant;
+    artifact.vault_id = log->vault.id;
+    artifact.content = dictionary;
+    put_artifact(backend, artifact);
+  }
+}
+
+void open(const Buffer& file, const std::optional<Buffer>& dictionary, DecodeText decode_text) {
   const auto backend = make_memory_backend();
   if (!backend->put(log_name(1), file)) std::abort();
+  if (dictionary) put_dictionary(*backend, *dictionary, file);
   auto log = LogFile::open(*backend, 1, 0, 0, decode_text);
   if (!log) return;
   Scratch scratch;
@@ -71,10 +92,10 @@ void open(const Buffer& file, DecodeText decode_text) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const Buffer file(reinterpret_cast<const char*>(data), size);
+  const FuzzInput input = parse_input(data, size);
   for (const auto when : {DecodeText::at_once, DecodeText::when_read}) {
-    open(file, when);
-    open(mended(file), when);
+    open(input.file, input.dictionary, when);
+    open(mended(input.file), input.dictionary, when);
   }
   return 0;
 }

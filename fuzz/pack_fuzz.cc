@@ -1,5 +1,6 @@
 // A pack, as its bytes are and with its checksums put right: never crashes, and what was read can
-// be used.
+// be used. The artifact that it copies from is the dictionary that the input brings, or else a set
+// of substrings.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -8,7 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "format/artifact.h"
+#include "fuzz/with_dictionary.h"
 #include "tokvault/substrings.h"
 #include "vault/cache.h"
 #include "vault/pack_file.h"
@@ -80,28 +81,32 @@ Buffer mended(Buffer file) {
   return file.substr(0, e.offset) + *end;
 }
 
-void open(const Buffer& file) {
+// A set of runs of small tokens.
+Buffer make_substring_set() {
+  SubstringSet set;
+  for (Token first = 0; first < 300; first += 50) {
+    std::vector<Token> run(40);
+    for (std::size_t i = 0; i < run.size(); ++i) run[i] = first + static_cast<Token>(i * i % 99);
+    if (!set.add(run, {})) std::abort();
+  }
+  return set.serialize();
+}
+
+void open(const Buffer& file, const std::optional<Buffer>& dictionary) {
   const auto backend = make_memory_backend();
   if (!backend->put(pack_name(1), file)) std::abort();
   Cache cache(64u << 20);
   auto pack = PackFile::open(*backend, cache, 1);
   if (!pack) return;
-  // What it copies from is there: a set of runs of small tokens.
+  // What it copies from is there.
   for (const std::uint64_t number : (*pack)->artifacts()) {
-    SubstringSet set;
-    for (Token first = 0; first < 300; first += 50) {
-      std::vector<Token> run(40);
-      for (std::size_t i = 0; i < run.size(); ++i) run[i] = first + static_cast<Token>(i * i % 99);
-      if (!set.add(run, {})) std::abort();
-    }
     Artifact artifact;
     artifact.number = number;
     artifact.tenant = (*pack)->tenant();
     artifact.vault_id = (*pack)->footer().vault.id;
-    artifact.record.kind = ArtifactKind::substring_set;
-    artifact.content = set.serialize();
-    auto bytes = encode_artifact(artifact, 1);
-    if (!bytes || !backend->put(artifact_name(number), *bytes)) std::abort();
+    artifact.record.kind = dictionary ? ArtifactKind::dictionary : ArtifactKind::substring_set;
+    artifact.content = dictionary ? *dictionary : make_substring_set();
+    put_artifact(*backend, artifact);
   }
   (void)(*pack)->records();
   auto tables = (*pack)->tables();
@@ -132,8 +137,8 @@ void open(const Buffer& file) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const Buffer file(reinterpret_cast<const char*>(data), size);
-  open(file);
-  open(mended(file));
+  const FuzzInput input = parse_input(data, size);
+  open(input.file, input.dictionary);
+  open(mended(input.file), input.dictionary);
   return 0;
 }

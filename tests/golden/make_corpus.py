@@ -22,6 +22,14 @@ def sized(data):
     return varint(len(data)) + data
 
 
+def with_dictionary(artifacts, data):
+    """As fuzz/with_dictionary.h reads it, if there is a dictionary: the last one."""
+    for _, artifact in sorted(artifacts.items(), reverse=True):
+        if artifact.kind == decode.DICTIONARY:
+            return b"\x8e\xc9\xd0\xa5" + u16(len(artifact.content)) + artifact.content + data
+    return None
+
+
 def seeds():
     """(fuzz program, name, bytes)."""
     def name_of(path):
@@ -37,6 +45,8 @@ def seeds():
         for a in path.parent.parent.glob("artifacts/*.artifact"):
             artifacts[int(a.stem)] = decode.Artifact(a.read_bytes(), int(a.stem))
             yield "artifact", f"{vault}_{int(a.stem)}", a.read_bytes()
+        if input_ := with_dictionary(artifacts, data):
+            yield "log", f"{vault}_with_dictionary", input_
         log = decode.Log(data, int(path.stem), artifacts)
         for i, (body, text) in enumerate(zip(log.bodies, log.texts)):
             # The size of a text that is apart stands behind.
@@ -50,7 +60,11 @@ def seeds():
         name = f"{name_of(path)}_{int(path.stem)}"
         data = path.read_bytes()
         yield "pack", name, data
-        p = decode.Pack(data, int(path.stem), decode.artifacts_of(path.parent.parent))
+        artifacts = decode.artifacts_of(path.parent.parent)
+        p = decode.Pack(data, int(path.stem), artifacts)
+        named = {n: artifacts[n] for s in p.streams for n in s.get("artifacts", ())}
+        if input_ := with_dictionary(named, data):
+            yield "pack", f"{name}_with_dictionary", input_
         for s in (0, 1):
             stream = p.streams[s]
             if stream["ended"]:
