@@ -160,7 +160,9 @@ std::string CommandLine::explain_marked(const CLI::ParseError& error) const {
     return name + (said.ends_with(" missing") ? " needs a value" : " is given more than once");
   }
   if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
-    return said.substr(0, said.rfind(" = ")).substr(said.find("--")) + " takes no value";
+    const std::size_t flag = said.find(": -");  // "Could not convert: --json = x"
+    if (flag == std::string::npos) return said;
+    return said.substr(flag + 2, said.find(" = ", flag) - flag - 2) + " takes no value";
   }
   if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr) {
     return name + " and " + said.substr(said.rfind(' ') + 1) + " exclude each other";

@@ -1,6 +1,8 @@
 // tokvault substrings train, compact, retain, import, list, show.
 #include "substrings.h"
 
+#include <limits>
+
 #include "output.h"
 #include "values.h"
 
@@ -22,6 +24,16 @@ int print_change(const SubstringChange& change, bool json) {
   print_line(format_count(change.added) + " added, " + format_count(change.dropped) + " dropped: " +
              format_counted(change.runs, "run") + " of " + format_counted(change.tokens, "token"));
   return 0;
+}
+
+Result<std::vector<SubstringId>> parse_ids(const std::vector<std::string>& texts) {
+  std::vector<SubstringId> ids;
+  for (const std::string& text : texts) {
+    TOKVAULT_ASSIGN(const std::uint64_t id,
+                    parse_number(text, std::numeric_limits<SubstringId>::max()));
+    ids.push_back(static_cast<SubstringId>(id));
+  }
+  return ids;
 }
 
 std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
@@ -51,10 +63,11 @@ ExitStatus run_substrings_compact(const SubstringsCommand& command) {
 }
 
 ExitStatus run_substrings_retain(const SubstringsCommand& command) {
+  TOKVAULT_ASSIGN(const auto ids, parse_ids(command.ids));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const SubstringChange change,
-                  vault->substrings().retain(command.ids, command.tenant));
+                  vault->substrings().retain(ids, command.tenant));
   return print_change(change, command.json);
 }
 
@@ -120,10 +133,11 @@ ExitStatus run_substrings_list(const SubstringsCommand& command) {
 }
 
 ExitStatus run_substrings_show(const SubstringsCommand& command) {
+  TOKVAULT_ASSIGN(const auto ids, parse_ids(command.ids));
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const auto active, vault->substrings().active(command.tenant));
-  for (const SubstringId id : command.ids) {
+  for (const SubstringId id : ids) {
     TOKVAULT_ASSIGN(const TokenView tokens, active->tokens(id));
     const std::string text = text_of(*vault->tokenizer(), tokens);
     if (!command.json) {

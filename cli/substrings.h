@@ -11,7 +11,7 @@ namespace tokvault::cli {
 struct SubstringsCommand : Command {
   std::string tenant;
   SubstringTraining training;
-  std::vector<SubstringId> ids;  // show, retain
+  std::vector<std::string> ids;  // show, retain
   std::string folder;            // import
 };
 

@@ -28,3 +28,13 @@ printf x >> registry/blobs.dat
 sed -i 's/"length":28/"length":27/' registry/index.json
 tokvault substrings import v registry
 tokvault substrings
+# What is no id.
+for id in x abc 0x1 1.5 4294967296 18446744073709551616 ''; do
+  for action in show retain; do
+    tokvault substrings $action v "$id"
+    echo "$?"
+  done
+done
+tokvault substrings show v -5
+tokvault substrings show v -- -5
+tokvault substrings show v 4294967295
