@@ -64,7 +64,10 @@ class CommandLine {
   static std::string help(const CLI::App& command);
 
   // The command that was parsed, and whether it is to print JSON.
-  ExitStatus run() const { return run_(); }
+  ExitStatus run() const {
+    const ProgressLine progress(parsed_name());
+    return run_();
+  }
   bool json() const { return json_ != nullptr && *json_; }
 
  private:

@@ -109,11 +109,11 @@ ExitStatus run_export(const ExportCommand& command) {
         status = std::move(why);
         return false;
       }
-      progress.clear();
       print_error(why, command.json);
       ++lost;
       return true;
     }
+    if (command.output == "-") hide_progress();
     status = writer->write(*json);
     ++conversations;
     bytes += json->size() + 1;
@@ -123,7 +123,6 @@ ExitStatus run_export(const ExportCommand& command) {
   TOKVAULT_TRY(vault->scan(command.filter, visit));
   if (!status) return std::move(status).error();
   TOKVAULT_TRY(writer->finish());
-  progress.clear();
   if (command.output != "-") {
     if (command.json) {
       print_line(JsonObject()

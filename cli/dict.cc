@@ -54,9 +54,7 @@ ExitStatus run_dict_train(const DictTrainCommand& command) {
   DictionaryTraining training;
   training.size_bytes = command.size_bytes;
   training.sample_bytes_max = command.sample_bytes_max;
-  TOKVAULT_ASSIGN(DictionaryInfo d, waiting_for("dict train", [&] {
-                    return vault->dictionaries().train(command.filter, training);
-                  }));
+  TOKVAULT_ASSIGN(DictionaryInfo d, vault->dictionaries().train(command.filter, training));
   if (command.activate) {
     TOKVAULT_TRY(vault->dictionaries().activate(d.id, command.filter.tenant));
     d.active = true;

@@ -182,7 +182,6 @@ ExitStatus run_explain(const ExplainCommand& command) {
     };
     TOKVAULT_ASSIGN(report, vault->find_duplicates(options, visit, progress.callback()));
   }
-  progress.clear();
   if (command.json) {
     print_all_json(all, stats, families, report);
   } else {

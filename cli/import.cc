@@ -265,6 +265,7 @@ class Importer {
   Result<std::unique_ptr<LineReader>> open_lines(const std::string& file) {
     passing_over_ = true;
     first_hash_.clear();
+    if (file == "-" && ::isatty(STDIN_FILENO) == 1) allow_progress(false);
     LineReader::LongLine keep;
     if (bad_file_.is_wanted()) {
       keep = [this](std::string_view piece, bool last) -> Status {
@@ -656,7 +657,10 @@ ExitStatus run_import(const ImportCommand& command) {
                std::string(status.error().message()));
     return {};
   };
-  TOKVAULT_TRY(expect_rewritten("the log was not made a pack", seal_what_is_left(*vault)));
+  {
+    const ProgressLine progress("sealing the log");
+    TOKVAULT_TRY(expect_rewritten("the log was not made a pack", seal_what_is_left(*vault)));
+  }
   if (merges) {
     ProgressLine progress("merging packs");
     TOKVAULT_TRY(

@@ -423,7 +423,7 @@ Status kv_check(const KvCommand& o) {
     store.reset();
     TOKVAULT_ASSIGN(store, open_store(o, true));
   }
-  TOKVAULT_ASSIGN(const CheckpointCheck c, waiting_for("check", [&] { return store->check(); }));
+  TOKVAULT_ASSIGN(const CheckpointCheck c, store->check());
   TOKVAULT_TRY(store->close());
   answer(o,
          JsonObject().field("checked", c.checked).field("bad", c.bad).field("findings", c.findings),
@@ -480,9 +480,7 @@ Status kv_transfer(const KvCommand& o, bool import) {
   }
   TOKVAULT_ASSIGN(const auto store, open_store(o, import));
   const std::string folder = o.text("--kvc");
-  auto done = waiting_for(o.name, [&] {
-    return import ? import_kvc(*store, n, folder) : export_kvc(*store, n, folder);
-  });
+  auto done = import ? import_kvc(*store, n, folder) : export_kvc(*store, n, folder);
   if (!done) return std::move(done).error();
   const CheckpointStats stats = store->stats();
   TOKVAULT_TRY(store->close());
@@ -532,8 +530,7 @@ Status kv_replay(const KvCommand& o) {
     TOKVAULT_ASSIGN(const std::uint64_t tokens, number_of(o, "--block-tokens", 1u << 20));
     options.block_tokens = static_cast<std::uint32_t>(tokens);
   }
-  TOKVAULT_ASSIGN(const ReplayReport r,
-                  waiting_for("replay", [&] { return replay_trace(trace, options); }));
+  TOKVAULT_ASSIGN(const ReplayReport r, replay_trace(trace, options));
   std::vector<std::string> rows;
   if (!o.json) {
     char line[160];

@@ -71,7 +71,6 @@ ExitStatus run_near(const NearCommand& command) {
   ProgressLine progress("near");
   TOKVAULT_ASSIGN(const auto near,
                   vault->find_near(command.id, command.options, progress.callback()));
-  progress.clear();
   if (command.json) {
     for (const NearConversation& n : near) {
       print_line(JsonObject()
@@ -107,7 +106,6 @@ ExitStatus run_dupes(const DupesCommand& command) {
     ProgressLine progress("dupes");
     std::uint64_t groups = 0;
     const auto visit = [&](const DuplicateGroup& group) {
-      progress.clear();
       if (!command.output.empty()) {
         for (const DuplicateMember& member : group.duplicates) drop.insert(member.id);
         return true;
@@ -125,7 +123,6 @@ ExitStatus run_dupes(const DupesCommand& command) {
       return true;
     };
     TOKVAULT_ASSIGN(report, vault->find_duplicates(command.options, visit, progress.callback()));
-    progress.clear();
   }
   if (command.output.empty()) {
     // The ids alone are for other programs, the sums for people.

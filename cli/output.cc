@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "values.h"
 
@@ -17,6 +19,39 @@ int write_errno = 0;  // of the first write to standard output that failed
 
 // No column is made wider than this for the sake of a few long cells.
 constexpr std::size_t kPaddedMax = 40;
+
+// What stands on the terminal below all that was printed: a line of progress, or nothing.
+struct Screen {
+  using Clock = std::chrono::steady_clock;
+
+  std::mutex mutex;  // of all below, and of what lines have to say
+  ProgressLine* line = nullptr;
+  std::string drawn;  // empty: nothing
+  Clock::time_point quiet_until;
+  bool is_allowed = true;
+
+  // With the mutex.
+  void draw(std::string text) {
+    if (!is_allowed || text == drawn) return;
+    drawn = std::move(text);
+    std::fprintf(stderr, "\r%s\033[K", drawn.c_str());
+    std::fflush(stderr);
+  }
+  void erase() {
+    if (drawn.empty()) return;
+    drawn.clear();
+    std::fprintf(stderr, "\r\033[K");
+    std::fflush(stderr);
+  }
+  // Without it: something is printed now.
+  void give_way() {
+    const std::lock_guard lock(mutex);
+    if (line == nullptr) return;
+    erase();
+    quiet_until = std::max(quiet_until, Clock::now() + std::chrono::seconds(1));
+  }
+};
+Screen screen;
 
 // Columns of a text on a terminal, near enough: its characters.
 std::size_t width(std::string_view text) {
@@ -46,6 +81,7 @@ std::string json_string(std::string_view text) {
 }  // namespace
 
 void print(std::string_view text) {
+  hide_progress();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && write_errno == 0) {
     write_errno = errno;
   }
@@ -66,6 +102,7 @@ Status finish_output() {
 void print_error(const Error& error, bool json) {
   // What was printed before comes first where both go to the same place.
   std::fflush(stdout);
+  screen.give_way();
   if (!json) {
     print_note(error.message());
     return;
@@ -77,6 +114,7 @@ void print_error(const Error& error, bool json) {
 }
 
 void print_note(std::string_view message) {
+  screen.give_way();
   std::fprintf(stderr, "tokvault: %s\n", printable(message).c_str());
 }
 
@@ -141,35 +179,31 @@ void Table::print() {
   rows_.clear();
 }
 
-ProgressLine::ProgressLine(std::string label)
-    : label_(std::move(label)),
-      is_terminal_(::isatty(STDERR_FILENO) == 1),
-      started_(Clock::now()),
-      next_(started_ + std::chrono::seconds(1)) {}
-
-void ProgressLine::show(std::uint64_t done_bytes, std::uint64_t total_bytes) {
-  if (!is_terminal_) return;
-  const Clock::time_point now = Clock::now();
-  if (now < next_) return;
-  next_ = now + std::chrono::milliseconds(100);
-  is_shown_ = true;
-  const double seconds = std::chrono::duration<double>(now - started_).count();
-  std::string line = label_ + "  " + format_bytes(done_bytes);
-  if (total_bytes > 0) {
-    line += " of " + format_bytes(total_bytes) + "  " +
-            format_percent(static_cast<double>(done_bytes), static_cast<double>(total_bytes));
-  }
-  line +=
-      "  " + format_bytes(static_cast<std::uint64_t>(static_cast<double>(done_bytes) / seconds));
-  std::fprintf(stderr, "\r%s/s\033[K", line.c_str());
-  std::fflush(stderr);
+ProgressLine::ProgressLine(std::string_view label) : label_(printable(label)) {
+  if (::isatty(STDERR_FILENO) != 1) return;
+  const std::lock_guard lock(screen.mutex);
+  outer_ = std::exchange(screen.line, this);
+  if (outer_ == nullptr) screen.quiet_until = started_ + std::chrono::seconds(1);
+  thread_ = std::thread([this] { draw_until_done(); });
 }
 
-void ProgressLine::clear() {
-  if (!is_shown_) return;
-  std::fprintf(stderr, "\r\033[K");
-  std::fflush(stderr);
-  is_shown_ = false;
+ProgressLine::~ProgressLine() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(screen.mutex);
+    is_over_ = true;
+    screen.line = outer_;
+    screen.erase();
+  }
+  over_.notify_all();
+  thread_.join();
+}
+
+void ProgressLine::show(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+  if (!thread_.joinable()) return;
+  const std::lock_guard lock(screen.mutex);
+  done_bytes_ = done_bytes;
+  total_bytes_ = total_bytes;
 }
 
 Progress ProgressLine::callback() {
@@ -179,30 +213,38 @@ Progress ProgressLine::callback() {
   };
 }
 
-WaitingLine::WaitingLine(std::string label) : label_(std::move(label)) {
-  if (::isatty(STDERR_FILENO) == 1) thread_ = std::thread([this] { show_until_done(); });
+void ProgressLine::draw_until_done() {
+  std::unique_lock lock(screen.mutex);
+  while (!over_.wait_for(lock, std::chrono::milliseconds(100), [this] { return is_over_; })) {
+    const Clock::time_point now = Clock::now();
+    if (screen.line != this || now < screen.quiet_until) continue;
+    screen.draw(text(std::chrono::duration<double>(now - started_).count()));
+  }
 }
 
-WaitingLine::~WaitingLine() {
-  if (!thread_.joinable()) return;
-  {
-    std::lock_guard lock(mutex_);
-    is_done_ = true;
+std::string ProgressLine::text(double seconds) const {
+  std::string line = label_;
+  const auto done = static_cast<double>(done_bytes_);
+  if (done_bytes_ > 0 || total_bytes_ > 0) line += "  " + format_bytes(done_bytes_);
+  if (total_bytes_ > 0) {
+    line += " of " + format_bytes(total_bytes_) + "  " +
+            format_percent(done, static_cast<double>(total_bytes_));
   }
-  done_.notify_all();
-  thread_.join();
+  if (done_bytes_ > 0 && seconds >= 1) {
+    line += "  " + format_bytes(static_cast<std::uint64_t>(done / seconds)) + "/s";
+  }
+  return line + "  " + std::to_string(static_cast<std::uint64_t>(seconds)) + " s";
 }
 
-void WaitingLine::show_until_done() {
-  std::unique_lock lock(mutex_);
-  for (int seconds = 1;; ++seconds) {
-    if (done_.wait_for(lock, std::chrono::seconds(1), [this] { return is_done_; })) {
-      if (seconds > 1) std::fprintf(stderr, "\r\033[K");
-      return;
-    }
-    std::fprintf(stderr, "\r%s  %d s\033[K", label_.c_str(), seconds);
-    std::fflush(stderr);
-  }
+void hide_progress() {
+  static const bool shares_screen = ::isatty(STDOUT_FILENO) == 1;
+  if (shares_screen) screen.give_way();
+}
+
+void allow_progress(bool is_allowed) {
+  const std::lock_guard lock(screen.mutex);
+  screen.is_allowed = is_allowed;
+  if (!is_allowed) screen.erase();
 }
 
 }  // namespace tokvault::cli

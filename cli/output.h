@@ -7,7 +7,6 @@
 #include <concepts>
 #include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -77,55 +76,44 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// One line on a terminal that says how far a long operation is. Nothing where standard error is no
-// terminal, or in the first second.
+// One line on a terminal that says how far a long operation is, and how long it takes already.
+// Every command has one; a part of it that says how far it is, or has a name of its own, has
+// another, which is shown instead while it lives. A thread draws it, from the second second of the
+// command on, whether anything is reported or not. It gives way to what is printed, and comes back
+// a second later. Nothing where standard error is no terminal.
+//
+// Threads: show() from any. Lifetime: the last that is made goes first.
 class ProgressLine {
  public:
-  explicit ProgressLine(std::string label);
-  ~ProgressLine() { clear(); }
+  explicit ProgressLine(std::string_view label);
+  ~ProgressLine();
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // `total` may be 0: unknown.
+  // What the line says from now on. `total` may be 0: unknown.
   void show(std::uint64_t done_bytes, std::uint64_t total_bytes);
-  void clear();
   // For the library's long operations: shows and goes on.
   Progress callback();
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::string label_;
-  bool is_terminal_;
-  bool is_shown_ = false;
-  Clock::time_point started_;
-  Clock::time_point next_;
-};
+  void draw_until_done();
+  std::string text(double seconds) const;
 
-// The same for a call that does not say how far it is: how long it takes already. A thread shows
-// it, from the second second on, until this is destroyed; nothing else may be printed meanwhile.
-class WaitingLine {
- public:
-  explicit WaitingLine(std::string label);
-  ~WaitingLine();
-  WaitingLine(const WaitingLine&) = delete;
-  WaitingLine& operator=(const WaitingLine&) = delete;
-
- private:
-  void show_until_done();
-
-  std::string label_;
-  std::mutex mutex_;
-  std::condition_variable done_;
-  bool is_done_ = false;
+  const std::string label_;
+  const Clock::time_point started_ = Clock::now();
+  std::uint64_t done_bytes_ = 0;
+  std::uint64_t total_bytes_ = 0;
+  ProgressLine* outer_ = nullptr;
+  bool is_over_ = false;
+  std::condition_variable over_;
   std::thread thread_;  // none where standard error is no terminal
 };
 
-// What `call` returns, with such a line until it does.
-template <class Call>
-auto waiting_for(std::string label, Call&& call) {
-  const WaitingLine line(std::move(label));
-  return call();
-}
+// Before something else than print() writes to standard output: a line of progress gives way.
+void hide_progress();
+// Whether lines of progress may be drawn: not over what somebody types.
+void allow_progress(bool is_allowed);
 
 }  // namespace tokvault::cli
 

@@ -243,7 +243,6 @@ ExitStatus run_segment_replace(const SegmentCommand& command) {
   ProgressLine progress("replace");
   TOKVAULT_ASSIGN(const GcReport report,
                   vault->replace_segments(ids, command.level, command.tenant, progress.callback()));
-  progress.clear();
   print_gc(report, false, command.json);
   return 0;
 }
@@ -254,7 +253,6 @@ ExitStatus run_segment_collect(const SegmentCommand& command) {
   TOKVAULT_TRY(for_each(*vault, garbage_filter(command), [&](const SegmentInfo&) { ++segments; }));
   ProgressLine progress("collect");
   TOKVAULT_ASSIGN(const GcReport report, vault->gc(command.dry_run, progress.callback()));
-  progress.clear();
   if (command.json) {
     print_line(JsonObject()
                    .field("dry_run", command.dry_run)

@@ -47,18 +47,16 @@ std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
 ExitStatus run_substrings_train(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
-  TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings train", [&] {
-                    return vault->substrings().train(command.training, command.tenant);
-                  }));
+  TOKVAULT_ASSIGN(const SubstringChange change,
+                  vault->substrings().train(command.training, command.tenant));
   return print_change(change, command.json);
 }
 
 ExitStatus run_substrings_compact(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
-  TOKVAULT_ASSIGN(const SubstringChange change, waiting_for("substrings compact", [&] {
-                    return vault->substrings().compact(command.training, command.tenant);
-                  }));
+  TOKVAULT_ASSIGN(const SubstringChange change,
+                  vault->substrings().compact(command.training, command.tenant));
   return print_change(change, command.json);
 }
 
@@ -66,8 +64,7 @@ ExitStatus run_substrings_retain(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto ids, parse_ids(command.ids));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
-  TOKVAULT_ASSIGN(const SubstringChange change,
-                  vault->substrings().retain(ids, command.tenant));
+  TOKVAULT_ASSIGN(const SubstringChange change, vault->substrings().retain(ids, command.tenant));
   return print_change(change, command.json);
 }
 

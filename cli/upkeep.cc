@@ -171,7 +171,6 @@ ExitStatus run_gc(const GcCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   ProgressLine progress("gc");
   TOKVAULT_ASSIGN(const GcReport report, vault->gc(command.dry_run, progress.callback()));
-  progress.clear();
   print_gc(report, command.dry_run, command.json);
   return 0;
 }
@@ -183,7 +182,6 @@ ExitStatus run_compact(const CompactCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
   ProgressLine progress("compact");
   TOKVAULT_ASSIGN(const CompactReport report, vault->compact(command.options, progress.callback()));
-  progress.clear();
   if (!command.json) {
     for (const RetrainReport& r : report.retrained) print_retraining(r);
     print_gc(report, false, false);
@@ -205,14 +203,12 @@ ExitStatus run_check(const CheckCommand& command) {
   options.read_data = command.read_data;
   ProgressLine progress("check");
   TOKVAULT_ASSIGN(const CheckReport report, vault->check(options, progress.callback()));
-  progress.clear();
   return print_report(report, command.json);
 }
 
 ExitStatus run_repair(const Command& command) {
   ProgressLine progress("repair");
   TOKVAULT_ASSIGN(const CheckReport report, repair_vault(command.vault, progress.callback()));
-  progress.clear();
   return print_report(report, command.json);
 }
 

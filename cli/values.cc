@@ -1,5 +1,7 @@
 #include "values.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -7,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+
+#include "output.h"
 
 namespace tokvault::cli {
 
@@ -202,6 +206,8 @@ std::string in_quotes(std::string_view text) {
 
 Result<std::string> read_all(const std::string& path) {
   const bool is_file = path != "-";
+  const bool is_typed = !is_file && ::isatty(STDIN_FILENO) == 1;
+  if (is_typed) allow_progress(false);
   std::ifstream file;
   std::istream& in = is_file ? file : std::cin;
   if (is_file) {
@@ -220,6 +226,7 @@ Result<std::string> read_all(const std::string& path) {
   while (in.read(part, sizeof part), in.gcount() > 0) {
     all.append(part, static_cast<std::size_t>(in.gcount()));
   }
+  if (is_typed) allow_progress(true);
   if (in.bad()) {
     return Error(Errc::io, "cannot read " + (is_file ? path : std::string("standard input")));
   }

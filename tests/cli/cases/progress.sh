@@ -35,3 +35,19 @@ slowly() {
 slowly | tee lines | python3 -B on_terminal.py tokvault import v - | sed 's/ in .*//'
 tokvault import v lines --json | grep -o '"unchanged":2'
 python3 -B on_terminal.py tokvault list v --json | grep -c '"id"'
+# A step that says nothing for long, and a query.
+mkfifo slow
+slow_text() {
+  {
+    sleep 2.3
+    echo "$1"
+  } > slow &
+}
+slow_text ab
+python3 -B on_terminal.py tokvault tokenize --tokenizer bytes slow
+slow_text '{"id":"c","messages":[]}'
+python3 -B on_terminal.py tokvault import v slow | sed 's/ in .*//'
+{
+  sleep 2.3
+  echo 'select 1 as one'
+} | python3 -B on_terminal.py tokvault sql v - --json
