@@ -16,8 +16,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -94,41 +94,41 @@ class BadLineFile {
   BadLineFile& operator=(const BadLineFile&) = delete;
 
   bool is_wanted() const { return !path_.empty(); }
-  Status keep(std::string_view line) {
+  Status keep(std::string line) {
     std::lock_guard lock(mutex_);
-    TOKVAULT_TRY(write(line));
-    return end_line();
+    return write(line += '\n');
   }
   // The pieces of a line, from one thread.
   Status keep_piece(std::string_view piece, bool last) {
     if (!piecewise_.owns_lock()) piecewise_ = std::unique_lock(mutex_);
     TOKVAULT_TRY(write(piece));
-    return last ? end_line() : Status();
+    return last ? write("\n") : Status();
   }
   // From that thread, when the line is over, whole or not.
   void end_pieces() {
     if (piecewise_.owns_lock()) piecewise_.unlock();
   }
+  // What is kept so far is durable when it returns.
+  Status sync() {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(is_synced_, true)) return {};
+    return file_->sync();
+  }
 
  private:
   Status write(std::string_view bytes) {
-    if (!file_.is_open()) file_.open(path_, std::ios::app | std::ios::binary);
-    file_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return check();
-  }
-  Status end_line() {
-    file_ << '\n' << std::flush;
-    return check();
-  }
-  Status check() const {
-    if (!file_) return Error(Errc::io, "cannot write to " + path_);
-    return {};
+    if (file_ == nullptr) {
+      TOKVAULT_ASSIGN(file_, LineAppender::open(path_));
+    }
+    is_synced_ = false;
+    return file_->write(bytes);
   }
 
   const std::string path_;
   std::mutex mutex_;
   std::unique_lock<std::mutex> piecewise_;  // held while a line comes in pieces
-  std::ofstream file_;
+  std::unique_ptr<LineAppender> file_;      // from the first bad line on
+  bool is_synced_ = true;
 };
 
 // Turns lines into chunks. Used by one thread at a time.
@@ -362,12 +362,13 @@ class Importer {
   }
 
   Status store(const std::string& path, Chunk& chunk) {
-    for (const BadLine& bad : chunk.bad) TOKVAULT_TRY(pass_by(path, bad));
+    for (BadLine& bad : chunk.bad) TOKVAULT_TRY(pass_by(path, std::move(bad)));
     // A file of one chunk needs no record of how far it has come.
     const bool needs_record = may_have_record_ && (has_record_ || !chunk.progress.finished);
-    if (chunk.conversations.empty() && !needs_record) return {};
-    TOKVAULT_ASSIGN(auto results, put(chunk, needs_record ? &chunk.progress : nullptr));
-    has_record_ = needs_record;
+    // What the vault refuses is kept before the record passes over it.
+    const bool is_recorded_last = bad_file_.is_wanted();
+    TOKVAULT_ASSIGN(auto results,
+                    put(chunk, needs_record && !is_recorded_last ? &chunk.progress : nullptr));
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (results[i]) {
         count(results[i]->outcome);
@@ -378,7 +379,20 @@ class Importer {
                                     std::move(chunk.raw[i]), false}));
       }
     }
+    TOKVAULT_TRY(bad_file_.sync());
+    if (needs_record && is_recorded_last) {
+      TOKVAULT_TRY(vault_.put_batch({}, put_options(), &chunk.progress));
+    }
+    has_record_ = needs_record;
     return {};
+  }
+
+  PutOptions put_options() const {
+    PutOptions options;
+    options.tenant = command_.tenant;
+    options.replace = command_.replace;
+    options.stop_at_refused = stops_at_refused();
+    return options;
   }
 
   bool stops_at_refused() const { return command_.skip_bad.empty(); }
@@ -386,10 +400,7 @@ class Importer {
   // One outcome for each conversation, until one is refused where that stops the import.
   // `progress` is committed with the last of them.
   Result<std::vector<Result<PutResult>>> put(Chunk& chunk, const ImportProgress* progress) {
-    PutOptions options;
-    options.tenant = command_.tenant;
-    options.replace = command_.replace;
-    options.stop_at_refused = stops_at_refused();
+    const PutOptions options = put_options();
     const auto is_refused = [](const auto& result) { return !result; };
     const auto has_second = [&](std::size_t i) { return !chunk.second_ids[i].empty(); };
     const std::size_t count = chunk.conversations.size();
@@ -480,8 +491,8 @@ class Importer {
   }
 
   // Keeps a bad line before anything is committed that counts it as done.
-  Status pass_by(const std::string& path, const BadLine& bad) {
-    if (!bad.is_kept) TOKVAULT_TRY(bad_file_.keep(bad.raw));
+  Status pass_by(const std::string& path, BadLine bad) {
+    if (!bad.is_kept) TOKVAULT_TRY(bad_file_.keep(std::move(bad.raw)));
     ++totals_.bad;
     if (totals_.reasons.size() < kReasonsMax) {
       totals_.reasons.push_back(path + ":" + std::to_string(bad.number) + ": " + bad.reason);

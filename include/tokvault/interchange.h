@@ -100,6 +100,23 @@ class LineWriter {
   virtual Status finish() = 0;
 };
 
+// A file to whose end lines are added, as they are. It is in its place from the first line on, and
+// what stood there stays; if that ends within a line, as a process leaves it that was killed, the
+// line is ended first.
+//
+// Threads: one at a time.
+// Errors: those of the file system, naming the file.
+class LineAppender {
+ public:
+  // Makes the file if it is not there; a device or a pipe is written to as it is.
+  static Result<std::unique_ptr<LineAppender>> open(const std::string& path);
+  virtual ~LineAppender() = default;
+  // Writes a piece of a line, or its end with the newline, or whole lines: nothing is added.
+  virtual Status write(std::string_view bytes) = 0;
+  // What was written is durable, under the name of the file, when it returns.
+  virtual Status sync() = 0;
+};
+
 // Writes a file as LineWriter does, whole or not at all, but its bytes as they are, whatever its
 // name.
 Status write_file(const std::string& path, ByteView bytes);

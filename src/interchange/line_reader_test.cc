@@ -332,6 +332,24 @@ TEST_F(LineReaderTest, APipeThatPausesIsIdle) {
   EXPECT_EQ((*reader)->source().size(), 32u);
 }
 
+TEST_F(LineReaderTest, LinesAreAddedToAFile) {
+  const std::string path = folder_ / "grows";
+  for (const char* const line : {"one\n", "two\nha", "three\n"}) {
+    auto out = LineAppender::open(path);
+    ASSERT_TRUE(out) << out.error().message();
+    ASSERT_TRUE((*out)->write(line));
+    ASSERT_TRUE((*out)->sync());
+  }
+  // A line that was cut short is one by itself.
+  EXPECT_EQ(lines(path), (std::vector<std::string>{"one", "two", "ha", "three"}));
+  auto full = LineAppender::open("/dev/full");
+  ASSERT_TRUE(full);
+  EXPECT_EQ((*full)->write("x\n").code(), Errc::exhausted);
+  EXPECT_TRUE((*full)->sync()) << "a device has nothing to sync";
+  EXPECT_EQ(LineAppender::open(folder_ / "absent" / "file").code(), Errc::not_found);
+  EXPECT_FALSE(LineAppender::open(folder_));
+}
+
 TEST_F(LineReaderTest, AByteOrderMarkIsPassedOverAtTheBeginningOnly) {
   EXPECT_EQ(lines(file("\xef\xbb\xbfone\n\xef\xbb\xbftwo")),
             (std::vector<std::string>{"one", "\xef\xbb\xbftwo"}));

@@ -3,6 +3,7 @@
 // What is written has no name until it is whole (O_TMPFILE), so that a process that is killed
 // leaves nothing; where there are no such files, it lies beside its place meanwhile. A symbolic
 // link stays, and what it leads to is replaced; a file that is replaced hands on its permissions.
+// And a file that grows in its place.
 #include "interchange/output_file.h"
 
 #include <fcntl.h>
@@ -130,6 +131,55 @@ Status OutputFile::name_it() {
   }
   is_named_ = true;
   return {};
+}
+
+namespace {
+
+class FileAppender final : public LineAppender {
+ public:
+  explicit FileAppender(std::string path) : path_(std::move(path)) {}
+
+  Status open() {
+    auto opened = File::open(path_, O_WRONLY | O_APPEND | O_CREAT, 0666);
+    if (!opened) return std::move(opened).error();  // it names the file
+    file_ = std::move(*opened);
+    struct stat st{};
+    if (::fstat(file_.fd(), &st) != 0) return errno_error(errno, path_);
+    is_regular_ = S_ISREG(st.st_mode);
+    if (!is_regular_ || st.st_size == 0) return {};
+    char last = '\n';
+    const auto there = File::open(path_, O_RDONLY);
+    if (there) TOKVAULT_TRY(there->pread(static_cast<std::uint64_t>(st.st_size) - 1, 1, &last));
+    return last == '\n' ? Status() : write("\n");
+  }
+  Status write(std::string_view bytes) override {
+    auto status = file_.write(bytes);
+    if (!status) return std::move(status).error().with(path_);
+    return {};
+  }
+  Status sync() override {
+    if (!is_regular_) return {};
+    auto status = file_.datasync();
+    if (!status) return std::move(status).error().with(path_);
+    if (is_named_) return {};
+    TOKVAULT_TRY(sync_folder(folder_of(path_)));
+    is_named_ = true;
+    return {};
+  }
+
+ private:
+  const std::string path_;
+  File file_;
+  bool is_regular_ = false;
+  bool is_named_ = false;  // its name is durable
+};
+
+}  // namespace
+
+Result<std::unique_ptr<LineAppender>> LineAppender::open(const std::string& path) {
+  auto file = std::make_unique<FileAppender>(path);
+  TOKVAULT_TRY(file->open());
+  return std::unique_ptr<LineAppender>(std::move(file));
 }
 
 Status write_file(const std::string& path, ByteView bytes) {
