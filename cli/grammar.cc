@@ -219,7 +219,9 @@ void add_segments(CommandLine& line) {
     add_level(sub, command->level);
   }
   {
-    auto [sub, command] = add_one("collect", "Erase garbage: what gc does", run_segment_collect);
+    auto command = std::make_shared<SegmentCommand>();
+    CLI::App* const sub = line.add(group, "collect", "Erase garbage, of all tenants: what gc does",
+                                   command, run_segment_collect);
     sub->add_flag("--dry-run", command->dry_run, "Only say what would be done");
   }
 }

@@ -109,8 +109,8 @@ ExitStatus print_changed(const SegmentCommand& command, const char* verb, std::u
   return 0;
 }
 
-SegmentFilter garbage_filter(const SegmentCommand& command) {
-  return {.which = SegmentFilter::Which::garbage, .tenant = command.tenant, .holder = {}};
+SegmentFilter garbage_of(const std::string& tenant) {
+  return {.which = SegmentFilter::Which::garbage, .tenant = tenant, .holder = {}};
 }
 
 }  // namespace
@@ -203,6 +203,7 @@ ExitStatus run_segment_release(const SegmentCommand& command) {
   }
   TOKVAULT_ASSIGN(auto ids, parse_ids(command.ids));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   if (command.all) {
     TOKVAULT_TRY(for_each(*vault, {.tenant = command.tenant, .holder = command.holder},
                           [&](const SegmentInfo& info) { ids.push_back(info.id); }));
@@ -213,6 +214,7 @@ ExitStatus run_segment_release(const SegmentCommand& command) {
 
 ExitStatus run_segment_list(const SegmentCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   SegmentFilter filter{.tenant = command.tenant};
   if (command.has_holder) filter.holder = command.holder;
   TOKVAULT_TRY(for_each(*vault, filter, [&](const SegmentInfo& info) {
@@ -227,7 +229,8 @@ ExitStatus run_segment_list(const SegmentCommand& command) {
 
 ExitStatus run_segment_garbage(const SegmentCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
-  TOKVAULT_TRY(for_each(*vault, garbage_filter(command), [&](const SegmentInfo& info) {
+  TOKVAULT_TRY(check_tenant(*vault, command.tenant));
+  TOKVAULT_TRY(for_each(*vault, garbage_of(command.tenant), [&](const SegmentInfo& info) {
     if (command.json) {
       print_line(info_json(info).text());
     } else {
@@ -250,7 +253,10 @@ ExitStatus run_segment_replace(const SegmentCommand& command) {
 ExitStatus run_segment_collect(const SegmentCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   std::uint64_t segments = 0;
-  TOKVAULT_TRY(for_each(*vault, garbage_filter(command), [&](const SegmentInfo&) { ++segments; }));
+  TOKVAULT_ASSIGN(const auto tenants, vault->tenants());
+  for (const std::string& tenant : tenants) {
+    TOKVAULT_TRY(for_each(*vault, garbage_of(tenant), [&](const SegmentInfo&) { ++segments; }));
+  }
   ProgressLine progress("collect");
   TOKVAULT_ASSIGN(const GcReport report, vault->gc(command.dry_run, progress.callback()));
   if (command.json) {

@@ -34,3 +34,12 @@ tokvault segment has v $P
 tokvault stats v | grep held
 tokvault check v
 tokvault segment list v --tenant acme
+# Of another tenant, and of none; collect is for all of them, as gc is.
+tokvault segment put v prompt short --tenant acme --holder x > /dev/null
+tokvault segment release v --all --tenant acme --holder x
+tokvault segment garbage v --tenant acme | wc -l
+tokvault segment collect v --dry-run | head -n 1
+for action in list garbage 'release --all' 'has bytes:0' 'collect'; do
+  tokvault segment ${action%% *} v $(echo "$action" | sed -n 's/^[a-z]* //p') --tenant nope
+  echo "exit $?"
+done
