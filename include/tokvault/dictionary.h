@@ -90,8 +90,10 @@ struct DictionaryImport {
 // before an error stays.
 Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const std::string& path,
                                              std::string_view tenant = {});
-// Writes all dictionaries of a tenant into a folder, which is made if it is absent. Returns their
-// ids.
+// Writes all dictionaries of a tenant into a folder, which is made if it is absent, and returns
+// their ids. The folder holds nothing else then: `exists` if something is in it that is no part of
+// what is written, such as a dictionary that was retired since, which an import would bring back.
+// The file that says which one is active is the last that is written.
 Result<std::vector<std::uint32_t>> export_dictionaries(const Dictionaries& dictionaries,
                                                        const std::string& folder,
                                                        std::string_view tenant = {});

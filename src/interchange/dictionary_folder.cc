@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <set>
 
 #include "base/file.h"
 #include "codec/dictionary.h"
@@ -115,13 +116,47 @@ Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const s
   return out;
 }
 
+namespace {
+
+// Whatever else is in the folder would be taken by an import for what was exported: dictionaries
+// that were retired since, or which one was active. It may be something else, so it is not removed.
+Status check_holds_only(const std::string& folder, const std::vector<DictionaryInfo>& list) {
+  std::set<std::string> written;
+  for (const DictionaryInfo& info : list) {
+    written.insert(std::to_string(info.id) + ".zstd");
+    written.insert(std::to_string(info.id) + ".json");
+    if (info.active) written.insert("active");
+  }
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (written.contains(name)) continue;
+    return Error(Errc::exists, at->path().string() +
+                                   " is no part of what is exported: remove it, or name another "
+                                   "folder");
+  }
+  if (error) return errno_error(error.value(), folder);
+  return {};
+}
+
+// Makes the folder, with a name that is durable.
+Status make_folder(const std::string& folder) {
+  std::error_code error;
+  const fs::path path = fs::absolute(folder, error).lexically_normal();
+  if (!fs::create_directories(folder, error) || error) {
+    return error ? Status(errno_error(error.value(), folder)) : Status();
+  }
+  return sync_folder((path.has_filename() ? path : path.parent_path()).parent_path().string());
+}
+
+}  // namespace
+
 Result<std::vector<std::uint32_t>> export_dictionaries(const Dictionaries& dictionaries,
                                                        const std::string& folder,
                                                        std::string_view tenant) {
   TOKVAULT_ASSIGN(const auto list, dictionaries.list(tenant));
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return errno_error(error.value(), folder);
+  TOKVAULT_TRY(make_folder(folder));
+  TOKVAULT_TRY(check_holds_only(folder, list));
   std::vector<std::uint32_t> ids;
   const fs::path base(folder);
   std::string active;

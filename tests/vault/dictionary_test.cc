@@ -517,6 +517,21 @@ TEST_F(Registry, AFolderGoesOutAndIn) {
     EXPECT_EQ(again->present.size(), 3u);
   }
   EXPECT_EQ(slurp(folder + "/active"), std::to_string(active) + "\n");
+  {
+    // What an earlier export left is not mixed with what there is now.
+    auto vault = open();
+    Dictionaries& d = vault->dictionaries();
+    ASSERT_OK(d.activate(std::nullopt));
+    EXPECT_EQ(export_dictionaries(d, folder).code(), Errc::exists);
+    ASSERT_OK(d.activate(kept.begin()->first));
+    ASSERT_OK(export_dictionaries(d, folder));
+    EXPECT_EQ(slurp(folder + "/active"), std::to_string(kept.begin()->first) + "\n");
+    ASSERT_OK(d.activate(active));
+    ASSERT_OK(export_dictionaries(d, folder));
+    ASSERT_OK(d.retire(kept.begin()->first, false));
+    EXPECT_EQ(export_dictionaries(d, folder).code(), Errc::exists);
+    EXPECT_EQ(slurp(folder + "/active"), std::to_string(active) + "\n") << "nothing is changed";
+  }
   for (const auto& [id, bytes] : kept) {
     EXPECT_EQ(slurp(folder + "/" + std::to_string(id) + ".zstd"), bytes);
   }

@@ -45,6 +45,20 @@ printf '\067\244\060\354\001\000\000\000 and no tables' > damaged
 tokvault dict import v damaged
 tokvault dict
 echo "exit status $?"
+# A folder that holds what is not exported: a dictionary that is retired since, or which was active.
+tokvault dict export v folder 2>&1 | masked
+tokvault dict activate v $id > /dev/null
+tokvault dict export v folder | masked
+cp -r folder other
+tokvault dict activate v none > /dev/null
+tokvault dict retire v $id --rewrite > /dev/null
+tokvault dict export v folder 2>&1 | sed 's/[0-9]*\.\(json\|zstd\)/ID.#/; s/active/ID.#/'
+ls folder | masked
+tokvault dict export v new/folder/
+ls new/folder
+touch new/folder/.hidden
+tokvault dict export v new/folder
+echo "exit status $?"
 # Nothing is written into the vault, where it could take the place of its files.
 tokvault dict export v v
 tokvault dict export v v/artifacts
