@@ -1,6 +1,7 @@
 // tokvault substrings train, compact, retain, import, list, show.
 #include "substrings.h"
 
+#include <filesystem>
 #include <limits>
 
 #include "output.h"
@@ -9,21 +10,32 @@
 namespace tokvault::cli {
 namespace {
 
+JsonObject json_of(const SubstringChange& change) {
+  return JsonObject()
+      .field("set", change.number)
+      .field("added", change.added)
+      .field("dropped", change.dropped)
+      .field("runs", change.runs)
+      .field("tokens", change.tokens)
+      .field("saved_bytes", static_cast<std::uint64_t>(change.saved_bytes));
+}
+
+std::string text_of(const SubstringChange& change) {
+  return format_count(change.added) + " added, " + format_count(change.dropped) +
+         " dropped: " + format_counted(change.runs, "run") + " of " +
+         format_counted(change.tokens, "token");
+}
+
 int print_change(const SubstringChange& change, bool json) {
-  if (json) {
-    print_line(JsonObject()
-                   .field("set", change.number)
-                   .field("added", change.added)
-                   .field("dropped", change.dropped)
-                   .field("runs", change.runs)
-                   .field("tokens", change.tokens)
-                   .field("saved_bytes", static_cast<std::uint64_t>(change.saved_bytes))
-                   .text());
-    return 0;
-  }
-  print_line(format_count(change.added) + " added, " + format_count(change.dropped) + " dropped: " +
-             format_counted(change.runs, "run") + " of " + format_counted(change.tokens, "token"));
+  print_line(json ? json_of(change).text() : text_of(change));
   return 0;
+}
+
+// A file of the reference layout, which it makes when it is first needed.
+Result<std::string> read_if_there(const std::string& path, std::string_view otherwise) {
+  auto bytes = read_all(path);
+  if (bytes.code() == Errc::not_found) return std::string(otherwise);
+  return bytes;
 }
 
 Result<std::vector<SubstringId>> parse_ids(const std::vector<std::string>& texts) {
@@ -36,7 +48,7 @@ Result<std::vector<SubstringId>> parse_ids(const std::vector<std::string>& texts
   return ids;
 }
 
-std::string text_of(const Tokenizer& tokenizer, TokenView tokens) {
+std::string text_of_run(const Tokenizer& tokenizer, TokenView tokens) {
   std::string text;
   if (!tokenizer.decode(tokens, text)) text.clear();
   return text;
@@ -69,12 +81,26 @@ ExitStatus run_substrings_retain(const SubstringsCommand& command) {
 }
 
 ExitStatus run_substrings_import(const SubstringsCommand& command) {
-  TOKVAULT_ASSIGN(const std::string index, read_all(command.folder + "/index.json"));
-  TOKVAULT_ASSIGN(const std::string blobs, read_all(command.folder + "/blobs.dat"));
-  TOKVAULT_ASSIGN(const SubstringSet set, read_reference_substrings(index, blobs));
+  if (std::error_code failed; !std::filesystem::is_directory(command.folder, failed)) {
+    return Error(Errc::not_found, "no folder " + command.folder);
+  }
+  TOKVAULT_ASSIGN(const std::string blobs, read_if_there(command.folder + "/blobs.dat", ""));
+  // Tokens without their index are what is left of a registry, not an empty one.
+  const std::string index_path = command.folder + "/index.json";
+  TOKVAULT_ASSIGN(const std::string index,
+                  blobs.empty() ? read_if_there(index_path, "[]") : read_all(index_path));
+  TOKVAULT_ASSIGN(const ReferenceSubstrings read, read_reference_substrings(index, blobs));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
-  TOKVAULT_ASSIGN(const SubstringChange change, vault->substrings().add(set, command.tenant));
-  return print_change(change, command.json);
+  TOKVAULT_ASSIGN(const SubstringChange change, vault->substrings().add(read.set, command.tenant));
+  if (command.json) {
+    print_line(json_of(change).field("too_long", read.too_long).text());
+  } else {
+    print_line(text_of(change) +
+               (read.too_long > 0 ? "; " + format_counted(read.too_long, "run") + " of more than " +
+                                        format_count(kSubstringTokensMax) + " tokens passed over"
+                                  : ""));
+  }
+  return 0;
 }
 
 ExitStatus run_substrings_list(const SubstringsCommand& command) {
@@ -121,7 +147,7 @@ ExitStatus run_substrings_list(const SubstringsCommand& command) {
   constexpr std::size_t kShownBytes = 40;
   for (const SubstringInfo& i : active->list()) {
     TOKVAULT_ASSIGN(const TokenView tokens, active->tokens(i.id));
-    const std::string text = text_of(*vault->tokenizer(), tokens.first(16));
+    const std::string text = text_of_run(*vault->tokenizer(), tokens.first(16));
     table.add({std::to_string(i.id), format_count(i.tokens), format_count(i.segments),
                format_count(i.conversations), printable(text.substr(0, kShownBytes))});
   }
@@ -136,7 +162,7 @@ ExitStatus run_substrings_show(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto active, vault->substrings().active(command.tenant));
   for (const SubstringId id : ids) {
     TOKVAULT_ASSIGN(const TokenView tokens, active->tokens(id));
-    const std::string text = text_of(*vault->tokenizer(), tokens);
+    const std::string text = text_of_run(*vault->tokenizer(), tokens);
     if (!command.json) {
       print_line("# " + std::to_string(id) + "  " + format_counted(tokens.size(), "token"));
       print_line(printable(text));

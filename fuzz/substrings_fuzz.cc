@@ -52,10 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     same(*set, *again);
     segment(*set, rest);
   }
-  if (auto set = read_reference_substrings(bytes, rest)) {
-    auto again = SubstringSet::parse(set->serialize());
+  if (auto read = read_reference_substrings(bytes, rest)) {
+    auto again = SubstringSet::parse(read->set.serialize());
     expect(again.has_value());
-    same(*set, *again);
+    same(read->set, *again);
   }
   SubstringSet set;
   expect(set.add(std::vector<Token>(16, 1), {}).has_value());

@@ -9,6 +9,7 @@
 #ifndef TOKVAULT_SUBSTRINGS_H_
 #define TOKVAULT_SUBSTRINGS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -82,6 +83,8 @@ class SubstringSet {
   std::size_t tokens_total() const { return arena_.size(); }
   // The id that the next new run gets.
   SubstringId next_id() const { return next_id_; }
+  // No new run gets `id` or one below it: it was given out elsewhere. At most 2^32 - 2.
+  void pass_over_ids(SubstringId id) { next_id_ = std::max(next_id_, id + 1); }
 
   // All of it as bytes, and back. Format: docs/format/substrings.md. `corrupt` if the bytes are no
   // set.
@@ -173,8 +176,13 @@ Result<std::vector<FoundSubstring>> measure_substrings(const TrainingSource& sou
 // and the tokens of all runs as varints. `invalid` says which entry is wrong and why: it reaches
 // beyond the tokens, they are cut short, overlong, not as many as `length` says, or it has the id
 // of another run. A run that is there under several ids, which that registry does not prevent,
-// keeps the first of them.
-Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blobs);
+// keeps the first of them. Runs above kSubstringTokensMax are passed over. New runs of the set get
+// ids above all that the index has.
+struct ReferenceSubstrings {
+  SubstringSet set;
+  std::uint64_t too_long = 0;  // runs that were passed over
+};
+Result<ReferenceSubstrings> read_reference_substrings(ByteView index_json, ByteView blobs);
 
 // One state of a tenant's set; each is a file.
 struct SubstringSetInfo {

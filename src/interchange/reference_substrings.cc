@@ -22,7 +22,7 @@ Error wrong(std::size_t entry, std::string_view what) {
 }
 
 Status read_entry(const dom::element& element, std::size_t number, ByteView blobs,
-                  SubstringSet& set) {
+                  ReferenceSubstrings& out) {
   dom::object object;
   std::uint64_t id = 0, length = 0, offset = 0, bytes = 0;
   SubstringCounts counts;
@@ -57,20 +57,26 @@ Status read_entry(const dom::element& element, std::size_t number, ByteView blob
     return wrong(number, "it has " + std::to_string(run.size()) + " tokens and says " +
                              std::to_string(length));
   }
-  // A run that was registered again got another id there.
-  const auto same = set.longest_match(run);
-  if (same && same->tokens == run.size()) {
-    TOKVAULT_TRY(set.add(run, counts));
+  // An id that was given out is not given out again, whatever became of its run.
+  out.set.pass_over_ids(static_cast<SubstringId>(id));
+  if (run.size() > kSubstringTokensMax) {
+    ++out.too_long;
     return {};
   }
-  auto added = set.add_as(static_cast<SubstringId>(id), run, counts);
+  // A run that was registered again got another id there.
+  const auto same = out.set.longest_match(run);
+  if (same && same->tokens == run.size()) {
+    TOKVAULT_TRY(out.set.add(run, counts));
+    return {};
+  }
+  auto added = out.set.add_as(static_cast<SubstringId>(id), run, counts);
   if (!added) return wrong(number, added.error().message());
   return {};
 }
 
 }  // namespace
 
-Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blobs) {
+Result<ReferenceSubstrings> read_reference_substrings(ByteView index_json, ByteView blobs) {
   if (index_json.empty()) return Error(Errc::invalid, "index.json is empty");
   dom::parser parser;
   dom::element document;
@@ -83,13 +89,13 @@ Result<SubstringSet> read_reference_substrings(ByteView index_json, ByteView blo
   if (document.get(entries) != simdjson::SUCCESS) {
     return Error(Errc::invalid, "index.json is no array");
   }
-  SubstringSet set;
+  ReferenceSubstrings out;
   std::size_t number = 0;
   for (const dom::element entry : entries) {
-    TOKVAULT_TRY(read_entry(entry, number, blobs, set));
+    TOKVAULT_TRY(read_entry(entry, number, blobs, out));
     ++number;
   }
-  return set;
+  return out;
 }
 
 }  // namespace tokvault

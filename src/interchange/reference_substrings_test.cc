@@ -25,8 +25,10 @@ TEST(ReferenceSubstrings, AreReadAndCheckedAgainstThemselves) {
   for (std::uint32_t t = 0; t < 20; ++t) append_varint(blobs, 0xffffffffu - t);
   const std::size_t second = blobs.size() - first;
   const std::string good = "[" + entry(3, 16, 0, first) + ",\n" + entry(9, 20, first, second) + "]";
-  auto set = read_reference_substrings(good, blobs);
-  ASSERT_TRUE(set) << set.error().message();
+  const auto read = read_reference_substrings(good, blobs);
+  ASSERT_TRUE(read) << read.error().message();
+  const SubstringSet* const set = &read->set;
+  EXPECT_EQ(read->too_long, 0u);
   ASSERT_EQ(set->size(), 2u);
   EXPECT_EQ(set->next_id(), 10u);
   EXPECT_EQ(set->list()[0].id, 3u);
@@ -63,15 +65,33 @@ TEST(ReferenceSubstrings, ARunUnderTwoIdsKeepsTheFirst) {
   for (std::uint32_t t = 0; t < 20; ++t) append_varint(blobs, 7 + t);
   const std::size_t second = blobs.size() - first;
   blobs.append(blobs.substr(0, first));
-  auto set =
+  const auto read =
       read_reference_substrings("[" + entry(1, 16, 0, first) + "," + entry(2, 20, first, second) +
                                     "," + entry(3, 16, first + second, first) + "]",
                                 blobs);
-  ASSERT_TRUE(set) << set.error().message();
+  ASSERT_TRUE(read) << read.error().message();
+  const SubstringSet* const set = &read->set;
   ASSERT_EQ(set->size(), 2u);
   EXPECT_EQ(set->list()[0].id, 1u);
   EXPECT_EQ(set->list()[1].id, 2u);
   EXPECT_EQ(set->tokens(3).code(), Errc::not_found);
+  EXPECT_EQ(set->next_id(), 4u) << "id 3 was given out there";
+}
+
+// That registry has no limit; what is too long here is no reason to refuse the rest.
+TEST(ReferenceSubstrings, ARunThatIsTooLongIsPassedOver) {
+  const Buffer blobs(kSubstringTokensMax + 2, '\1');
+  const std::string longest = entry(1, kSubstringTokensMax, 0, kSubstringTokensMax);
+  const std::string longer = entry(7, kSubstringTokensMax + 1, 1, kSubstringTokensMax + 1);
+  const auto read = read_reference_substrings("[" + longer + "," + longest + "]", blobs);
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(read->too_long, 1u);
+  ASSERT_EQ(read->set.size(), 1u);
+  EXPECT_EQ(read->set.list()[0].id, 1u);
+  EXPECT_EQ(read->set.next_id(), 8u);
+  EXPECT_EQ(code("[" + entry(7, kSubstringTokensMax + 2, 1, kSubstringTokensMax + 1) + "]", blobs),
+            Errc::invalid)
+      << "it is checked all the same";
 }
 
 }  // namespace

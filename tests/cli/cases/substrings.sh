@@ -28,6 +28,32 @@ printf x >> registry/blobs.dat
 sed -i 's/"length":28/"length":27/' registry/index.json
 tokvault substrings import v registry
 tokvault substrings
+# A registry that has nothing yet, or has lost its index.
+tokvault init e --tokenizer bytes
+mkdir empty
+tokvault substrings import e empty
+echo '[]' > empty/index.json
+tokvault substrings import e empty --json
+: > empty/index.json
+tokvault substrings import e empty
+rm empty/index.json
+printf x > empty/blobs.dat
+tokvault substrings import e empty
+tokvault substrings import e a.jsonl
+# A run that is too long, and one under two ids: neither of these ids is given out again.
+python3 - <<'END'
+import json
+run, long = b'tickets are sold at the pier', b'7' * 65537
+def entry(i, at, run):
+    size = len(run)
+    return {'id': i, 'length': size, 'source_occurrences': 2, 'offset': at, 'bytes': size}
+open('registry/blobs.dat', 'wb').write(run + long)
+index = [entry(2, 0, run), entry(5, len(run), long), entry(9, 0, run)]
+open('registry/index.json', 'w').write(json.dumps(index))
+END
+tokvault substrings import e registry
+tokvault substrings import e registry --json
+tokvault substrings list e --json | grep -o '"id":[0-9]*\|"next_id".*'
 # What is no id.
 for id in x abc 0x1 1.5 4294967296 18446744073709551616 ''; do
   for action in show retain; do
