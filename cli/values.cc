@@ -63,10 +63,6 @@ Result<std::int64_t> parse_moment_ms(std::string_view text) {
            std::all_of(part.begin(), part.end(), [](char c) { return '0' <= c && c <= '9'; });
   };
   if (text.size() == 4 && are_digits(text)) return parse_time_ms(std::string(text) + "-01-01");
-  if (text.size() == 7 && text[4] == '-' && are_digits(text.substr(0, 4)) &&
-      are_digits(text.substr(5))) {
-    return parse_time_ms(std::string(text) + "-01");
-  }
   const bool is_negative = text.starts_with('-');
   if (are_digits(text.substr(is_negative ? 1 : 0))) {
     const auto v = parse_number(text, INT64_MAX);

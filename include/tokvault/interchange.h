@@ -121,9 +121,10 @@ class LineAppender {
 // name.
 Status write_file(const std::string& path, ByteView bytes);
 
-// Milliseconds since 1970 of a time as people write it: "2026-11-21", "2026-11-21T10:00", with or
-// without seconds, a fraction and an offset (UTC if there is none); or an integer of seconds or,
-// from 10^11 on, milliseconds. `invalid` for anything else.
+// Milliseconds since 1970 of a time as people write it: ISO 8601, such as "2026-11-21",
+// "2026-11-21T10:00", "20261121T100000.5+01", "2026-11", "2026-325" or "2026-W47-6" (UTC if there
+// is no offset); or an integer of seconds or, from 10^11 on, milliseconds. Of text that is all
+// digits the integer is meant. `invalid` for anything else.
 Result<std::int64_t> parse_time_ms(std::string_view text);
 // "2026-11-21T10:00:00Z", with milliseconds if they are not zero.
 std::string format_time_ms(std::int64_t time_ms);

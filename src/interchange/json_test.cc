@@ -221,10 +221,62 @@ TEST(TimeText, Iso8601) {
   EXPECT_EQ(parse_iso8601("2023-08-04T08:14:00.5"), 1'691'136'840'500);
   EXPECT_EQ(parse_iso8601("2023-08-04T08:14Z"), 1'691'136'840'000);
   EXPECT_EQ(parse_iso8601("2016-12-31T23:59:60Z"), 1'483'228'800'000);  // a leap second
-  for (const char* bad : {"", "2023-08", "2023-08-04T", "2023-08-04Z", "2023-02-29T08:14:00Z",
+  for (const char* bad : {"", "2023-08-04T", "2023-08-04Z", "2023-02-29T08:14:00Z",
                           "2023-13-01T08:14:00Z", "2023-08-04T24:14:00Z", "2023-08-04T08:60:00Z",
                           "2023-08-04T08:14:00.Z", "2023-08-04T08:14:00+2", "2023-08-04T08:14:00Zx",
                           "23-08-04T08:14:00Z", "2023-08-04T08:14:00+25:00"}) {
+    EXPECT_EQ(parse_iso8601(bad), std::nullopt) << bad;
+  }
+}
+
+TEST(TimeText, Iso8601InItsOtherForms) {
+  constexpr std::int64_t kNov21 = 1'795'219'200'000;  // 2026-11-21, a Saturday
+  for (const char* day :
+       {"2026-11-21", "20261121", "2026-325", "2026325", "2026-W47-6", "2026W476"}) {
+    const std::string date = day;
+    EXPECT_EQ(parse_iso8601(date), kNov21) << date;
+    for (const char* ten :
+         {"T10:00:00Z", "T100000Z", "T1000Z", "T10Z", "T10", " 10:00", "t1000z",
+          "T09:59.999999999999", "T10:00,0", "T12+02", "T12:00+0200", "T053000.0-04:30"}) {
+      const std::int64_t ms =
+          std::string_view(ten) == "T09:59.999999999999" ? 35'999'999 : 36'000'000;
+      EXPECT_EQ(parse_iso8601(date + ten), kNov21 + ms) << date << ten;
+    }
+    EXPECT_EQ(parse_iso8601(date + "T24:00:00Z"), kNov21 + 86'400'000) << date;
+    EXPECT_EQ(parse_iso8601(date + "T24"), kNov21 + 86'400'000) << date;
+    EXPECT_EQ(parse_iso8601(date + "T23:59:60"), kNov21 + 86'400'000) << date;
+    EXPECT_EQ(parse_iso8601(date + "T2400.0+0100"), kNov21 + 23 * 3'600'000) << date;
+    EXPECT_EQ(parse_iso8601(date + "T10.5"), kNov21 + 37'800'000) << date;
+    EXPECT_EQ(parse_iso8601(date + "T10:30,25"), kNov21 + 37'815'000) << date;
+    for (const char* bad : {"T",          "T1",           "T100",     "T10000",     "T24:00:01",
+                            "T24:01",     "T24.5",        "T25",      "T24:00:60",  "T10:60",
+                            "T10:00:61",  "T10:",         "T10:0000", "T1000:00",   "T10.",
+                            "T10:00Z+01", "T10:00+",      "T10:00+1", "T10:00+01:", "T10:00+01:0",
+                            "T10:00+24",  "T10:00+01:60", "-",        "-1",         "1",
+                            "Z",          "X10"}) {
+      EXPECT_EQ(parse_iso8601(date + bad), std::nullopt) << date << bad;
+    }
+  }
+  // What is longer than a day is when it begins.
+  EXPECT_EQ(parse_iso8601("2026"), parse_iso8601("2026-01-01"));
+  EXPECT_EQ(parse_iso8601("2026-11"), parse_iso8601("2026-11-01"));
+  EXPECT_EQ(parse_iso8601("2026-W47"), parse_iso8601("2026-11-16"));
+  EXPECT_EQ(parse_iso8601("2026W47"), parse_iso8601("2026-11-16"));
+  // Weeks of one year have days of another; leap years, and years of 53 weeks.
+  EXPECT_EQ(parse_iso8601("2026-W01-1"), parse_iso8601("2025-12-29"));
+  EXPECT_EQ(parse_iso8601("2020-W53-7"), parse_iso8601("2021-01-03"));
+  EXPECT_EQ(parse_iso8601("2021-W01-1"), parse_iso8601("2021-01-04"));
+  EXPECT_EQ(parse_iso8601("2024-366"), parse_iso8601("2024-12-31"));
+  EXPECT_EQ(parse_iso8601("2000-060"), parse_iso8601("2000-02-29"));
+  EXPECT_EQ(parse_iso8601("1900-060"), parse_iso8601("1900-03-01"));
+  for (const char* bad :
+       {"202611",         "2026-00",     "2026-13",    "2026-1",     "2026-11-",   "2026-11-00",
+        "2026-11-31",     "2026-11-1",   "2026-1121",  "202611-21",  "20261131",   "20260229",
+        "20261301",       "2026-000",    "2026-366",   "2024-367",   "2026000",    "2026366",
+        "2026-W00",       "2026-W00-1",  "2025-W53",   "2025-W53-1", "2025W531",   "2026-W54-1",
+        "2026-W47-0",     "2026-W47-8",  "2026W478",   "2026-W4",    "2026-W476",  "2026W47-6",
+        "2026-W47-",      "2026-W",      "2026W",      "2026-",      "2026T10:00", "2026-11T10:00",
+        "2026-W47T10:00", "12026-11-21", "1700000000", "+2026-11-21"}) {
     EXPECT_EQ(parse_iso8601(bad), std::nullopt) << bad;
   }
 }
@@ -234,10 +286,13 @@ TEST(TimeText, AsPeopleWriteIt) {
   EXPECT_EQ(*parse_time_ms("2024-05-15T15:00"), 1'715'785'200'000);
   EXPECT_EQ(*parse_time_ms("2024-05-15 15:00:00.5"), 1'715'785'200'500);
   EXPECT_EQ(*parse_time_ms("2024-05-15T17:00+02:00"), 1'715'785'200'000);
+  EXPECT_EQ(*parse_time_ms("20240515T15"), 1'715'785'200'000);
+  EXPECT_EQ(*parse_time_ms("2024-05"), 1'714'521'600'000);
+  EXPECT_EQ(*parse_time_ms("20240515"), 20'240'515'000);  // a number, not a date
   EXPECT_EQ(*parse_time_ms("1715785200"), 1'715'785'200'000);
   EXPECT_EQ(*parse_time_ms("1715785200123"), 1'715'785'200'123);
-  for (const char* bad : {"", "yesterday", "2024-05-15T", "2024-05-15T15", "2024-5-15", "12 ",
-                          "1e9", "9000000000000000000", "2024-05-15T15:00:"}) {
+  for (const char* bad : {"", "yesterday", "2024-05-15T", "2024-05-15T1", "2024-5-15", "12 ", "1e9",
+                          "9000000000000000000", "2024-05-15T15:00:"}) {
     EXPECT_EQ(parse_time_ms(bad).code(), Errc::invalid) << bad;
   }
   EXPECT_EQ(format_time_ms(1'715'785'200'000), "2024-05-15T15:00:00Z");

@@ -15,11 +15,15 @@ constexpr std::int64_t ms_of_integer(std::int64_t v) {
   return v >= kFirstMs || v <= -kFirstMs ? v : v * 1000;
 }
 
-// Milliseconds since 1970 of "2024-05-15T15:00:00.123+02:00" (or a space for the T, or Z for the
-// offset, +0200, +02; fractions of a second of any length, cut to milliseconds). Seconds, the time
-// of day and the offset may be absent: zero, and UTC. Python's isoformat() writes no offset unless
-// it is told one; the time of the import would be further from what is meant. Nothing for any other
-// text.
+// Milliseconds since 1970 of an ISO 8601 date, or date and time of day, in the years 0 to 9999.
+//   date: 2026-11-21, 20261121; day of the year 2026-325, 2026325; week and day 2026-W47-6,
+//     2026W476. A year, a month (2026-11) or a week (2026-W47) is when it begins, and has no time.
+//   time of day, behind T or a space: 10:00:00, 100000, without seconds or without minutes; the
+//     last part may have a decimal fraction of any length, cut to milliseconds. 24:00 is the end of
+//     the day, and a second may be 60.
+//   offset: Z, +02:00, +0200 or +02; if absent, UTC. Python's isoformat() writes none unless it is
+//     told one; the time of the import would be further from what is meant.
+// Nothing for any other text.
 std::optional<std::int64_t> parse_iso8601(std::string_view text);
 
 }  // namespace tokvault

@@ -14,3 +14,16 @@ ids --since 2026-02 --until 2026-03
 ids --since 2026-03-01
 ids --since 1772000000
 ids --until 1772000000000
+ids --since 20260301T000000Z
+ids --since 2026-060
+ids --since 2026-W09-6T24:00
+for time in 20260301 2026-02-29 2026-366 2025-W53-1; do
+  tokvault list v --since $time
+done
+# What a line may say, and what is no time.
+for time in 20261121T100000Z 2026-11-20T34:00:00Z 2026-11-20T24:00:00Z 2026-11 2026-325 \
+    2026-W47-6 2026-W54-1; do
+  echo "{\"id\":\"$time\",\"created\":\"$time\",\"timestamp\":1,\"messages\":[]}"
+done > b.jsonl
+tokvault import v b.jsonl --tenant b > /dev/null
+tokvault list v --tenant b
