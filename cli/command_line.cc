@@ -41,7 +41,9 @@ std::string mark_brackets(const std::string& text) {
 // with.
 std::vector<std::string> spell_out(const std::vector<std::string>& args) {
   std::vector<std::string> out;
-  const bool is_tag = !args.empty() && args[0] == "tag";
+  const auto command =
+      std::find_if(args.begin(), args.end(), [](const auto& arg) { return arg != "--json"; });
+  const bool is_tag = command != args.end() && *command == "tag";
   bool only_arguments = false;
   for (const std::string& arg : args) {
     const std::string_view before = out.empty() ? std::string_view() : out.back();
@@ -83,6 +85,7 @@ CommandLine::CommandLine() {
   app_.footer(
       "Exit status: 0, or what docs/errors.md says of an error.\n"
       "tokvault COMMAND --help explains a command.");
+  add_json(app_);
   add_help();
   add_commands(*this);
   unmark_all(app_);
@@ -91,6 +94,7 @@ CommandLine::CommandLine() {
 CLI::App& CommandLine::add_group(const std::string& name, const std::string& what) {
   CLI::App* const group = app_.add_subcommand(name, what);
   group->require_subcommand(1);
+  add_json(*group);
   return *group;
 }
 
@@ -104,6 +108,7 @@ Result<const CLI::App*> CommandLine::named(const std::vector<std::string>& args)
   const CLI::App* command = &app_;
   std::string name = "tokvault";
   for (const std::string& arg : args) {
+    if (arg == "--json") continue;
     if (!is_group(*command) || arg.starts_with('-')) break;
     const CLI::App* const sub = subcommand(*command, arg);
     if (sub == nullptr) {
@@ -123,10 +128,18 @@ std::string CommandLine::help(const CLI::App& command) {
   return command.get_formatter()->make_help(&command, name, CLI::AppFormatMode::Normal);
 }
 
+void CommandLine::print_help(const CLI::App& command, bool json) {
+  const std::string text = help(command);
+  print(json ? JsonObject().field("help", text).text() + "\n" : text);
+}
+
+void CommandLine::add_json(CLI::App& app) {
+  app.add_flag("--json", json_, "Print JSON, errors as well");
+}
+
 bool CommandLine::is_without_command(const CLI::ParseError& error) const {
-  std::vector<std::string> unknown = app_.remaining(true);
-  std::erase(unknown, "--json");
-  return unknown.empty() && std::string_view(error.what()) == "A subcommand is required";
+  return app_.remaining(true).empty() &&
+         std::string_view(error.what()) == "A subcommand is required";
 }
 std::string CommandLine::explain(const CLI::ParseError& error) const {
   std::string message = explain_marked(error);
@@ -174,10 +187,11 @@ void CommandLine::add_help() {
   auto words = std::make_shared<std::vector<std::string>>();
   CLI::App* const sub = app_.add_subcommand("help", "Explain a command");
   sub->add_option("COMMAND", *words, "Such as import, or dict train; if absent, list them");
+  add_json(*sub);
   sub->callback([this, words] {
     run_ = [this, words]() -> ExitStatus {
       TOKVAULT_ASSIGN(const CLI::App* const command, named(*words));
-      print(help(*command));
+      print_help(*command, json_);
       return 0;
     };
   });

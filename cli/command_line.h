@@ -39,9 +39,9 @@ class CommandLine {
           ->required()
           ->check(kIsNamed);
     }
-    sub->add_flag("--json", command->json, "Print JSON, errors as well");
+    add_json(*sub);
     sub->callback([this, command, function] {
-      json_ = &command->json;
+      command->json = json_;
       run_ = [command, function] { return function(*command); };
     });
     return sub;
@@ -62,23 +62,26 @@ class CommandLine {
   // The help of a command under its whole name; help() of a group is that of the command that was
   // parsed.
   static std::string help(const CLI::App& command);
+  // What prints it.
+  static void print_help(const CLI::App& command, bool json);
 
   // The command that was parsed, and whether it is to print JSON.
   ExitStatus run() const {
     const ProgressLine progress(parsed_name());
     return run_();
   }
-  bool json() const { return json_ != nullptr && *json_; }
+  bool json() const { return json_; }
 
  private:
   void add_help();
+  void add_json(CLI::App& app);
   std::string parsed_name() const;
   std::string explain_marked(const CLI::ParseError& error) const;
 
   CLI::App app_{"tokvault stores the conversations of language models: durable, compressed, once.",
                 "tokvault"};
   std::function<ExitStatus()> run_;
-  const bool* json_ = nullptr;
+  bool json_ = false;  // said before or after the name of the command
 };
 
 // What there is to call; grammar.cc.

@@ -662,10 +662,11 @@ ExitStatus run_import(const ImportCommand& command) {
   // merge that it begins.
   const auto imported = std::chrono::steady_clock::now();
   // What is damaged stays as it is, as all does on a full disk; what was imported is stored.
-  auto expect_rewritten = [](const char* what, Status status) -> Status {
+  auto expect_rewritten = [&](const char* what, Status status) -> Status {
     if (status.code() != Errc::corrupt && status.code() != Errc::exhausted) return status;
     print_note(std::string("what was imported is stored, but ") + what + ": " +
-               std::string(status.error().message()));
+                   std::string(status.error().message()),
+               command.json);
     return {};
   };
   {

@@ -36,10 +36,10 @@ int run_command(const std::vector<std::string>& given) {
   try {
     line.parse(given);
   } catch (const CLI::CallForHelp&) {
-    print(CommandLine::help(**command));
+    CommandLine::print_help(**command, json);
     return finish(0, json);
   } catch (const CLI::CallForVersion&) {
-    print_line(kVersion);
+    print_line(json ? JsonObject().field("version", kVersion).text() : std::string(kVersion));
     return finish(0, json);
   } catch (const CLI::ParseError& e) {
     if (!json && line.is_without_command(e)) {

@@ -129,7 +129,7 @@ ExitStatus run_dupes(const DupesCommand& command) {
     if (command.json && !command.ids) {
       print_line(report_json(report));
     } else {
-      print_note(report_text(report));
+      print_note(report_text(report), command.json);
     }
     return 0;
   }
@@ -139,7 +139,7 @@ ExitStatus run_dupes(const DupesCommand& command) {
   rest.filter = command.options.filter;
   rest.output = command.output;
   rest.leave_out = std::move(drop);
-  print_note(report_text(report));
+  print_note(report_text(report), command.json);
   return run_export(rest);
 }
 

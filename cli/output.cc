@@ -103,19 +103,18 @@ void print_error(const Error& error, bool json) {
   // What was printed before comes first where both go to the same place.
   std::fflush(stdout);
   screen.give_way();
-  if (!json) {
-    print_note(error.message());
-    return;
-  }
+  if (!json) return print_note(error.message());
   JsonObject inner;
   inner.field("code", errc_name(error.code())).field("message", error.message());
   if (error.os_code() != 0) inner.field("os_code", error.os_code());
   std::fprintf(stderr, "%s\n", JsonObject().raw("error", inner.text()).text().c_str());
 }
 
-void print_note(std::string_view message) {
+void print_note(std::string_view message, bool json) {
   screen.give_way();
-  std::fprintf(stderr, "tokvault: %s\n", printable(message).c_str());
+  const std::string text =
+      json ? JsonObject().field("note", message).text() : "tokvault: " + printable(message);
+  std::fprintf(stderr, "%s\n", text.c_str());
 }
 
 JsonObject& JsonObject::field(std::string_view name, std::string_view text) {

@@ -24,8 +24,8 @@ Status finish_output();
 
 // "tokvault: message" or {"error":{...}} on standard error.
 void print_error(const Error& error, bool json);
-// A remark on standard error, "tokvault: message".
-void print_note(std::string_view message);
+// A remark on standard error, "tokvault: message" or {"note":"message"}.
+void print_note(std::string_view message, bool json = false);
 
 // A JSON object that is being written.
 class JsonObject {

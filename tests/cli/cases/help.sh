@@ -34,3 +34,17 @@ for command in "frobnicate --help" "dict frobnicate --help"; do
   tokvault $command
   echo "$?"
 done
+# As JSON, wherever that is said.
+tokvault help kv put --json > one
+tokvault --json kv put --help | cmp - one && echo same
+tokvault kv --json put --help | cmp - one && echo same
+tokvault kv put --help > text
+python3 -c 'import json; print(json.load(open("one")) == {"help": open("text").read()})'
+tokvault --json help frobnicate
+echo "$?"
+tokvault --json frobnicate
+echo "$?"
+tokvault --json
+echo "$?"
+tokvault dict --json list absent
+echo "$?"
