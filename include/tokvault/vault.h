@@ -394,11 +394,16 @@ class Vault {
   virtual Result<std::vector<Result<PutResult>>> put_batch(
       std::span<const Conversation> conversations, const PutOptions& options,
       const ImportProgress* progress = nullptr) = 0;
-  // Takes a conversation for writing and returns before it is durable; flush() waits for all taken
-  // before it and reports the first error. It also reports if a log could not be made a pack, or
-  // packs could not be merged, in the background since the last call: no write is lost by that, but
-  // logs add up. It does not wait for either.
+  // Takes a conversation for writing and returns before it is durable. What put() refuses without
+  // looking at the vault or the tokens (`invalid`, `exhausted`) is refused at once, and not taken.
+  // When 256 wait, or about 64 MB of memory, the call that brings the last of them writes all:
+  // then it is as slow as a put_batch() of them, and fails if that write does.
   virtual Status put_async(Conversation conversation, const PutOptions& options) = 0;
+  // Makes durable all that put_async() took before it, and reports the first error since the last
+  // call: of one that was refused alone (`exists`, say; the message names its id), while the others
+  // are stored, or of a failed write. It also reports if a log could not be made a pack, or packs
+  // could not be merged, in the background: no write is lost by that, but logs add up. It does not
+  // wait for either.
   virtual Status flush() = 0;
 
   // Adds messages to the end of a conversation, as a new version of it.

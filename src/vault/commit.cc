@@ -10,15 +10,22 @@
 namespace tokvault {
 namespace {
 
-// put_async() commits by itself when this much waits.
+// put_async() commits by itself when so many conversations wait, or so many bytes of them.
 constexpr std::size_t kAsyncMax = 256;
-// Conversations that one thread prepares at a time, in bytes of their values.
+constexpr std::size_t kAsyncBytesMax = 64u << 20;
+// Conversations that one thread prepares at a time, in bytes of memory.
 constexpr std::size_t kPrepareBytes = 256u << 10;
 
-std::size_t value_bytes(const Conversation& c) {
-  std::size_t bytes = 64;
+// What a conversation takes in memory, about.
+std::size_t memory_bytes(const Conversation& c) {
+  std::size_t bytes = sizeof(Conversation) + c.form.size();
+  auto add = [&](const std::vector<Value>& values) {
+    for (const Value& v : values) bytes += sizeof(Value) + v.bytes.size() + v.tokens.size() * 4;
+  };
+  add(c.values);
   for (const Message& m : c.messages) {
-    for (const Value& v : m.values) bytes += v.bytes.size() + v.tokens.size() * 4;
+    bytes += sizeof(Message) + m.form.size();
+    add(m.values);
   }
   return bytes;
 }
@@ -470,7 +477,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     requests[i].conversation = &conversations[i];
     requests[i].options = &options;
     requests[i].tenant = tenant;
-    bytes += value_bytes(conversations[i]);
+    bytes += memory_bytes(conversations[i]);
     if (bytes >= kPrepareBytes || i + 1 == requests.size()) {
       ends.push_back(i + 1);
       bytes = 0;
@@ -554,13 +561,16 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
 
 Status VaultImpl::put_async(Conversation conversation, const PutOptions& options) {
   if (options_.read_only) return Error(Errc::denied, "the vault is open for reading only");
-  std::size_t waiting = 0;
+  TOKVAULT_TRY(check_name("a tenant's name", tenant_name(options.tenant)));
+  TOKVAULT_TRY(stager_->check(conversation, Stager::form_of(conversation)));
+  bool is_much = false;
   {
     std::lock_guard lock(queue_mutex_);
+    async_bytes_ += memory_bytes(conversation);
     async_.push_back(std::make_unique<Async>(Async{std::move(conversation), options}));
-    waiting = async_.size();
+    is_much = async_.size() >= kAsyncMax || async_bytes_ >= kAsyncBytesMax;
   }
-  return waiting >= kAsyncMax ? drain_async() : Status();
+  return is_much ? drain_async() : Status();
 }
 
 Status VaultImpl::drain_async() {
@@ -569,32 +579,46 @@ Status VaultImpl::drain_async() {
   {
     std::lock_guard lock(queue_mutex_);
     std::swap(taken, async_);
+    async_bytes_ = 0;
   }
   if (taken.empty()) return {};
+  Error refused;  // the first one
   auto run = [&]() -> Status {
     TOKVAULT_TRY(check_writable());
     TOKVAULT_TRY(prepare_log());
     std::vector<Request> requests(taken.size());
     std::vector<Request*> pointers;
     for (std::size_t i = 0; i < taken.size(); ++i) {
-      requests[i].conversation = &taken[i]->conversation;
-      requests[i].options = &taken[i]->options;
-      TOKVAULT_ASSIGN(requests[i].tenant, tenant_for_writing(taken[i]->options.tenant));
-      stager_->prepare(requests[i].tenant, taken[i]->conversation, *stage_encoder_,
-                       requests[i].prepared);
-      pointers.push_back(&requests[i]);
+      Request& r = requests[i];
+      r.conversation = &taken[i]->conversation;
+      r.options = &taken[i]->options;
+      auto tenant = tenant_for_writing(r.options->tenant);
+      TOKVAULT_TRY(check_writable());
+      if (!tenant) {
+        r.result = std::move(tenant).error();
+        continue;
+      }
+      r.tenant = *tenant;
+      stager_->prepare(r.tenant, *r.conversation, *stage_encoder_, r.prepared);
+      pointers.push_back(&r);
     }
     TOKVAULT_TRY(commit_requests(pointers));
-    for (Request& r : requests) {
-      if (!r.result) return std::move(r.result).error();
+    const auto first =
+        std::find_if(requests.begin(), requests.end(), [](const Request& r) { return !r.result; });
+    if (first != requests.end()) {
+      refused = std::move(first->result).error();
+      // `exists` says it.
+      const std::string& id = first->conversation->id;
+      if (!id.empty() && refused.code() != Errc::exists) {
+        refused = std::move(refused).with("conversation " + id);
+      }
     }
     return {};
   };
   Status status = run();
-  if (!status) {
-    std::lock_guard lock(queue_mutex_);
-    if (async_error_.code() == Errc::ok) async_error_ = status.error().clone();
-  }
+  std::lock_guard lock(queue_mutex_);
+  if (!status) refused = status.error().clone();
+  if (async_error_.code() == Errc::ok) async_error_ = std::move(refused);
   return status;
 }
 

@@ -232,15 +232,12 @@ void Stager::prepare_part(std::string_view form, const std::vector<Value>& value
   out.end = whole.segments.size();
 }
 
-void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Encoder& encoder,
-                     Prepared& out) const {
-  out.conversation = &c;
-  if (c.form.empty()) out.default_form = form_of(c);
-  const std::string_view form = c.form.empty() ? out.default_form : c.form;
+Status Stager::check(const Conversation& c, std::string_view form) const {
   std::uint64_t bytes = form.size() + c.id.size() + c.model.size() + c.application.size();
-  std::size_t value_count = c.values.size();
   std::uint64_t largest = 0;
+  std::size_t value_count = 0;
   auto count = [&](const std::vector<Value>& values) {
+    value_count += values.size();
     for (const Value& v : values) {
       bytes += v.bytes.size() + v.tokens.size() * 4;
       largest = std::max<std::uint64_t>({largest, v.bytes.size(), v.tokens.size()});
@@ -249,43 +246,46 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
   count(c.values);
   for (const Message& m : c.messages) {
     bytes += m.form.size();
-    value_count += m.values.size();
     count(m.values);
   }
   if (bytes > conversation_bytes_max_) {
-    out.error = Error(Errc::exhausted, "the conversation holds " + std::to_string(bytes) +
-                                           " bytes, more than the limit of " +
-                                           std::to_string(conversation_bytes_max_));
-    return;
+    return Error(Errc::exhausted, "the conversation holds " + std::to_string(bytes) +
+                                      " bytes, more than the limit of " +
+                                      std::to_string(conversation_bytes_max_));
   }
-  if (largest > kSegmentSizeMax) {
-    out.error = segment_too_large(largest);
-    return;
-  }
+  if (largest > kSegmentSizeMax) return segment_too_large(largest);
   if (c.messages.size() > kMessagesMax || value_count > kValuesMax) {
-    out.error = Error(Errc::exhausted, "the conversation has " + std::to_string(c.messages.size()) +
-                                           " messages and " + std::to_string(value_count) +
-                                           " values, and may have " + std::to_string(kMessagesMax) +
-                                           " and " + std::to_string(kValuesMax));
-    return;
+    return Error(Errc::exhausted, "the conversation has " + std::to_string(c.messages.size()) +
+                                      " messages and " + std::to_string(value_count) +
+                                      " values, and may have " + std::to_string(kMessagesMax) +
+                                      " and " + std::to_string(kValuesMax));
   }
   // The largest would lie behind every filter, and have no name as text.
   if (c.time_ms < kTimeMsMin || c.time_ms > kTimeMsMax) {
-    out.error = Error(Errc::invalid, "the time " + std::to_string(c.time_ms) +
-                                         " ms is not within the years 1 to 9999");
-    return;
+    return Error(Errc::invalid,
+                 "the time " + std::to_string(c.time_ms) + " ms is not within the years 1 to 9999");
   }
-  if (Status checked = c.check(); !checked) {
+  for (const Message& m : c.messages) TOKVAULT_TRY(m.check());
+  return c.check();
+}
+
+void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Encoder& encoder,
+                     Prepared& out) const {
+  out.conversation = &c;
+  if (c.form.empty()) out.default_form = form_of(c);
+  const std::string_view form = c.form.empty() ? out.default_form : c.form;
+  if (Status checked = check(c, form); !checked) {
     out.error = std::move(checked).error();
     return;
   }
   for (const Message& m : c.messages) {
-    Status status = m.check();
-    if (status) status = check_token_arrays(m, encoder);
+    Status status = check_token_arrays(m, encoder);
     if (status) continue;
     out.error = std::move(status).error();
     return;
   }
+  std::size_t value_count = c.values.size();
+  for (const Message& m : c.messages) value_count += m.values.size();
   out.segments.reserve(value_count);
   out.messages.resize(c.messages.size());
   prepare_part(form, c.values, out, out.own);

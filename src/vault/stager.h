@@ -96,6 +96,10 @@ class Stager {
   // Forgets what lies in packs that are no more; it is found again where it is now.
   void forget_packs(std::span<const std::uint64_t> packs);
 
+  // What needs no look at the vault or the tokens: `exhausted` for a conversation that is too large
+  // or has too many messages or values, `invalid` for a time, name or form that cannot be. `form`:
+  // form_of(it).
+  Status check(const Conversation& conversation, std::string_view form) const;
   // `conversation` must live until it is staged.
   void prepare(std::uint32_t tenant, const Conversation& conversation, Tokenizer::Encoder& encoder,
                Prepared& out) const;

@@ -200,6 +200,7 @@ class VaultImpl final : public Vault {
   void rotate_if_due();
   Error fail(Error error);
   Result<PutResult> put_request(Request& request);
+  // Commits what waits. What is refused alone is in async_error_ only.
   Status drain_async();
   unsigned thread_count() const;
 
@@ -462,6 +463,7 @@ class VaultImpl final : public Vault {
     PutOptions options;
   };
   std::vector<std::unique_ptr<Async>> async_;  // guarded by queue_mutex_
+  std::size_t async_bytes_ = 0;                // of memory, of these
   Error async_error_;                          // the first one since the last flush
 
   std::mutex encoding_;  // one pack at a time: see put_pack

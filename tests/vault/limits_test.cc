@@ -133,6 +133,50 @@ TEST_F(Limits, ABatchBringsNoMoreThanOnePackHolds) {
   expect_there("c" + std::to_string(kFit), kMessages);
 }
 
+// A refused conversation is refused alone, also among those that wait together.
+TEST_F(Limits, WhatPutAsyncRefusesTakesNothingElseAlong) {
+  EXPECT_TRUE(vault_->put_async(chain("before", 3), {}));
+  EXPECT_EQ(vault_->put_async(chain("tenant", 3), {.tenant = "\xff"}).code(), Errc::invalid);
+  EXPECT_EQ(vault_->put_async(chain("long", 3), {.tenant = std::string(256, 't')}).code(),
+            Errc::invalid);
+  EXPECT_EQ(vault_->put_async(chain("more", kMessagesMax + 1), {}).code(), Errc::exhausted);
+  Conversation late = chain("time", 1);
+  late.time_ms = INT64_MAX;
+  EXPECT_EQ(vault_->put_async(late, {}).code(), Errc::invalid);
+  // Only the vault knows that this one cannot be.
+  EXPECT_TRUE(vault_->put(chain("other", 1), {}));
+  Conversation other = chain("other", 2);
+  EXPECT_TRUE(vault_->put_async(other, {}));
+  EXPECT_TRUE(vault_->put_async(chain("after", 3), {}));
+  EXPECT_TRUE(vault_->put_async(chain("elsewhere", 3), {.tenant = "acme"}));
+  const Status refused = vault_->flush();
+  EXPECT_EQ(refused.code(), Errc::exists);
+  EXPECT_NE(refused.error().message().find("other"), std::string::npos);
+  EXPECT_TRUE(vault_->flush());
+  expect_there("before", 3);
+  expect_there("after", 3);
+  expect_there("other", 1);
+  EXPECT_TRUE(vault_->get("elsewhere", "acme"));
+  EXPECT_EQ(vault_->list({}, 10)->conversations.size(), 3u);
+  EXPECT_EQ(vault_->tenants()->size(), 2u);
+}
+
+// What put_async() holds in memory is bounded by bytes too.
+TEST_F(Limits, WhatWaitsIsWrittenWhenItIsMuch) {
+  const auto put = [&](const std::string& id) {
+    Conversation c = chain(id, 2);
+    c.messages[1].values.at(0).bytes.assign(std::size_t{24} << 20, 'x');
+    EXPECT_TRUE(vault_->put_async(std::move(c), {}));
+    return vault_->list({}, 10)->conversations.size();
+  };
+  EXPECT_EQ(put("a"), 0u);
+  EXPECT_EQ(put("b"), 0u);
+  EXPECT_EQ(put("c"), 3u);
+  EXPECT_EQ(put("d"), 3u);
+  EXPECT_TRUE(vault_->flush());
+  EXPECT_EQ(vault_->list({}, 10)->conversations.size(), 4u);
+}
+
 // What a segment may be at most, whatever a conversation may be.
 TEST_F(Limits, ASegmentOfTooManyBytes) {
   vault_.reset();
