@@ -56,9 +56,10 @@ class Dictionaries {
 
   // Trains a dictionary on conversations that match the filter, whose tenant it belongs to, and
   // adds it. Only runs of 16 tokens (or 32 bytes) that were seen in at least four of them enter it,
-  // as it outlives each of them; gc() retires it when the last conversation that holds one is
-  // erased. Other writers wait. `invalid` if there is too little that conversations have in common;
-  // `exists` if the tenant has the same one already.
+  // as it outlives each of them; those that others go on from in the same file (a chat that is
+  // logged request by request) count as one. gc() retires it when the last conversation that holds
+  // a run is erased. Other writers wait. `invalid` if there is too little that conversations have
+  // in common; `exists` if the tenant has the same one already.
   virtual Result<DictionaryInfo> train(const Filter& filter,
                                        const DictionaryTraining& options = {}) = 0;
   // Keeps a dictionary as zstd makes them. `invalid` if the bytes are none or its id is 0, `exists`

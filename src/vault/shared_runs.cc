@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -73,8 +75,11 @@ class Sample {
  public:
   Sample(const State& state, std::uint32_t tenant) : state_(state), tenant_(tenant) {}
 
-  Status add(const Found& found) {
-    std::vector<std::uint32_t>& mine = conversations_.emplace_back();
+  // `goes_on`: what was added last is of the same chat, which counts once.
+  Status add(const Found& found, bool goes_on) {
+    if (!goes_on) conversations_.emplace_back();
+    std::vector<std::uint32_t>& mine = conversations_.back();
+    for (const std::uint32_t t : mine) --texts_[t].conversations;
     auto add_form = [&](std::uint32_t form) -> Status {
       std::uint32_t& known = slot(found.source->file(), kStreams, form);
       if (known == 0) {
@@ -200,19 +205,63 @@ void cut(const Text& text, RunCounts& counts, SharedRuns& out) {
 
 }  // namespace
 
+std::vector<std::uint32_t> chats_of(const Tables& t, const std::vector<bool>& dead) {
+  constexpr std::uint32_t kNone = UINT32_MAX;
+  const auto is_live = [&](std::size_t row) { return dead.empty() || !dead[row]; };
+  // Of each node, a row that goes on from it.
+  std::vector<std::uint32_t> next(t.nodes.size(), kNone);
+  for (std::uint32_t i = 0; i < t.rows.size(); ++i) {
+    if (!is_live(i) || t.rows[i].leaf == kNoNode) continue;
+    std::uint32_t n = t.nodes[t.rows[i].leaf].parent;
+    for (; n != kNoNode && next[n] == kNone; n = t.nodes[n].parent) next[n] = i;
+  }
+  std::vector<std::uint32_t> chats(t.rows.size());
+  for (std::uint32_t i = 0; i < chats.size(); ++i) {
+    const std::uint32_t leaf = t.rows[i].leaf;
+    const bool is_last = !is_live(i) || leaf == kNoNode || next[leaf] == kNone;
+    chats[i] = is_last ? i : next[leaf];
+  }
+  // To the last of them, each of which is longer than the one before; those that were passed are
+  // led there at once.
+  for (std::uint32_t i = 0; i < chats.size(); ++i) {
+    std::uint32_t last = i;
+    while (chats[last] != last) last = chats[last];
+    for (std::uint32_t at = i; at != last;) at = std::exchange(chats[at], last);
+  }
+  return chats;
+}
+
 Result<SharedRuns> shared_runs(const State& state, const TenantState& tenant,
                                std::vector<Found> conversations, std::uint64_t bytes_max) {
-  auto order = [](const Found& f) {
-    char bytes[8];
-    store_le(f.get().sequence, bytes);
-    return checksum64(ByteView(bytes, sizeof bytes));
+  // By a checksum of the sequence number that names its chat; the rows of a chat together.
+  struct Choice {
+    std::uint64_t order = 0;
+    std::uint64_t chat = 0;
+    Found found;
   };
-  std::sort(conversations.begin(), conversations.end(),
-            [&](const Found& a, const Found& b) { return order(a) < order(b); });
+  std::vector<Choice> choices;
+  choices.reserve(conversations.size());
+  std::map<std::uint64_t, std::vector<std::uint32_t>> chats;  // by file
+  for (Found& f : conversations) {
+    const auto [of_file, is_new] = chats.try_emplace(f.source->file());
+    if (is_new) {
+      TOKVAULT_ASSIGN(const auto dead, state.dead_rows(tenant, *f.source));
+      of_file->second = chats_of(*f.tables, dead);
+    }
+    Choice& c = choices.emplace_back();
+    c.chat = f.tables->rows[of_file->second[f.row]].sequence;
+    char bytes[8];
+    store_le(c.chat, bytes);
+    c.order = checksum64(ByteView(bytes, sizeof bytes));
+    c.found = std::move(f);
+  }
+  std::sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) {
+    const auto sequence = [](const Choice& c) { return c.found.get().sequence; };
+    return std::tuple(a.order, a.chat, sequence(a)) < std::tuple(b.order, b.chat, sequence(b));
+  });
   Sample sample(state, tenant.record.number);
-  for (const Found& f : conversations) {
-    if (sample.bytes() >= bytes_max) break;
-    TOKVAULT_TRY(sample.add(f));
+  for (std::size_t i = 0; i < choices.size() && sample.bytes() < bytes_max; ++i) {
+    TOKVAULT_TRY(sample.add(choices[i].found, i > 0 && choices[i].chat == choices[i - 1].chat));
   }
   std::uint64_t runs = 0;
   for (const Text& t : sample.texts()) runs += t.run_count();

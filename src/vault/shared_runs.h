@@ -19,9 +19,15 @@ inline constexpr std::size_t kRunTokens = 16;
 inline constexpr std::size_t kRunBytes = 32;
 inline constexpr std::uint32_t kRunConversationsMin = 4;
 
+// The rows of a source that are one chat: of each row the one that names its chat. A row that goes
+// on from another has all of its messages and more: a client that sends the whole chat with every
+// request writes many conversations, and what stands in them is one user's. Where several go on
+// from one, it belongs to one of them. Rows that are `dead` (none if that is empty) stand alone.
+std::vector<std::uint32_t> chats_of(const Tables& tables, const std::vector<bool>& dead);
+
 // Samples for training, one after another: stretches of texts (as their code without a token map),
 // of other values and of forms, of which every run is in kRunConversationsMin conversations, and
-// shorter texts that are whole in as many.
+// shorter texts that are whole in as many. What chats_of() finds to be one counts as one.
 struct SharedRuns {
   Buffer text;
   std::vector<std::size_t> sizes;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "vault/artifacts.h"
+#include "vault/shared_runs.h"
 #include "vault/vault_impl.h"
 
 namespace tokvault {
@@ -37,20 +38,13 @@ struct SourceHolders {
   std::uint64_t conversations = 0;
 };
 
-// A row is named by its sequence number. Rows that another one goes on from are the same chat, and
-// only the longest counts: what one user wrote is not in many conversations because his client sent
-// it with every request.
+// A row is named by its sequence number. Of a chat that is logged request by request only the
+// longest row counts (chats_of).
 SourceHolders holders_of(const Tables& t, const std::vector<bool>& dead, std::uint64_t named_max) {
   SourceHolders out;
   out.local.resize(t.segment_counts[kTokenStream]);
   out.externals.resize(t.externals.size());
-  const auto is_live = [&](std::size_t row) { return dead.empty() || !dead[row]; };
-  std::vector<bool> goes_on(t.nodes.size());
-  for (std::size_t i = 0; i < t.rows.size(); ++i) {
-    if (!is_live(i) || t.rows[i].leaf == kNoNode) continue;
-    std::uint32_t n = t.nodes[t.rows[i].leaf].parent;
-    for (; n != kNoNode && !goes_on[n]; n = t.nodes[n].parent) goes_on[n] = true;
-  }
+  const std::vector<std::uint32_t> chats = chats_of(t, dead);
   const auto take = [&](std::uint32_t form, const SegmentRef* refs, const Holders& holders) {
     const FormInfo& info = t.form_infos[form];
     for (std::size_t i = 0; i < info.ref_count(); ++i) {
@@ -62,7 +56,7 @@ SourceHolders holders_of(const Tables& t, const std::vector<bool>& dead, std::ui
   std::vector<Holders> nodes(t.nodes.size());
   for (std::size_t i = 0; i < t.rows.size(); ++i) {
     const Row& row = t.rows[i];
-    if (!is_live(i) || (row.leaf != kNoNode && goes_on[row.leaf])) continue;
+    if ((!dead.empty() && dead[i]) || chats[i] != i) continue;
     ++out.conversations;
     Holders own;
     own.add(row.sequence, named_max);
@@ -92,9 +86,10 @@ Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::load(std::uint64_t n
   if (!set) return std::move(set).error().with(artifact_name(number));
   auto shared = std::make_shared<const SubstringSet>(std::move(*set));
   // Tree and filter besides the tokens.
-  constexpr std::uint64_t kRunBytes = 300, kSetBytes = 1u << 18;
+  constexpr std::uint64_t kRunMemoryBytes = 300, kSetMemoryBytes = 1u << 18;
   vault_.cache_.insert(
-      key, shared, kSetBytes + shared->tokens_total() * sizeof(Token) + shared->size() * kRunBytes);
+      key, shared,
+      kSetMemoryBytes + shared->tokens_total() * sizeof(Token) + shared->size() * kRunMemoryBytes);
   return shared;
 }
 

@@ -374,6 +374,35 @@ TEST_F(DictionaryUse, RetiringRewritesOrIsRefused) {
   expect_all(*open(true), "written on");
 }
 
+// A client that sends the whole chat with every request writes many conversations, and they are
+// one user's.
+TEST_F(Registry, AChatThatIsLoggedRequestByRequestIsOneHolder) {
+  auto vault = open();
+  Rng rng(7);
+  std::vector<std::string> texts;
+  for (int i = 0; i < 40; ++i) {
+    texts.push_back(random_text(rng, 40));
+    ASSERT_OK(vault->put(conversation("request" + std::to_string(i), texts), {}));
+  }
+  // Two who go on from the same request are two, and two of the same length are, too.
+  for (const char* const id : {"branch", "again"}) {
+    texts.back() = "and so it ended otherwise";
+    ASSERT_OK(vault->put(conversation(id, texts), {}));
+  }
+  for (const bool sealed : {false, true}) {
+    if (sealed) {
+      ASSERT_OK(vault->seal());
+    }
+    const auto none = vault->dictionaries().train({});
+    EXPECT_EQ(none.code(), Errc::invalid) << sealed;
+  }
+  texts.insert(texts.begin(), "somebody else");
+  ASSERT_OK(vault->put(conversation("other", texts), {}));
+  const auto trained = vault->dictionaries().train({});
+  ASSERT_OK(trained);
+  EXPECT_EQ(trained->conversations, 4u);
+}
+
 // A missing dictionary takes the log that needs it, and repair keeps what does not need it.
 TEST_F(DictionaryUse, WithoutItWhatNeedsItIsLostAndNothingElse) {
   std::uint64_t number = 0;
