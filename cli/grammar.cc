@@ -278,8 +278,8 @@ void add_substrings(CommandLine& line) {
   add_training(train, *training);
   add_number(train, "--max-tokens", training->training.tokens_max, "Of all runs that are found");
   add_size(train, "--memory", training->training.memory_bytes, "For the tables of the search");
-  auto [compact, compacting] =
-      add_action("compact", "Drop the runs that no longer pay", run_substrings_compact);
+  auto [compact, compacting] = add_action(
+      "compact", "Drop what no longer pays, rewrite packs with the set", run_substrings_compact);
   add_training(compact, *compacting);
   (void)add_action("list", "List the runs and the states of their set", run_substrings_list);
   auto [show, showing] = add_action("show", "Print runs", run_substrings_show);

@@ -67,9 +67,25 @@ ExitStatus run_substrings_train(const SubstringsCommand& command) {
 ExitStatus run_substrings_compact(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
-  TOKVAULT_ASSIGN(const SubstringChange change,
-                  vault->substrings().compact(command.training, command.tenant));
-  return print_change(change, command.json);
+  ProgressLine progress("substrings compact");
+  TOKVAULT_ASSIGN(
+      const SubstringChange change,
+      vault->substrings().compact(command.training, command.tenant, progress.callback()));
+  if (command.json) {
+    print_line(json_of(change)
+                   .field("packs", change.packs)
+                   .field("bytes_before", change.bytes_before)
+                   .field("bytes_after", change.bytes_after)
+                   .text());
+    return 0;
+  }
+  print_line(text_of(change));
+  if (change.packs > 0) {
+    print_line(format_counted(change.packs, "pack") +
+               " rewritten: " + format_bytes(change.bytes_before) + " before, " +
+               format_bytes(change.bytes_after) + " now");
+  }
+  return 0;
 }
 
 ExitStatus run_substrings_retain(const SubstringsCommand& command) {

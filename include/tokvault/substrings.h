@@ -205,6 +205,11 @@ struct SubstringChange {
   std::uint64_t runs = 0;  // now
   std::uint64_t tokens = 0;
   double saved_bytes = 0;  // of what was measured, an estimate by the options
+  // Of compact(): packs that were rewritten, since they are smaller with the set, and what these
+  // took and take on disk.
+  std::uint64_t packs = 0;
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
 };
 
 // The substrings of a vault, one set for each tenant. A change writes the set anew and makes that
@@ -225,14 +230,19 @@ class Substrings {
                                                           std::string_view tenant = {}) const = 0;
   virtual Result<std::vector<SubstringSetInfo>> list(std::string_view tenant = {}) const = 0;
 
-  // Finds runs in what the tenant has stored and adds them. options.known is the active set.
-  // Conversations that others go on from in the same pack (a chat that is logged request by
-  // request) count as one.
+  // Finds runs in what the tenant has stored and adds them; drops those that some conversations
+  // hold, but fewer than four. options.known is the active set. Conversations that others go on
+  // from in the same file (a chat that is logged request by request) count as one. `invalid` for
+  // options.conversations_min below 4, for this and the next: what a vault shares is nobody's own.
   virtual Result<SubstringChange> train(const SubstringTraining& options,
                                         std::string_view tenant = {}) = 0;
-  // Drops what no longer pays, and brings the counts up to date.
-  virtual Result<SubstringChange> compact(const SubstringTraining& options,
-                                          std::string_view tenant = {}) = 0;
+  // Drops what no longer pays, and brings the counts up to date. Then rewrites, each by itself, the
+  // sealed packs of up to 5 MB of tokens that become smaller by copying from the set; each is a
+  // commit of its own. None is while something is known to be damaged. `progress`: bytes of packs
+  // that were tried; `cancelled` if it stops that: what was done stays done.
+  virtual Result<SubstringChange> compact(
+      const SubstringTraining& options, std::string_view tenant = {},
+      const std::function<bool(std::uint64_t done, std::uint64_t total)>& progress = {}) = 0;
   // Drops all runs but these. Ids that are not there are of no account.
   virtual Result<SubstringChange> retain(std::span<const SubstringId> ids,
                                          std::string_view tenant = {}) = 0;

@@ -133,17 +133,33 @@ Status VaultImpl::collect_pack(const std::shared_ptr<PackFile>& pack, Level leve
   return swap(std::move(files), replaced, {});
 }
 
-Status VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack) {
+Result<std::optional<std::uint64_t>> VaultImpl::rewrite_pack(const std::shared_ptr<PackFile>& pack,
+                                                             std::uint64_t artifact) {
   const TenantState* tenant = state_.tenant(pack->tenant());
   if (tenant == nullptr) return Error(Errc::corrupt, pack->name() + ": of an unknown tenant");
   TOKVAULT_ASSIGN(const auto records, pack->records());
   TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, false, nullptr, kept_records(records)));
   std::vector<std::unique_ptr<PackBuilder>> builders;
   builders.push_back(std::move(builder));
+  unsettled_ = true;  // until the swap, what is put is a leftover
   TOKVAULT_ASSIGN(auto files,
                   publish(state_.vault(), std::move(builders), {pack->file()},
                           std::max(options_.level, pack->footer().level), PackPurpose::compact));
-  return swap(std::move(files), {pack->file()}, {});
+  std::uint64_t size = 0;
+  bool is_wanted = true;
+  for (const CatalogFile& file : files) {
+    size += file.size_bytes;
+    if (artifact == 0) continue;
+    TOKVAULT_ASSIGN(const auto made, PackFile::open(*backend_, cache_, file.number));
+    is_wanted = made->names_artifact(artifact) && size < pack->size_bytes();
+  }
+  if (is_wanted) {
+    TOKVAULT_TRY(swap(std::move(files), {pack->file()}, {}));
+    return std::optional(size);
+  }
+  for (const CatalogFile& file : files) TOKVAULT_TRY(backend_->remove(pack_name(file.number)));
+  unsettled_ = false;
+  return std::optional<std::uint64_t>();
 }
 
 // Rewriting one file after another keeps the removals and deletions of what stands in later ones.

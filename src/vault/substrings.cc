@@ -71,6 +71,14 @@ SourceHolders holders_of(const Tables& t, const std::vector<bool>& dead, std::ui
   return out;
 }
 
+Status check_training(const SubstringTraining& options) {
+  if (options.conversations_min >= kRunConversationsMin) return {};
+  return Error(Errc::invalid, "a vault shares what at least " +
+                                  std::to_string(kRunConversationsMin) +
+                                  " conversations hold, and not what " +
+                                  std::to_string(options.conversations_min) + " may hold");
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::load(std::uint64_t number,
@@ -211,6 +219,33 @@ TrainingSource SubstringsImpl::source_of(std::uint32_t number, std::uint64_t con
   };
 }
 
+Result<std::map<SubstringId, std::uint64_t>> SubstringsImpl::count_holders(std::uint32_t number,
+                                                                           const SubstringSet& set,
+                                                                           std::uint64_t count_max,
+                                                                           Trained& trained) const {
+  std::map<SubstringId, std::uint64_t> counts;
+  if (set.size() == 0) return counts;
+  std::map<SubstringId, Holders> holders;
+  std::vector<SubstringId> here;
+  std::vector<SubstringSet::Match> matches;
+  const TrainingSource source = source_of(number, count_max, trained);
+  TOKVAULT_TRY(source([&](const TrainingSegment& segment) -> Status {
+    here.clear();
+    for (std::size_t i = 0; i + kSubstringTokensMin <= segment.tokens.size(); ++i) {
+      set.all_matches(segment.tokens.subspan(i), matches);
+      for (const auto& match : matches) here.push_back(match.id);
+    }
+    std::sort(here.begin(), here.end());
+    here.erase(std::unique(here.begin(), here.end()), here.end());
+    const Holders of_segment{{segment.conversations.begin(), segment.conversations.end()},
+                             segment.conversation_count};
+    for (const SubstringId id : here) holders[id].join(of_segment, count_max);
+    return {};
+  }));
+  for (const auto& [id, of_run] : holders) counts[id] = of_run.count;
+  return counts;
+}
+
 Result<SubstringChange> SubstringsImpl::replace(std::uint32_t number, const SubstringSet& before,
                                                 const SubstringSet& now, const Trained& trained) {
   SubstringChange change;
@@ -235,18 +270,29 @@ Result<SubstringChange> SubstringsImpl::replace(std::uint32_t number, const Subs
 
 Result<SubstringChange> SubstringsImpl::train(const SubstringTraining& given,
                                               std::string_view tenant_given) {
+  TOKVAULT_TRY(check_training(given));
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(begin_change());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
   const std::uint32_t number = tenant->record.number;
   TOKVAULT_ASSIGN(const auto before, active_of(number));
-  SubstringTraining options = given;
-  options.known = before.get();
   Trained trained;
+  // What too few hold goes: some of them were forgotten, or it came from elsewhere. What nobody
+  // holds is nobody's own.
+  TOKVAULT_ASSIGN(const auto holders,
+                  count_holders(number, *before, kRunConversationsMin, trained));
+  std::vector<SubstringId> kept;
+  for (const SubstringInfo& run : before->list()) {
+    const auto count = holders.find(run.id);
+    if (count == holders.end() || count->second >= kRunConversationsMin) kept.push_back(run.id);
+  }
+  SubstringSet now = *before;
+  const std::uint64_t dropped = now.retain(kept);
+  SubstringTraining options = given;
+  options.known = &now;
   TOKVAULT_ASSIGN(const auto found,
                   find_substrings(source_of(number, options.conversations_min, trained), options));
-  SubstringSet now = *before;
   const std::int64_t time = now_ms();
   double saved = 0;
   for (const FoundSubstring& f : found) {
@@ -256,13 +302,16 @@ Result<SubstringChange> SubstringsImpl::train(const SubstringTraining& given,
     saved += f.saved_bytes;
   }
   TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, trained));
-  change.added = now.size() - before->size();
+  change.added = now.size() - kept.size();
+  change.dropped = dropped;
   change.saved_bytes = saved;
   return change;
 }
 
-Result<SubstringChange> SubstringsImpl::compact(const SubstringTraining& options,
-                                                std::string_view tenant_given) {
+Result<SubstringChange> SubstringsImpl::compact(
+    const SubstringTraining& options, std::string_view tenant_given,
+    const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
+  TOKVAULT_TRY(check_training(options));
   std::lock_guard lock(vault_.write_mutex_);
   TOKVAULT_TRY(begin_change());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
@@ -285,7 +334,40 @@ Result<SubstringChange> SubstringsImpl::compact(const SubstringTraining& options
   TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, trained));
   change.dropped = dropped;
   change.saved_bytes = saved;
+  TOKVAULT_TRY(rewrite_packs(number, progress, change));
   return change;
+}
+
+Status SubstringsImpl::rewrite_packs(
+    std::uint32_t number, const std::function<bool(std::uint64_t, std::uint64_t)>& progress,
+    SubstringChange& change) {
+  if (change.runs == 0 || !vault_.expect_no_damage()) return {};
+  const VaultImpl::MergePause pause(vault_);
+  std::vector<std::shared_ptr<PackFile>> packs;
+  std::uint64_t done = 0, total = 0;
+  for (const auto& [file, pack] : vault_.state_.packs()) {
+    const std::uint64_t text = pack->footer().streams[kTokenStream].text_bytes;
+    // Others copy from their own text only.
+    if (pack->tenant() != number || text == 0 || text > kFingerprintlessTextBytes) continue;
+    if (pack->names_artifact(change.number)) continue;
+    packs.push_back(pack);
+    total += pack->size_bytes();
+  }
+  for (const auto& pack : packs) {
+    if (progress && !progress(done, total)) {
+      return Error(Errc::cancelled, "stopped after " + std::to_string(done) + " bytes of packs");
+    }
+    TOKVAULT_ASSIGN(const auto size, vault_.rewrite_pack(pack, change.number));
+    done += pack->size_bytes();
+    if (!size) continue;
+    ++change.packs;
+    change.bytes_before += pack->size_bytes();
+    change.bytes_after += *size;
+    const std::uint64_t replaced[]{pack->file()};
+    vault_.stager_->forget_packs(replaced);
+  }
+  if (progress) (void)progress(total, total);
+  return remove_unused();
 }
 
 Result<SubstringChange> SubstringsImpl::retain(std::span<const SubstringId> ids,
@@ -349,18 +431,9 @@ Status SubstringsImpl::retire_unheld() {
     // A set that cannot be read holds nothing back: check() reports it.
     if (!before || (*before)->size() == 0) continue;
     Trained trained;
+    TOKVAULT_ASSIGN(const auto holders, count_holders(number, **before, 1, trained));
     std::vector<SubstringId> held;
-    std::vector<SubstringSet::Match> matches;
-    const TrainingSource source = source_of(number, 1, trained);
-    TOKVAULT_TRY(source([&](const TrainingSegment& segment) -> Status {
-      for (std::size_t i = 0; i + kSubstringTokensMin <= segment.tokens.size(); ++i) {
-        (*before)->all_matches(segment.tokens.subspan(i), matches);
-        for (const auto& match : matches) held.push_back(match.id);
-      }
-      std::sort(held.begin(), held.end());
-      held.erase(std::unique(held.begin(), held.end()), held.end());
-      return {};
-    }));
+    for (const auto& [id, count] : holders) held.push_back(id);
     SubstringSet now = **before;
     if (now.retain(held) > 0) TOKVAULT_TRY(replace(number, **before, now, trained));
   }

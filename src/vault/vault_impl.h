@@ -289,8 +289,10 @@ class VaultImpl final : public Vault {
                                std::span<const std::uint64_t> without) const;
   // Makes a pack anew with what is needed of it.
   Status collect_pack(const std::shared_ptr<PackFile>& pack, Level level);
-  // Makes a pack anew with all that it holds.
-  Status rewrite_pack(const std::shared_ptr<PackFile>& pack);
+  // Makes a pack anew with all that it holds. With the number of an artifact, only if the new one
+  // copies from that and is smaller; returns its size then, and else none.
+  Result<std::optional<std::uint64_t>> rewrite_pack(const std::shared_ptr<PackFile>& pack,
+                                                    std::uint64_t artifact = 0);
 
   // --- merging in the background: background_merge.cc, under write_mutex_ ---
   // The packs of a tenant that are to be merged next, with their state locked.

@@ -134,6 +134,38 @@ TEST_F(SubstringsOfAVault, AChatThatIsLoggedRequestByRequestIsOneHolder) {
   EXPECT_EQ(active(), std::set<std::string>{kPolicy});
 }
 
+// What is shared must be nobody's own, whatever is asked for, and what became so goes.
+TEST_F(SubstringsOfAVault, NothingThatFewerThanFourHoldIsTrainedOrStays) {
+  put("a", kPolicy, 6);
+  put("b", kGreeting, 3);
+  for (const std::uint64_t few : {0, 1, 3}) {
+    SubstringTraining options = training();
+    options.conversations_min = few;
+    EXPECT_EQ(vault_->substrings().train(options).code(), Errc::invalid) << few;
+    EXPECT_EQ(vault_->substrings().compact(options).code(), Errc::invalid) << few;
+  }
+  // As an earlier build may have kept it.
+  const std::string nobodys = "No conversation here has ever said this sentence of another vault.";
+  SubstringSet set;
+  for (const std::string& text : {kGreeting, nobodys}) {
+    ASSERT_OK(set.add(std::vector<Token>(text.begin(), text.end()), {3, 3, 5}));
+  }
+  ASSERT_OK(vault_->substrings().add(set));
+  auto change = vault_->substrings().train(training());
+  ASSERT_OK(change);
+  EXPECT_EQ(change->dropped, 1u);
+  EXPECT_EQ(change->added, 1u);
+  EXPECT_EQ(active(), (std::set<std::string>{kPolicy, nobodys}));
+  // Three of six are forgotten.
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back("a" + std::to_string(i));
+  ASSERT_OK(vault_->forget(ids));
+  change = vault_->substrings().train(training());
+  ASSERT_OK(change);
+  EXPECT_EQ(change->dropped, 1u);
+  EXPECT_EQ(active(), std::set<std::string>{nobodys});
+}
+
 TEST_F(SubstringsOfAVault, AreNotSharedBetweenTenants) {
   put("a", kPolicy, 3, "red");
   put("b", kPolicy, 3, "blue");
@@ -199,6 +231,59 @@ TEST_F(SubstringsOfAVault, CompactDropsWhatNoLongerPays) {
   ASSERT_OK(change);
   EXPECT_EQ(change->dropped, 1u);
   EXPECT_EQ(active(), std::set<std::string>{kPolicy});
+}
+
+// What was stored before the training copies from the set afterwards, where that is smaller.
+TEST_F(SubstringsOfAVault, CompactRewritesThePacksThatBecomeSmaller) {
+  Rng rng(5);
+  const std::string terms = random_text(rng, 300);
+  for (int i = 0; i < 6; ++i) {
+    put("c" + std::to_string(i) + "-", terms, 1);
+    ASSERT_OK(vault_->seal());
+  }
+  ASSERT_OK(vault_->put(chat("alone", {noise(1) + "has nothing in common with them"}), {}));
+  ASSERT_OK(vault_->seal());
+  ASSERT_EQ(vault_->stats()->packs, 7u);
+  const auto before = contents(*vault_);
+  ASSERT_OK(before);
+  const auto trained = vault_->substrings().train(training());
+  ASSERT_OK(trained);
+  EXPECT_EQ(trained->packs, 0u);
+  const auto names_set = [&] {
+    const auto explained = vault_->explain();
+    EXPECT_OK(explained);
+    std::uint64_t files = 0;
+    for (const StoredStream& s : explained->streams) {
+      const bool does = std::find(s.artifacts.begin(), s.artifacts.end(),
+                                  (*vault_->substrings().list())[0].number) != s.artifacts.end();
+      if (does) files += s.files;
+    }
+    return files;
+  };
+  EXPECT_EQ(names_set(), 0u);
+  // Stopped after two, it has done two.
+  int calls = 0;
+  const auto stopped = vault_->substrings().compact(
+      training(), {}, [&](std::uint64_t, std::uint64_t) { return ++calls <= 2; });
+  EXPECT_EQ(stopped.code(), Errc::cancelled);
+  EXPECT_EQ(names_set(), 2u);
+  const std::uint64_t pack_bytes = vault_->stats()->pack_bytes;
+  const auto change = vault_->substrings().compact(training());
+  ASSERT_OK(change);
+  EXPECT_EQ(change->dropped, 0u);
+  EXPECT_EQ(change->packs, 4u);
+  EXPECT_LT(change->bytes_after, change->bytes_before);
+  EXPECT_EQ(vault_->stats()->pack_bytes, pack_bytes + change->bytes_after - change->bytes_before);
+  EXPECT_EQ(names_set(), 6u);
+  const auto again = vault_->substrings().compact(training());
+  ASSERT_OK(again);
+  EXPECT_EQ(again->packs, 0u);
+  EXPECT_EQ(place_.disk.list("packs")->size(), 7u);
+  open();
+  const auto after = contents(*vault_);
+  ASSERT_OK(after);
+  EXPECT_TRUE(*after == *before);
+  EXPECT_TRUE(vault_->check({.read_data = true})->findings.empty());
 }
 
 // Promise: what only forgotten conversations held is in no file after gc.

@@ -11,9 +11,14 @@ tokvault substrings train v --memory 1M --json
 tokvault substrings list v
 tokvault substrings show v 1
 tokvault substrings show v 1 --json
+for action in train compact; do
+  tokvault substrings $action v --min-conversations 1
+  echo "$?"
+done
 tokvault substrings compact v --min-conversations 6
 tokvault substrings train v --memory 1M --min-conversations 6
 tokvault substrings train v --memory 1M
+tokvault substrings compact v --json
 tokvault substrings retain v 1
 mkdir registry
 printf %s 'tickets are sold at the pier' > registry/blobs.dat
