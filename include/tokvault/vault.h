@@ -138,7 +138,7 @@ struct VaultStats {
   std::uint64_t logs = 0;
   std::uint64_t packs = 0;
   // Merging in the background (VaultOptions::merge_bytes_min).
-  std::uint64_t unmerged_packs = 0;       // that have not been merged with others
+  std::uint64_t unmerged_packs = 0;       // that stand as sealing made them
   std::uint64_t unmerged_bytes = 0;       // on disk
   std::uint64_t merge_due_bytes = 0;      // of packs that a writer with these options merges next
   std::uint64_t merge_running_bytes = 0;  // of packs that this writer merges now

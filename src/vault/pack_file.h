@@ -38,6 +38,10 @@ class PackFile final : public Source {
   bool is_merged() const {
     return footer_.made_by == PackMaker::merging || footer_.set_supersedes.size() > 1;
   }
+  // Whether nothing has rewritten it since a log was sealed.
+  bool is_as_sealed() const {
+    return footer_.made_by == PackMaker::sealing && footer_.set_supersedes.size() <= 1;
+  }
   std::uint64_t size_bytes() const { return size_; }
 
   std::uint64_t file() const override { return number_; }

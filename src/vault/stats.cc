@@ -62,7 +62,7 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
         if (source->is_pack()) {
           const PackFooter& f = static_cast<const PackFile&>(*source).footer();
           ++s.packs;
-          if (!static_cast<const PackFile&>(*source).is_merged()) {
+          if (static_cast<const PackFile&>(*source).is_as_sealed()) {
             ++s.unmerged_packs;
             s.unmerged_bytes += static_cast<const PackFile&>(*source).size_bytes();
           }

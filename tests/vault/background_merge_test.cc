@@ -161,6 +161,23 @@ TEST_F(VaultMerging, PacksAreMergedWhenTheyComeToAQuarterOfWhatWasMerged) {
   compare("compacted");
 }
 
+// What was rewritten alone does not stand as sealing made it.
+TEST_F(VaultMerging, APackThatACompactionMadeIsNotUnmerged) {
+  put(0, 20);
+  ASSERT_OK(vault_->seal());
+  EXPECT_EQ(stats().unmerged_packs, 1u);
+  EXPECT_GT(stats().unmerged_bytes, 0u);
+  ASSERT_OK(vault_->compact(Level::fast));
+  const auto files = vault_->files();
+  ASSERT_OK(files);
+  for (const FileInfo& f : *files) {
+    EXPECT_EQ(f.is_compacted, f.kind == FileInfo::Kind::pack) << f.name;
+  }
+  EXPECT_EQ(stats().packs, 1u);
+  EXPECT_EQ(stats().unmerged_packs, 0u);
+  EXPECT_EQ(stats().unmerged_bytes, 0u);
+}
+
 TEST_F(VaultMerging, ItCanBeSwitchedOffAndWaitsForEnough) {
   for (const std::uint64_t merge_bytes_min : {UINT64_MAX, std::uint64_t{1} << 20}) {
     open(merge_bytes_min);
