@@ -213,10 +213,12 @@ ExitStatus run_repair(const Command& command) {
 }
 
 ExitStatus run_dump(const DumpCommand& command) {
-  TOKVAULT_ASSIGN(const std::string text, dump_file(command.file, command.json));
-  print(text);
-  if (!text.ends_with('\n')) print("\n");
-  return 0;
+  TOKVAULT_ASSIGN(const FileDump dump, dump_file(command.file, command.json));
+  print(dump.text);
+  if (dump.damage.empty()) return 0;
+  const Error damage(Errc::corrupt, command.file + ": " + dump.damage);
+  print_error(damage, command.json);
+  return exit_code(damage.code());
 }
 
 ExitStatus run_version(const Command& command) {

@@ -556,9 +556,15 @@ class Vault {
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
 };
 
-// A readable description of a file of a vault (log, pack, catalog, artifact), for `tokvault dump`.
-// `invalid` for a folder or a file of something else, `corrupt` for one that is damaged.
-Result<std::string> dump_file(const std::string& path, bool json);
+struct FileDump {
+  std::string text;    // lines, or one JSON object and a newline
+  std::string damage;  // what is wrong with the file, for people; empty: nothing was found
+};
+// A readable description of a file of a vault (log, pack, catalog, artifact, vocabulary), for
+// `tokvault dump`. `invalid` for a folder or a file of something else, `corrupt` for one that is
+// damaged so that nothing can be said of it, `unsupported` for one of a newer version. Up to 4 GB
+// are read into memory. A catalog that is open in this process must not be dumped by it.
+Result<FileDump> dump_file(const std::string& path, bool json);
 
 }  // namespace tokvault
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -11,7 +12,10 @@
 #include "format/artifact.h"
 #include "format/log.h"
 #include "format/pack.h"
+#include "format/record.h"
+#include "tokvault/catalog.h"
 #include "tokvault/vault.h"
+#include "vault/source.h"
 
 namespace tokvault {
 namespace {
@@ -61,7 +65,7 @@ void describe_vault(Printer& out, const VaultRecord& v) {
   out.field("tokenizer", to_hex(v.tokenizer).empty() ? "" : v.tokenizer);
 }
 
-Result<std::string> dump_log(ByteView file, bool json) {
+Result<FileDump> dump_log(ByteView file, bool json) {
   std::uint64_t at = 0;
   TOKVAULT_ASSIGN(const LogHeader header, decode_log_header(file, at));
   Printer out(json);
@@ -71,7 +75,7 @@ Result<std::string> dump_log(ByteView file, bool json) {
   describe_vault(out, header.vault);
   out.number("bytes", file.size());
   out.begin_list("batches");
-  std::string end = "whole";
+  std::string end = "whole", damage;
   std::uint64_t budget = search_budget(file);
   for (;;) {
     BatchHeader h;
@@ -79,8 +83,9 @@ Result<std::string> dump_log(ByteView file, bool json) {
     TOKVAULT_ASSIGN(const BatchState state, read_batch(file, header.number, 0, at, h, pieces));
     if (state == BatchState::end) break;
     if (state == BatchState::torn) {
-      end = has_batch_after(file, header.number, at, budget) ? "damaged at " : "torn at ";
-      end += std::to_string(at);
+      const bool is_damaged = has_batch_after(file, header.number, at, budget);
+      end = (is_damaged ? "damaged at " : "torn at ") + std::to_string(at);
+      if (is_damaged) damage = end + ", with whole batches behind it";
       break;
     }
     const std::string o = std::to_string(at), s = std::to_string(h.sequence),
@@ -99,10 +104,10 @@ Result<std::string> dump_log(ByteView file, bool json) {
   }
   out.end_list();
   out.field("end", end);
-  return out.finish();
+  return FileDump{out.finish(), damage};
 }
 
-Result<std::string> dump_pack(ByteView file, bool json) {
+Result<FileDump> dump_pack(ByteView file, bool json) {
   TOKVAULT_ASSIGN(const PackHeader header, decode_pack_header(file));
   if (file.size() < kPackHeaderBytes + kPackTrailerBytes) {
     return Error(Errc::corrupt, "damaged pack: it is too short");
@@ -148,8 +153,10 @@ Result<std::string> dump_pack(ByteView file, bool json) {
                stream.block_count - static_cast<std::uint64_t>(none));
   }
   out.begin_list("parts");
+  std::string damage;
   auto part = [&](const std::string& name, const Extent& e) {
     const bool good = checksum32(file.substr(e.offset, e.size)) == e.checksum;
+    if (!good) damage += (damage.empty() ? "bad checksums: " : ", ") + name;
     const std::string o = std::to_string(e.offset), s = std::to_string(e.size);
     out.item(name + " at " + o + ", " + s + " bytes" + (good ? "" : ", BAD CHECKSUM"),
              "\"part\":\"" + name + "\",\"offset\":" + o + ",\"bytes\":" + s +
@@ -171,10 +178,10 @@ Result<std::string> dump_pack(ByteView file, bool json) {
   if (f.record_count > 0) part("records", f.records);
   if (f.id_filter.size > 0) part("id filter", f.id_filter);
   out.end_list();
-  return out.finish();
+  return FileDump{out.finish(), damage};
 }
 
-Result<std::string> dump_artifact(ByteView file, bool json) {
+Result<FileDump> dump_artifact(ByteView file, bool json) {
   TOKVAULT_ASSIGN(const Artifact a, decode_artifact(file));
   static constexpr const char* kKinds[] = {"", "dictionary", "substring set", "token model"};
   Printer out(json);
@@ -190,7 +197,94 @@ Result<std::string> dump_artifact(ByteView file, bool json) {
   out.number("conversations", a.record.conversations);
   out.number("samples", a.record.samples);
   out.number("sample_bytes", a.record.sample_bytes);
-  return out.finish();
+  return FileDump{out.finish(), ""};
+}
+
+void describe_bytes(Printer& out, ByteView file) {
+  out.number("bytes", file.size());
+  const Digest sha = sha256(file);
+  out.field("sha256", to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), sha.size())));
+}
+
+const char* name_of(RecordKind kind) {
+  switch (kind) {
+    case RecordKind::tenant:
+      return "tenant";
+    case RecordKind::deletion:
+      return "deletion";
+    case RecordKind::tag:
+      return "tag";
+    case RecordKind::progress:
+      return "progress";
+    case RecordKind::artifact:
+      return "artifact";
+    case RecordKind::active:
+      return "active";
+    case RecordKind::hold:
+      return "hold";
+  }
+  return "unknown";
+}
+
+// The rows of catalog.db; docs/format/catalog.md.
+Result<FileDump> dump_catalog(const std::string& path, ByteView file, bool json) {
+  Printer out(json);
+  out.field("kind", "catalog (SQLite)");
+  describe_bytes(out, file);
+  TOKVAULT_ASSIGN(const auto catalog, make_sqlite_catalog(path, {.read_only = true}));
+  const auto state = catalog->load();
+  if (!state) {
+    if (state.code() == Errc::not_found) return FileDump{out.finish(), "it holds no catalog"};
+    if (state.code() != Errc::corrupt) return state.error().clone();
+    return FileDump{out.finish(), without_name(state.error(), path)};
+  }
+  out.number("generation", state->generation);
+  out.number("next_file", state->next_file);
+  const auto vault = decode_vault(state->vault_record);
+  if (vault) describe_vault(out, *vault);
+  out.begin_list("files");
+  for (const CatalogFile& f : state->files) {
+    const std::string kind = f.kind == CatalogFile::Kind::log ? "log" : "pack";
+    const std::string n = std::to_string(f.number), t = std::to_string(f.tenant),
+                      b = std::to_string(f.size_bytes), c = std::to_string(f.conversations),
+                      s = std::to_string(f.sequence_first), e = std::to_string(f.sequence_last),
+                      from = std::to_string(f.time_first_ms), to = std::to_string(f.time_last_ms);
+    out.item(
+        kind + " " + n + ": tenant " + t + ", " + b + " bytes, " + c + " conversations, sequence " +
+            s + " to " + e + ", time " + from + " to " + to + " ms",
+        "\"kind\":\"" + kind + "\",\"number\":" + n + ",\"tenant\":" + t + ",\"bytes\":" + b +
+            ",\"conversations\":" + c + ",\"sequence_first\":" + s + ",\"sequence_last\":" + e +
+            ",\"time_first_ms\":" + from + ",\"time_last_ms\":" + to);
+  }
+  out.end_list();
+  std::map<std::string, std::uint64_t> records;
+  for (const CatalogRecord& r : state->records) {
+    ++records[name_of(r.key.empty() ? RecordKind() : static_cast<RecordKind>(r.key[0]))];
+  }
+  out.begin_list("records");
+  for (const auto& [kind, count] : records) {
+    const std::string n = std::to_string(count);
+    out.item("records of kind " + kind + ": " + n, "\"kind\":\"" + kind + "\",\"count\":" + n);
+  }
+  out.end_list();
+  return FileDump{out.finish(), vault ? "" : "what it says of the vault cannot be decoded"};
+}
+
+// A vault's vocabulary is named by half of its SHA-256.
+FileDump dump_vocabulary(const std::string& path, ByteView file, bool json) {
+  Printer out(json);
+  out.field("kind", "vocabulary");
+  describe_bytes(out, file);
+  const std::string stem = std::filesystem::path(path).stem();
+  const bool is_hash =
+      stem.size() == 32 && stem.find_first_not_of("0123456789abcdef") == std::string::npos;
+  const Digest sha = sha256(file);
+  const std::string hash = to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), 16));
+  return {out.finish(), is_hash && stem != hash ? "its SHA-256 begins with " + hash : ""};
+}
+
+bool is_called_catalog(const std::string& path) {
+  return std::filesystem::path(path).filename() == "catalog.db";
 }
 
 // A file that begins like none of a vault's: one that is called like them is damaged.
@@ -203,7 +297,7 @@ Error not_ours(const std::string& path) {
 
 }  // namespace
 
-Result<std::string> dump_file(const std::string& path, bool json) {
+Result<FileDump> dump_file(const std::string& path, bool json) {
   std::error_code failed;
   if (std::filesystem::is_directory(path, failed)) {
     return Error(Errc::invalid, path + " is a folder, not a file of a vault");
@@ -211,21 +305,22 @@ Result<std::string> dump_file(const std::string& path, bool json) {
   auto bytes = read_file(path, kDumpBytesMax);
   if (!bytes) return std::move(bytes).error();
   const std::uint32_t magic = bytes->size() < 4 ? 0 : load_le<std::uint32_t>(bytes->data());
-  auto text = [&]() -> Result<std::string> {
+  auto dump = [&]() -> Result<FileDump> {
     if (magic == kLogMagic) return dump_log(*bytes, json);
     if (magic == kPackMagic) return dump_pack(*bytes, json);
     if (magic == kArtifactMagic) return dump_artifact(*bytes, json);
-    const bool is_catalog = bytes->starts_with("SQLite format 3");
-    if (!is_catalog && !path.ends_with(".tiktoken")) return not_ours(path);
-    Printer out(json);
-    out.field("kind", is_catalog ? "catalog (SQLite)" : "vocabulary");
-    out.number("bytes", bytes->size());
-    const Digest sha = sha256(*bytes);
-    out.field("sha256", to_hex(ByteView(reinterpret_cast<const char*>(sha.data()), sha.size())));
-    return out.finish();
+    // SQLite's header, and the application in it.
+    const bool is_catalog = bytes->starts_with("SQLite format 3") && bytes->size() >= 72 &&
+                            bytes->substr(68, 4) == "tkvc";
+    if (is_catalog || is_called_catalog(path)) return dump_catalog(path, *bytes, json);
+    if (path.ends_with(".tiktoken")) return dump_vocabulary(path, *bytes, json);
+    return not_ours(path);
   }();
-  if (!text) return std::move(text).error().with(path);
-  return text;
+  if (!dump) {
+    const std::string what = without_name(dump.error(), path);
+    return Error(dump.code(), path + ": " + what, dump.error().os_code());
+  }
+  return dump;
 }
 
 }  // namespace tokvault

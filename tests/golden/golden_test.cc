@@ -192,12 +192,13 @@ TEST(Golden, ADumpSaysWhatStreamsAreCodedWith) {
   const auto bases = dump_file(golden("bad/v2_bases"), false);
   ASSERT_TRUE(bases);
   EXPECT_NE(
-      bases->find("tokens_codec: zstd_bases\ntokens_blocks: 2\ntokens_blocks_with_bases: 1\n"),
+      bases->text.find("tokens_codec: zstd_bases\ntokens_blocks: 2\ntokens_blocks_with_bases: 1\n"),
       std::string::npos)
-      << *bases;
+      << bases->text;
   const auto shared = dump_file(golden("v2/shared/packs/00000006.pack"), false);
   ASSERT_TRUE(shared);
-  EXPECT_NE(shared->find("tokens_codec: zstd\ntokens_artifact: 4\n"), std::string::npos) << *shared;
+  EXPECT_NE(shared->text.find("tokens_codec: zstd\ntokens_artifact: 4\n"), std::string::npos)
+      << shared->text;
 }
 
 // Members of a set count together: without one of them, what they replace counts.

@@ -29,9 +29,9 @@ class Apart : public testing::Test {
     auto dump = dump_file(path_ + "/log/00000001.log", true);
     EXPECT_TRUE(dump);
     std::vector<int> out;
-    for (std::size_t at = dump->find("{\"offset\""); at != std::string::npos;) {
-      const std::size_t end = dump->find("{\"offset\"", at + 1);
-      const std::string batch = dump->substr(at, end - at);
+    for (std::size_t at = dump->text.find("{\"offset\""); at != std::string::npos;) {
+      const std::size_t end = dump->text.find("{\"offset\"", at + 1);
+      const std::string batch = dump->text.substr(at, end - at);
       const std::string name = "\"text_bytes\":";
       const std::size_t text = batch.find(name);
       out.push_back(text == std::string::npos ? -1 : std::stoi(batch.substr(text + name.size())));

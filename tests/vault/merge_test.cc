@@ -608,7 +608,7 @@ TEST_F(Merge, DensePacksHaveBlocks) {
   expect_sound(*vault_);
   auto dump = dump_file(path_ + "/packs/" + *pack_names().begin(), false);
   ASSERT_TRUE(dump);
-  EXPECT_NE(dump->find("tokens segments at"), std::string::npos) << *dump;
+  EXPECT_NE(dump->text.find("tokens segments at"), std::string::npos) << dump->text;
   // One conversation by itself, by another reader.
   auto reader = open_vault(path_, {.read_only = true});
   ASSERT_TRUE(reader);
