@@ -100,6 +100,25 @@ TEST_F(VaultLost, CheckSaysWhatIsGone) {
   }
 }
 
+// One finding for one pack that cannot be opened: what it is, where it is now, what is lost.
+TEST_F(VaultLost, RepairReportsAPackOnce) {
+  MemoryPlace place = without(3);
+  ASSERT_OK(place.disk.put(packs_[3], "no pack"));
+  FaultBackend disk = place.disk;
+  const auto report = Vault::repair(disk, place.catalog);
+  ASSERT_OK(report);
+  std::vector<Finding> of_pack;
+  for (const Finding& f : report->findings) {
+    if (f.file == packs_[3]) of_pack.push_back(f);
+  }
+  ASSERT_EQ(of_pack.size(), 1u);
+  EXPECT_EQ(of_pack[0].code, Errc::corrupt);
+  EXPECT_NE(of_pack[0].message.find("put aside, and lost: 3 conversations"), std::string::npos)
+      << of_pack[0].message;
+  EXPECT_EQ(report->lost_conversations, 3u);
+  EXPECT_EQ(disk.list("quarantine")->size(), 1u);
+}
+
 TEST_F(VaultLost, RepairKeepsTheRest) {
   for (int lost = 0; lost < 4; ++lost) {
     for (const bool catalog_too : {false, true}) {
