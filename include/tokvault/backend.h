@@ -43,6 +43,7 @@ class WriterLock {
 //
 // Threads: all methods may be called from any thread at once, except that appends to one name must
 // not race with each other.
+// Lifetime: whoever opens a vault hands it over; locks and holds that it gives out must go first.
 class Backend {
  public:
   virtual ~Backend() = default;

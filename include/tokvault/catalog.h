@@ -59,6 +59,7 @@ struct CatalogChange {
 };
 
 // Threads: all methods may be called from any thread at once.
+// Lifetime: whoever opens a vault hands it over; what is returned is a copy.
 class Catalog {
  public:
   virtual ~Catalog() = default;
@@ -85,13 +86,17 @@ class Catalog {
   virtual Status vacuum() = 0;
 };
 
+// A catalog in memory, for tests and for vaults that need not last: with make_memory_backend().
+// There is none in it until reset().
 std::unique_ptr<Catalog> make_memory_catalog();
 
 struct SqliteOptions {
-  bool create = false;
-  bool read_only = false;
+  bool create = false;     // the file may be absent: reset() makes it
+  bool read_only = false;  // what writes is `denied`
 };
-// A catalog in one SQLite file.
+// A catalog in one SQLite file, which is opened when it is first needed: damage shows then. One
+// handle for a file in a process. `not_found` if the file is absent and create is false; `invalid`
+// for no path, or for both options; `denied` or `io` if the file system says so.
 Result<std::unique_ptr<Catalog>> make_sqlite_catalog(const std::string& path,
                                                      const SqliteOptions& options);
 

@@ -14,7 +14,9 @@
 
 namespace tokvault {
 
-// Parses JSON objects. Keep one per thread: it owns buffers that are reused.
+// Parses JSON objects. Keep one and use it again: it owns buffers that are reused.
+//
+// Threads: one at a time. Lifetime: what it returns is a copy.
 class JsonReader {
  public:
   JsonReader();

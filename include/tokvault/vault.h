@@ -24,12 +24,14 @@
 
 namespace tokvault {
 
+// What a vault is made with, for ever.
 struct CreateOptions {
-  // What text is stored as. A vocabulary that does not ship with tokvault is kept in the vault.
+  // What text is stored as; required. A vocabulary that does not ship with tokvault is kept in the
+  // vault.
   std::shared_ptr<const Tokenizer> tokenizer{};
   // The rank file and pattern of such a vocabulary; empty for one that ships.
-  Buffer rank_file{};
-  std::string pattern{};
+  Buffer rank_file{};     // as bytes of a .tiktoken file, up to 256 MB
+  std::string pattern{};  // its regular expression
 };
 
 struct VaultOptions {
@@ -372,9 +374,12 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // docs/architecture.md#limits.
 class Vault {
  public:
-  // Makes an empty vault. `exists` if there is one.
+  // Makes an empty vault; durable when it returns. `exists` if there is one, or files of one;
+  // `invalid` without a tokenizer; `busy` if another process writes there.
   static Status create(Backend& backend, Catalog& catalog, const CreateOptions& options);
-  // Opens a vault. `busy` if another process writes to it, `not_found` if there is none.
+  // Opens a vault. `busy` if another process writes to it and options.read_only is false,
+  // `not_found` if there is none, `unsupported` if a newer version wrote it. Without its tokenizer,
+  // or with another of that name, a writer fails, and a reader opens and reads no texts.
   static Result<std::unique_ptr<Vault>> open(std::unique_ptr<Backend> backend,
                                              std::unique_ptr<Catalog> catalog,
                                              const VaultOptions& options);
@@ -385,8 +390,12 @@ class Vault {
                                     const Progress& progress = {});
   virtual ~Vault() = default;
 
-  // Stores a conversation; durable when it returns. Concurrent calls share a sync. `exists` if its
-  // id is there with other content and replace is false; the same content is `unchanged`.
+  // Stores a conversation; durable when it returns. Concurrent calls share a sync. Without an id
+  // one is made, "TIME-NUMBER", ordered by time; the result says it. `exists` if its id is there
+  // with other content and replace is false; the same content is `unchanged`. `invalid` for an id,
+  // model or application that is no text, a tenant that is none or has more than 255 bytes, a time
+  // outside the years 1 to 9999, a form that does not fit its values, and arrays that do not fit
+  // the tokens. `exhausted` above conversation_bytes_max, kMessagesMax or kValuesMax.
   virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
   // The same for many, as one commit, in order. One outcome each; a refused one (`exists`,
   // `invalid`, `exhausted`) does not stop the others, unless the options say so: then those after
@@ -406,7 +415,9 @@ class Vault {
   // wait for either.
   virtual Status flush() = 0;
 
-  // Adds messages to the end of a conversation, as a new version of it.
+  // Adds messages to the end of a conversation, as a new version of it; durable when it returns.
+  // `not_found` if the id is not there; `invalid` and `exhausted` as put() says, of the whole. It
+  // reads and stores all of the conversation: its cost grows with what is there.
   virtual Status append(std::string_view id, std::span<const Message> messages,
                         std::string_view tenant = {}) = 0;
 
@@ -419,6 +430,7 @@ class Vault {
   // The conversation with every text as token ids (Hole::text becomes Hole::tokens).
   virtual Result<Conversation> get_tokens(std::string_view id,
                                           std::string_view tenant = {}) const = 0;
+  // All but the content, from tables alone: no text is decoded. `not_found`.
   virtual Result<Summary> summary(std::string_view id, std::string_view tenant = {}) const = 0;
 
   // A page of at most `limit` (1 to 100,000) conversations in the order in which they first came;
@@ -432,6 +444,9 @@ class Vault {
   virtual Status scan(
       const Filter& filter,
       const std::function<bool(const Summary&, Result<Conversation>)>& visit) const = 0;
+  // Sums over the conversations of a filter, a row for each group, ordered by model, application
+  // and day; none for a tenant that is not there. Packs keep such sums, so that it costs little
+  // unless a filter of time or tags cuts through them.
   virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
   // The names of all tenants that ever stored something, and of the default one.
   virtual Result<std::vector<std::string>> tenants() const = 0;
@@ -542,6 +557,9 @@ class Vault {
   // What is known to be damaged: (parts of) logs, packs that opening could not read or a call
   // passed over. Until repair() what they may have held is `corrupt`; so are gc() and compact().
   virtual std::vector<Finding> damage() const = 0;
+  // Looks at every live file: that it is there, and that structures, checksums and holds agree.
+  // Damage is a finding and no error; `corrupt` only if there is no catalog and none can be made of
+  // the files. Writers may go on. `progress`: bytes of logs and packs; `cancelled` if it stops it.
   virtual Result<CheckReport> check(const CheckOptions& options,
                                     const Progress& progress = {}) const = 0;
 
@@ -551,6 +569,8 @@ class Vault {
   virtual Substrings& substrings() = 0;
   virtual const Substrings& substrings() const = 0;
 
+  // How far put_batch() has come with this ImportProgress::source, as of the last commit; nothing
+  // if it never came, was finished, or anything was forgotten since.
   virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
   // Null for a reader where the vocabulary is missing or damaged: then texts cannot be read.
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
