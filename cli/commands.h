@@ -79,6 +79,7 @@ struct ExplainCommand : Command {
   std::string id;  // empty: all
   std::string tenant;
   std::uint64_t families = 10;
+  std::uint64_t memory_bytes_max = DuplicateOptions().memory_bytes_max;  // to find them
 };
 
 struct DupesCommand : Command {

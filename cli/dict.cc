@@ -76,8 +76,8 @@ ExitStatus run_dict_list(const DictCommand& command) {
       print_line(json_of(d));
     } else {
       print_line(std::to_string(d.id) + "  " + format_time_ms(d.created_ms) + "  " +
-                 format_bytes(d.size_bytes) + "  " + format_counted(d.files, "file") +
-                 (d.active ? "  active" : ""));
+                 format_bytes(d.size_bytes) + "  artifact " + std::to_string(d.number) + "  " +
+                 format_counted(d.files, "file") + (d.active ? "  active" : ""));
     }
   }
   return 0;

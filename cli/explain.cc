@@ -41,9 +41,52 @@ void print_origins(const TokenOrigins& o) {
   table.print();
 }
 
+std::string saved_json(const DiskSavings& s) {
+  return JsonObject()
+      .field("alone", s.alone)
+      .field("prefix", s.prefix)
+      .field("exact", s.exact)
+      .field("near", s.near)
+      .field("substring", s.substring)
+      .field("context", s.context)
+      .field("model", s.model)
+      .field("dictionary", s.dictionary)
+      .field("substring_set", s.substring_set)
+      .field("disk", s.disk)
+      .field("pack_dictionary", s.pack_dictionary)
+      .field("bases", s.bases)
+      .field("code_bytes", s.code_bytes)
+      .field("measured_bytes", s.measured_bytes)
+      .text();
+}
+
+void print_saved(const DiskSavings& s) {
+  if (s.alone == 0) return;
+  Table table({{"SAVED IN PACKS"}, {"BYTES", kRight}, {"", kRight}, {""}});
+  const auto add = [&](const char* name, std::uint64_t bytes, const char* what) {
+    table.add({name, format_bytes(bytes),
+               format_percent(static_cast<double>(bytes), static_cast<double>(s.alone)), what});
+  };
+  add("alone", s.alone, "what every text would take by itself");
+  add("  prefix", s.prefix, "messages that are not stored again");
+  add("  exact", s.exact, "texts that are not stored again");
+  add("  near", s.near, "copied from nearly the same texts");
+  add("  substring", s.substring, "copied passages");
+  add("  context", s.context, "what else texts have in common");
+  if (s.pack_dictionary + s.bases > 0) {
+    add("    by dictionaries", s.pack_dictionary, "of these three: of packs, to their blocks");
+    add("    by bases", s.bases, "of these three: texts that blocks name");
+  }
+  add("  model", s.model, "token LZ and token models instead of zstd");
+  add("  dictionary", s.dictionary, "copied from dictionaries of the vault");
+  add("  substrings", s.substring_set, "copied from sets of substrings");
+  add("disk", s.disk, "what is left");
+  table.print();
+}
+
 std::string stream_name(const std::string& codec, const std::vector<std::uint64_t>& artifacts) {
   std::string name = codec;
-  for (const std::uint64_t number : artifacts) name += " +" + std::to_string(number);
+  for (const std::uint64_t number : artifacts) name += " +artifact " + std::to_string(number);
   return name;
 }
 
@@ -77,6 +120,7 @@ ExitStatus explain_one(const ExplainCommand& command, const Vault& vault) {
                    .raw("artifacts", numbers_json(one.artifacts))
                    .field("code_bytes", one.code_bytes)
                    .field("disk_bytes", one.disk_bytes)
+                   .raw("saved", saved_json(one.saved))
                    .raw("nearest", json_array(nearest))
                    .text());
     return 0;
@@ -88,14 +132,42 @@ ExitStatus explain_one(const ExplainCommand& command, const Vault& vault) {
     print_line("on disk about " + format_bytes(one.disk_bytes) + " of " +
                stream_name(one.codec, one.artifacts));
   }
+  print_saved(one.saved);
   for (const NearConversation& n : near) {
     print_line("near " + printable(n.summary.id) + "  " + format_percent(n.similarity, 1));
   }
   return 0;
 }
 
-void print_all_json(const Explanation& all, const VaultStats& stats,
-                    const std::vector<DuplicateGroup>& families, const DuplicateReport& report) {
+// What is near, and why it is not there.
+struct Families {
+  std::vector<DuplicateGroup> largest;
+  DuplicateReport report;
+  std::string missing;  // empty: nothing is
+};
+
+// A vault is explained without its families if they do not fit the memory.
+Result<Families> find_families(const ExplainCommand& command, const Vault& vault,
+                               const Progress& progress) {
+  Families out;
+  if (command.families == 0) return out;
+  DuplicateOptions options;
+  options.filter.tenant = command.tenant;
+  options.memory_bytes_max = command.memory_bytes_max;
+  const auto visit = [&](const DuplicateGroup& group) {
+    out.largest.push_back(group);
+    return out.largest.size() < command.families;
+  };
+  auto found = vault.find_duplicates(options, visit, progress);
+  if (!found && found.code() == Errc::exhausted) {
+    out.missing = found.error().message();
+    return out;
+  }
+  TOKVAULT_ASSIGN(out.report, std::move(found));
+  return out;
+}
+
+void print_all_json(const Explanation& all, const VaultStats& stats, const Families& families) {
   std::vector<std::string> streams;
   for (const StoredStream& s : all.streams) {
     streams.push_back(JsonObject()
@@ -109,30 +181,31 @@ void print_all_json(const Explanation& all, const VaultStats& stats,
                           .text());
   }
   std::vector<std::string> groups;
-  for (const DuplicateGroup& group : families) {
+  for (const DuplicateGroup& group : families.largest) {
     groups.push_back(JsonObject()
                          .field("representative", group.representative.id)
                          .field("conversations", group.duplicates.size() + 1)
                          .field("duplicate_tokens", group.duplicate_tokens)
                          .text());
   }
-  print_line(JsonObject()
-                 .field("conversations", all.conversations)
-                 .field("text_bytes", stats.text_bytes)
-                 .raw("origins", origins_json(all.origins))
-                 .raw("streams", json_array(streams))
-                 .field("pack_bytes", stats.pack_bytes)
-                 .field("pack_table_bytes", stats.pack_table_bytes)
-                 .field("log_bytes", stats.log_bytes)
-                 .field("artifact_bytes", stats.artifact_bytes)
-                 .field("groups", report.groups)
-                 .field("duplicates", report.duplicates)
-                 .raw("families", json_array(groups))
-                 .text());
+  JsonObject out;
+  out.field("conversations", all.conversations)
+      .field("text_bytes", stats.text_bytes)
+      .raw("origins", origins_json(all.origins))
+      .raw("streams", json_array(streams))
+      .field("pack_bytes", stats.pack_bytes)
+      .field("pack_table_bytes", stats.pack_table_bytes)
+      .field("log_bytes", stats.log_bytes)
+      .field("artifact_bytes", stats.artifact_bytes)
+      .field("groups", families.report.groups)
+      .field("duplicates", families.report.duplicates)
+      .raw("families", json_array(groups))
+      .raw("saved", saved_json(all.saved));
+  if (!families.missing.empty()) out.field("families_missing", families.missing);
+  print_line(out.text());
 }
 
-void print_all(const Explanation& all, const VaultStats& stats,
-               const std::vector<DuplicateGroup>& families, const DuplicateReport& report) {
+void print_all(const Explanation& all, const VaultStats& stats, const Families& families) {
   print_line(format_counted(all.conversations, "conversation") + ", " +
              format_bytes(stats.text_bytes) + " of text");
   print_origins(all.origins);
@@ -151,15 +224,24 @@ void print_all(const Explanation& all, const VaultStats& stats,
     table.add({"artifacts", "", "", "", "", format_bytes(stats.artifact_bytes)});
   }
   table.print();
-  if (families.empty()) return;
+  print_saved(all.saved);
+  if (all.saved.measured_bytes > 0 && all.saved.measured_bytes < all.saved.code_bytes) {
+    print_note("what was saved is measured on " + format_bytes(all.saved.measured_bytes) + " of " +
+               format_bytes(all.saved.code_bytes) + " of codes of tokens");
+  }
+  if (!families.missing.empty()) {
+    print_note("no families of near-duplicates: " + printable(families.missing) + " (--memory)");
+  }
+  if (families.largest.empty()) return;
   Table largest({{"FAMILY"}, {"CONVERSATIONS", kRight}, {"TOKENS OF THE OTHERS", kRight}});
-  for (const DuplicateGroup& group : families) {
+  for (const DuplicateGroup& group : families.largest) {
     largest.add({printable(group.representative.id), format_count(group.duplicates.size() + 1),
                  format_count(group.duplicate_tokens)});
   }
   largest.print();
-  if (report.groups > families.size()) {
-    print_note("there are more: " + format_count(report.groups) + " families of near-duplicates");
+  if (families.report.groups > families.largest.size()) {
+    print_note("there are more: " + format_count(families.report.groups) +
+               " families of near-duplicates");
   }
 }
 
@@ -171,21 +253,11 @@ ExitStatus run_explain(const ExplainCommand& command) {
   ProgressLine progress("explain");
   TOKVAULT_ASSIGN(const Explanation all, vault->explain(command.tenant, progress.callback()));
   TOKVAULT_ASSIGN(const VaultStats stats, vault->stats(command.tenant));
-  DuplicateReport report;
-  std::vector<DuplicateGroup> families;
-  if (command.families > 0) {
-    DuplicateOptions options;
-    options.filter.tenant = command.tenant;
-    const auto visit = [&](const DuplicateGroup& group) {
-      families.push_back(group);
-      return families.size() < command.families;
-    };
-    TOKVAULT_ASSIGN(report, vault->find_duplicates(options, visit, progress.callback()));
-  }
+  TOKVAULT_ASSIGN(const Families families, find_families(command, *vault, progress.callback()));
   if (command.json) {
-    print_all_json(all, stats, families, report);
+    print_all_json(all, stats, families);
   } else {
-    print_all(all, stats, families, report);
+    print_all(all, stats, families);
   }
   return 0;
 }

@@ -95,6 +95,7 @@ void add_reading(CommandLine& line) {
   sub->add_option("ID", explain->id, "One conversation; all if absent");
   add_number(sub, "--families", explain->families,
              "The largest families of near-duplicates; 0: do not look for what is near");
+  add_size(sub, "--memory", explain->memory_bytes_max, "What looking for them may take");
   add_tenant(sub, explain->tenant);
 
   auto near = std::make_shared<NearCommand>();

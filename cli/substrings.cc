@@ -155,6 +155,11 @@ ExitStatus run_substrings_list(const SubstringsCommand& command) {
                    .text());
     return 0;
   }
+  for (const SubstringSetInfo& s : sets) {
+    print_line("artifact " + std::to_string(s.number) + (s.active ? ", active: " : ": ") +
+               format_counted(s.runs, "run") + ", " + format_bytes(s.size_bytes) + ", needed by " +
+               format_counted(s.files, "file"));
+  }
   Table table({{"ID", Table::Align::right},
                {"TOKENS", Table::Align::right},
                {"SEGMENTS", Table::Align::right},

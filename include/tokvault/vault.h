@@ -286,9 +286,9 @@ struct DuplicateOptions {
   Filter filter{};
   Likeness method = Likeness::minhash;
   double threshold = kNearDuplicateThreshold;
-  // `exhausted` if it does not suffice: minhash takes 0.5 KB for each conversation that is like no
-  // other, and both take its id and some 50 bytes for each. With less memory anchors are estimated
-  // from a part of them.
+  // `exhausted` if it does not suffice: minhash takes 0.75 KB for each conversation that is like no
+  // other, and for any of them both take up to 50 bytes and twice its id. With less memory anchors
+  // are estimated from a part of them.
   std::uint64_t memory_bytes_max = 256u << 20;
 };
 
@@ -339,9 +339,38 @@ struct StoredStream {
   std::uint64_t disk_bytes = 0;
 };
 
+// What each mechanism saves in packs, in bytes on disk. They are steps of one chain: each is what
+// the texts would take without it and those after it, less what they take with it and without
+// those after it. So `alone` less all of them is `disk`, and the last two are what retiring the
+// artifacts would cost.
+//
+// Measured by coding streams again, each with one mechanism less, at the level of their pack. What
+// several mechanisms saved together is shared out by a quick code of each text: by itself, and
+// after all texts before it. `prefix` and `exact` are tokens that were not stored again, at what
+// the stored ones take by themselves on average. What logs hold is not measured: they become packs.
+struct DiskSavings {
+  std::uint64_t alone = 0;          // each text of each conversation, coded by itself by zstd
+  std::uint64_t prefix = 0;         // by storing the same messages once
+  std::uint64_t exact = 0;          // the same text
+  std::uint64_t near = 0;           // by copying from texts that are nearly the same
+  std::uint64_t substring = 0;      // passages
+  std::uint64_t context = 0;        // whatever else texts that are coded together have in common
+  std::uint64_t model = 0;          // by the token LZ and token models, instead of zstd
+  std::uint64_t dictionary = 0;     // by copying and learning from dictionaries (dictionary.h)
+  std::uint64_t substring_set = 0;  // and sets of substrings (substrings.h)
+  std::uint64_t disk = 0;           // what the streams take
+  // Of near, substring and context: what blocks copy from the dictionary of their pack, and from
+  // bases of their own. A pack that is one text has no blocks.
+  std::uint64_t pack_dictionary = 0;
+  std::uint64_t bases = 0;
+  std::uint64_t code_bytes = 0;      // of tokens, in packs
+  std::uint64_t measured_bytes = 0;  // of these; the others are taken to be like them
+};
+
 struct Explanation {
   std::uint64_t conversations = 0;
   TokenOrigins origins;
+  DiskSavings saved;
   std::vector<StoredStream> streams;
   std::uint64_t pack_bytes = 0;
 };
@@ -351,10 +380,14 @@ struct ConversationExplanation {
   std::string file;  // log or pack
   TokenOrigins origins;
   std::uint64_t code_bytes = 0;  // of the texts that are stored for it
-  // In a pack: how its stream of tokens is coded, and the share of these texts in what that takes.
+  // How the tokens of its file are coded, and the share of these texts in what that takes: in a
+  // pack by a quick code of all texts in their order, in a log by the size of their codes. A log
+  // names all artifacts that its frames use.
   std::string codec;
   std::vector<std::uint64_t> artifacts;
   std::uint64_t disk_bytes = 0;
+  // Of its tokens: its share, in the same way, in what was saved in its pack. Nothing in a log.
+  DiskSavings saved;
 };
 
 // Called now and then by long operations with (done, total) in bytes; false stops them with
@@ -465,11 +498,12 @@ class Vault {
       const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
       const Progress& progress = {}) const = 0;
 
-  // Where the tokens of a tenant's conversations come from, and what its packs take, by codec.
-  // Decodes every text once. `not_found` if there is no such tenant.
+  // Where the tokens of a tenant's conversations come from, what its packs take, by codec, and what
+  // each mechanism saves. Decodes every text once, and codes up to some 8 MB of tokens again.
+  // `not_found` if there is no such tenant.
   virtual Result<Explanation> explain(std::string_view tenant = {},
                                       const Progress& progress = {}) const = 0;
-  // The same for one of them; decodes what lies before it in its file.
+  // The same for one of them; decodes its file, and codes up to 8 MB of its tokens again.
   virtual Result<ConversationExplanation> explain_conversation(
       std::string_view id, std::string_view tenant = {}) const = 0;
 

@@ -31,6 +31,9 @@ class MinHashGroups {
   // `exhausted` if there are too many representatives for the memory.
   Status add(const MinHash& signature);
   std::vector<Placement> finish() { return std::move(placements_); }
+  std::uint64_t memory_bytes() const {
+    return index_.memory_bytes() + placements_.capacity() * sizeof(Placement);
+  }
 
  private:
   double threshold_;

@@ -29,6 +29,11 @@ struct ByMinHash {
   static std::uint64_t bytes(const Sketch& /*sketch*/) { return sizeof(MinHash); }
   static double similarity(const Sketch& a, const Sketch& b) { return a.jaccard(b); }
   static unsigned halvings(const Groups& /*groups*/) { return 0; }
+  // Of what is kept, all that the ids leave.
+  static std::uint64_t groups_bytes_max(std::uint64_t kept_max) { return kept_max; }
+  static std::uint64_t groups_bytes(const Groups& groups, std::uint64_t /*kept_max*/) {
+    return groups.memory_bytes();
+  }
 };
 struct ByAnchors {
   using Sketch = AnchorSet;
@@ -52,6 +57,11 @@ struct ByAnchors {
            static_cast<double>(std::min(a.size(), b.size()));
   }
   static unsigned halvings(const Groups& groups) { return groups.halvings(); }
+  // They take what they may, and then fewer anchors.
+  static std::uint64_t groups_bytes_max(std::uint64_t kept_max) { return kept_max / 7 * 5; }
+  static std::uint64_t groups_bytes(const Groups& /*groups*/, std::uint64_t kept_max) {
+    return groups_bytes_max(kept_max);
+  }
 };
 
 // Sketches of conversations of one tenant; remembers those of segments.
@@ -221,10 +231,10 @@ template <class Way>
 Result<DuplicateReport> VaultImpl::find_duplicates_by(
     const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
     const Progress& progress) const {
-  // Half for comparing, an eighth to remember sketches of segments, the rest for ids and numbers.
+  // An eighth is to remember sketches of segments, the rest for comparing and for ids and numbers.
   const std::uint64_t memory = options.memory_bytes_max;
-  const std::uint64_t ids_max = memory / 4;
-  typename Way::Groups groups(options.threshold, memory / 2);
+  const std::uint64_t kept_max = memory / 8 * 7;
+  typename Way::Groups groups(options.threshold, Way::groups_bytes_max(kept_max));
   DuplicateReport report;
   IdList ids;
   std::vector<std::uint64_t> tokens;
@@ -241,7 +251,8 @@ Result<DuplicateReport> VaultImpl::find_duplicates_by(
     if (!added) return too_much(std::move(added).error());
     ids.add(summary.id);
     tokens.push_back(summary.tokens);
-    if (ids.memory_bytes() + tokens.capacity() * 8 > ids_max) {
+    const std::uint64_t groups_bytes = Way::groups_bytes(groups, kept_max);
+    if (groups_bytes + ids.memory_bytes() + tokens.capacity() * 8 > kept_max) {
       return too_much(Error(Errc::exhausted, "the ids do not fit"));
     }
     return {};

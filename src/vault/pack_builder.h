@@ -44,6 +44,16 @@ enum class PackPurpose : std::uint8_t { seal, compact, merge };
 // log does not change meanwhile.
 class PackBuilder {
  public:
+  // zstd's levels, and how much work reading a text of the token LZ may be.
+  struct Levels {
+    int dictionary;
+    int blocks;
+    int tables;
+    std::uint64_t lz_work;
+    bool tries_small_model;
+  };
+  static Levels levels_of(Level level, PackPurpose purpose);
+
   // `tokenizer` counts the bytes of texts, for statistics. With `merged`, what comes from several
   // sources is stored once, and what another pack of the rewrite holds is referred to there:
   // `number` is the pack's own, and `merged` has all sources and outlives the builder.
@@ -86,16 +96,6 @@ class PackBuilder {
   std::uint64_t artifact_saving() const { return artifact_saving_; }
 
  private:
-  // zstd's levels, and how much work reading a text of the token LZ may be.
-  struct Levels {
-    int dictionary;
-    int blocks;
-    int tables;
-    std::uint64_t lz_work;
-    bool tries_small_model;
-  };
-  static Levels levels_of(Level level, PackPurpose purpose);
-
   struct Origin {
     const Source* source = nullptr;
     std::uint32_t number = 0;

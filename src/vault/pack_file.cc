@@ -415,6 +415,25 @@ Result<const BlockText*> PackFile::block_text(Stream stream, const Segments& l, 
   return slot.pin.get();
 }
 
+Result<Buffer> PackFile::dictionary_text(Stream stream) const {
+  const std::uint64_t size = footer_.streams[stream].dictionary.raw_size;
+  if (footer_.streams[stream].dictionary.size == 0) return Buffer();
+  TOKVAULT_ASSIGN(const auto d, dictionary(stream));
+  auto text = d->bytes(0, size);
+  if (!text) return in_pack(std::move(text).error().with("dictionary"));
+  return Buffer(*text);
+}
+
+Result<PackFile::Block> PackFile::block(Stream stream, std::uint32_t number,
+                                        Scratch& scratch) const {
+  TOKVAULT_ASSIGN(const auto l, segments());
+  TOKVAULT_ASSIGN(const BlockText* const text, block_text(stream, *l, number, scratch));
+  const auto& ends = l->base_ends[stream];
+  const std::uint32_t begin = number == 0 || ends.empty() ? 0 : ends[number - 1];
+  return Block{text->text, std::uint64_t{l->blocks[stream][number].size} + 4,
+               !ends.empty() && ends[number] > begin};
+}
+
 Result<ByteView> PackFile::code(Stream stream, std::uint32_t number, Scratch& scratch) const {
   const PackStream& ps = footer_.streams[stream];
   auto from_dictionary = [&](const PackDictionary& d) { return d.segment(number); };

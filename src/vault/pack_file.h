@@ -57,6 +57,16 @@ class PackFile final : public Source {
   Result<std::optional<std::uint32_t>> find_segment(Stream stream, const ShortDigest& digest,
                                                     Scratch& scratch) const override;
 
+  // A stream as it was coded, to code it again: the text of its dictionary, and its blocks.
+  Result<Buffer> dictionary_text(Stream stream) const;
+  struct Block {
+    ByteView text;  // lives until the next call with this scratch
+    std::uint64_t disk_bytes = 0;
+    bool has_bases = false;
+  };
+  // REQUIRES: number < footer().streams[stream].block_count
+  Result<Block> block(Stream stream, std::uint32_t number, Scratch& scratch) const;
+
   // Segment number and fingerprint of every segment that may be shared.
   struct Fingerprint {
     std::uint32_t value;

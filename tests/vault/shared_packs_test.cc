@@ -228,6 +228,8 @@ TEST_P(SharedModels, AModelLearnsFromIt) {
   EXPECT_EQ(tokens().artifacts, std::vector<std::uint64_t>{artifact});
   expect_all(*vault, "compacted");
   expect_all(*open(true), "by a reader");
+  const auto with = vault->explain();
+  ASSERT_OK(with);
   if (GetParam().kind == ArtifactKind::dictionary) {
     ASSERT_OK(vault->dictionaries().retire(id_, true));
   } else {
@@ -235,8 +237,49 @@ TEST_P(SharedModels, AModelLearnsFromIt) {
     ASSERT_OK(vault->gc(false));
   }
   EXPECT_TRUE(tokens().artifacts.empty());
+  const auto without = vault->explain();
+  ASSERT_OK(without);
+  EXPECT_GT(with->saved.dictionary + with->saved.substring_set, 20u);
+  EXPECT_EQ(with->saved.disk + with->saved.dictionary + with->saved.substring_set,
+            without->saved.disk);
+  EXPECT_EQ(with->saved.model, without->saved.model);
   EXPECT_FALSE(place_.disk.size(artifact_name(artifact)));
   expect_all(*vault, "retired");
+}
+
+// What it saves is what packs grow by when it goes.
+TEST_P(SharedPacks, ExplainSaysWhatItSaves) {
+  auto vault = open();
+  const std::uint64_t artifact = train(*vault);
+  ASSERT_OK(vault->compact(GetParam().level));
+  ASSERT_EQ(packs()[artifact].size(), 1u);
+  const auto with = vault->explain();
+  ASSERT_OK(with);
+  const bool is_set = GetParam().kind == ArtifactKind::substring_set;
+  const std::uint64_t saved = is_set ? with->saved.substring_set : with->saved.dictionary;
+  EXPECT_EQ(is_set ? with->saved.dictionary : with->saved.substring_set, 0u);
+  EXPECT_GT(saved, 20u);
+  std::uint64_t shares = 0;
+  for (const auto& [key, c] : all_) {
+    const auto one = vault->explain_conversation(c.id);
+    ASSERT_OK(one);
+    shares += is_set ? one->saved.substring_set : one->saved.dictionary;
+  }
+  EXPECT_NEAR(static_cast<double>(shares), static_cast<double>(saved), 40) << "rounded";
+  const std::uint64_t before = pack_bytes();
+  if (is_set) {
+    ASSERT_OK(vault->substrings().retain({}));
+    ASSERT_OK(vault->compact(GetParam().level));
+  } else {
+    ASSERT_OK(vault->dictionaries().retire(id_, true));
+  }
+  ASSERT_EQ(packs()[artifact].size(), 0u);
+  // The footer names it no more, and has a record of it.
+  EXPECT_NEAR(static_cast<double>(pack_bytes() - before), static_cast<double>(saved), 60);
+  const auto without = vault->explain();
+  ASSERT_OK(without);
+  EXPECT_EQ(without->saved.dictionary + without->saved.substring_set, 0u);
+  EXPECT_EQ(without->saved.disk, with->saved.disk + saved);
 }
 
 TEST_P(SharedPacks, WhatIsOfNoUseIsNotNamed) {
