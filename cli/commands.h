@@ -89,6 +89,14 @@ struct DupesCommand : Command {
   std::string output;       // empty: none
 };
 
+struct DeltaCommand : Command {
+  enum class Of : std::uint8_t { conversations, text_files, token_files };
+  std::string base;
+  std::string target;
+  Of of = Of::conversations;
+  std::string tenant;
+};
+
 struct StatsCommand : Command {
   bool keep_going = false;
   Filter filter;
@@ -173,6 +181,8 @@ ExitStatus run_get(const GetCommand& command);
 ExitStatus run_export(const ExportCommand& command);
 ExitStatus run_tokenize(const TokenizeCommand& command);
 ExitStatus run_detokenize(const TokenizeCommand& command);
+// delta.cc
+ExitStatus run_delta(const DeltaCommand& command);
 // dict.cc
 ExitStatus run_dict_train(const DictTrainCommand& command);
 ExitStatus run_dict_list(const DictCommand& command);

@@ -119,6 +119,18 @@ void add_reading(CommandLine& line) {
       ->excludes(ids);
   add_size(sub, "--memory", dupes->options.memory_bytes_max, "What it may take");
 
+  auto delta = std::make_shared<DeltaCommand>();
+  sub = line.add("delta", "What one conversation copies of another, and what it brings", delta,
+                 run_delta);
+  sub->add_option("BASE", delta->base, "The conversation that is copied from")->required();
+  sub->add_option("TARGET", delta->target, "The other one")->required();
+  add_choice<DeltaCommand::Of>(sub, "--of", delta->of,
+                               {{"conversations", DeltaCommand::Of::conversations},
+                                {"text-files", DeltaCommand::Of::text_files},
+                                {"token-files", DeltaCommand::Of::token_files}},
+                               "What BASE and TARGET are");
+  add_tenant(sub, delta->tenant);
+
   auto stats = std::make_shared<StatsCommand>();
   sub = line.add("stats", "What is in a vault, and what it takes", stats, run_stats);
   sub->add_option("--by", stats->by, "Sums by model, application, day, or several of them")

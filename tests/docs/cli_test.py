@@ -61,6 +61,7 @@ tag my.vault support-0001 +a
 explain my.vault
 explain my.vault support-0001
 near my.vault support-0001 --threshold 0.5
+delta my.vault support-0001 support-0003
 dupes my.vault
 dupes my.vault --ids
 dupes my.vault -o rest.jsonl

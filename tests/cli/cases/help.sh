@@ -1,6 +1,6 @@
 # The help of every command, so that a change of it is seen.
 tokvault --help
-for command in init import get list explain near dupes tag export stats sql tenants forget \
+for command in init import get list explain near dupes delta tag export stats sql tenants forget \
     gc compact check repair dump tokenize detokenize version; do
   echo "== $command"
   tokvault $command --help
