@@ -1,4 +1,5 @@
 // redundancy_bench delta [file=A.jsonl] [tokenizer=cl100k_base] [texts=N]
+// redundancy_bench packs file=A.jsonl [tokenizer=cl100k_base] [texts=N] [model=1]
 // redundancy_bench substrings file=A.jsonl,B.jsonl [tokens=N] [memory_mb=256] [tokens_max=1048576]
 //
 // delta: every text of at least 64 tokens against the one before it with the most pairs of adjacent
@@ -6,6 +7,14 @@
 // of the delta, of the same edits as tags and varints, of an edit list that never resynchronises
 // (which copies equal tokens at equal distance only), of zstd -19 with the base as prefix, and the
 // speed in tokens a second of processor time. Without a file: one token inserted in 2,000.
+//
+// packs: the same targets, as a pack could hold them. Prints bytes of their deltas without the
+// checksums, of all of these together under zstd -19, of the plain edits together under zstd -19;
+// of zstd -19 and the token LZ of the codes of a target alone behind those of its base; of zstd -19
+// of blocks of targets, up to 6 KB of codes with up to 8 bases, behind those; and what they take in
+// a pack that is one text: all texts in their order less the others alone, under zstd -19, the
+// token LZ and (model=1, slow) the token model. A target's base may be a target itself in all of
+// these.
 //
 // substrings: the runs that recur in different texts of the corpora, each text once. Prints how
 // many were found, the share of all tokens that they cover, what they save, seconds of processor
@@ -19,7 +28,11 @@
 #include <deque>
 #include <unordered_map>
 
+#include "base/zstd.h"
 #include "bench/bench_tools.h"
+#include "codec/token_code.h"
+#include "codec/token_lz.h"
+#include "codec/token_model.h"
 #include "tokvault/delta.h"
 #include "tokvault/interchange.h"
 #include "tokvault/substrings.h"
@@ -187,7 +200,9 @@ void print(const DeltaTotals& t) {
               {"apply_tokens_per_s", t.tokens / std::max(1e-9, t.apply_seconds)}});
 }
 
-void delta_of_corpus(const std::vector<Text>& texts, ZSTD_CCtx* zstd, DeltaTotals& totals) {
+// Calls `visit` with every text that has a base, and with its base; with null if it has none.
+template <class Visit>
+void each_target(const std::vector<Text>& texts, Visit&& visit) {
   constexpr std::size_t kTokensMin = 64, kRecent = 32;
   struct Recent {
     const Tokens* tokens;
@@ -196,7 +211,10 @@ void delta_of_corpus(const std::vector<Text>& texts, ZSTD_CCtx* zstd, DeltaTotal
   std::deque<Recent> recent;
   for (const Text& t : texts) {
     const Tokens& text = t.tokens;
-    if (text.size() < kTokensMin) continue;
+    if (text.size() < kTokensMin) {
+      visit(text, nullptr);
+      continue;
+    }
     Recent now{&text, pairs_of(text)};
     const Recent* best = nullptr;
     std::size_t best_common = now.pairs.size() * 3 / 10;
@@ -206,7 +224,7 @@ void delta_of_corpus(const std::vector<Text>& texts, ZSTD_CCtx* zstd, DeltaTotal
                             std::back_inserter(common));
       if (common.size() > best_common) best_common = common.size(), best = &r;
     }
-    if (best != nullptr) add_delta(*best->tokens, text, zstd, totals);
+    visit(text, best == nullptr ? nullptr : best->tokens);
     recent.push_back(std::move(now));
     if (recent.size() > kRecent) recent.pop_front();
   }
@@ -229,10 +247,127 @@ void bench_delta(const Arguments& arguments) {
   } else {
     const auto tokenizer =
         need(open_tokenizer(arguments.text("tokenizer", "cl100k_base")), "tokenizer");
-    delta_of_corpus(texts_of(file, *tokenizer, arguments.count("texts", UINT64_MAX)), zstd, totals);
+    const auto texts = texts_of(file, *tokenizer, arguments.count("texts", UINT64_MAX));
+    each_target(texts, [&](const Tokens& target, const Tokens* base) {
+      if (base != nullptr) add_delta(*base, target, zstd, totals);
+    });
   }
   ZSTD_freeCCtx(zstd);
   print(totals);
+}
+
+// Edits as tags and varints, for a compressor to find what repeats in them.
+void append_plain(const std::vector<DeltaOp>& ops, Buffer& out) {
+  const auto append = [&](std::uint64_t v) {
+    for (; v >= 0x80; v >>= 7) out.push_back(static_cast<char>(v | 0x80));
+    out.push_back(static_cast<char>(v));
+  };
+  for (const DeltaOp& op : ops) {
+    out.push_back(static_cast<char>(op.count < 0 ? 3 : static_cast<int>(op.kind)));
+    append(static_cast<std::uint64_t>(op.count < 0 ? -op.count : op.count));
+    for (const Token t : op.tokens) append(t);
+  }
+}
+
+// Blocks of targets behind their bases, as packs have them.
+class BlocksWithBases {
+ public:
+  explicit BlocksWithBases(const TokenMap& map) : map_(map) {}
+  void add(const Tokens& target, const Tokens& base) {
+    constexpr std::size_t kBases = 8, kBlockBytes = 6u << 10;
+    if (std::find(bases_.begin(), bases_.end(), &base) == bases_.end()) {
+      if (bases_.size() == kBases) end();
+      bases_.push_back(&base);
+    }
+    map_.encode(target, text_);
+    if (text_.size() >= kBlockBytes) end();
+  }
+  double finish() {
+    end();
+    return bytes_;
+  }
+
+ private:
+  void end() {
+    Buffer prefix;
+    for (const Tokens* base : bases_) map_.encode(*base, prefix);
+    if (!text_.empty()) {
+      bytes_ += static_cast<double>(need(zstd_compress(text_, 19, {}, prefix), "zstd").size());
+    }
+    text_.clear();
+    bases_.clear();
+  }
+
+  const TokenMap& map_;
+  Buffer text_;
+  std::vector<const Tokens*> bases_;
+  double bytes_ = 0;
+};
+
+double model_bytes(ByteView text) {
+  const auto trainer = ModelTrainer::make(ModelUnit::token_code, text.size());
+  need(trainer->add(text), "token model");
+  Buffer code;
+  static_cast<void>(trainer->finish(code));
+  return static_cast<double>(code.size());
+}
+
+void bench_packs(const Arguments& arguments) {
+  constexpr std::size_t kChecksumBytes = 4;
+  constexpr ModelUnit kUnit = ModelUnit::token_code;
+  const auto tokenizer =
+      need(open_tokenizer(arguments.text("tokenizer", "cl100k_base")), "tokenizer");
+  const auto texts =
+      texts_of(arguments.text("file"), *tokenizer, arguments.count("texts", UINT64_MAX));
+  std::unordered_map<Token, std::uint64_t> counts;
+  for (const Text& t : texts) {
+    for (const Token token : t.tokens) ++counts[token];
+  }
+  const TokenMap map = TokenMap::by_frequency({counts.begin(), counts.end()}, CodeBytes::below_ff);
+  const auto size = [](const auto& bytes) { return static_cast<double>(bytes.size()); };
+  BlocksWithBases blocks(map);
+  Buffer all, others, deltas, edits;
+  double targets = 0, tokens = 0, delta = 0, zstd_behind = 0, lz_behind = 0;
+  each_target(texts, [&](const Tokens& target, const Tokens* base) {
+    Buffer code;
+    map.encode(target, code);
+    for (Buffer* text : {&all, &others}) {
+      if (text == &others && base != nullptr) continue;
+      text->append(code).push_back('\xff');
+    }
+    if (base == nullptr) return;
+    const Buffer encoded = need(encode_delta(*base, target), "encode");
+    delta += size(encoded) - kChecksumBytes;
+    // The checksum stands behind a varint, and would be taken for text that does not repeat.
+    const auto growth = static_cast<std::size_t>(
+        std::find_if(encoded.begin(), encoded.end(), [](char c) { return (c & 0x80) == 0; }) -
+        encoded.begin() + 1);
+    deltas += encoded.substr(0, growth) + encoded.substr(growth + kChecksumBytes);
+    append_plain(need(diff_tokens(*base, target), "diff"), edits);
+    Buffer history;
+    map.encode(*base, history);
+    zstd_behind += size(need(zstd_compress(code, 19, {}, history), "zstd"));
+    lz_behind += size(need(token_lz_encode(kUnit, code, history), "token LZ").bytes);
+    blocks.add(target, *base);
+    targets += 1;
+    tokens += static_cast<double>(target.size());
+  });
+  const auto zstd_of = [&](ByteView text) { return size(need(zstd_compress(text, 19), "zstd")); };
+  const auto lz_of = [&](ByteView text) {
+    return size(need(token_lz_encode(kUnit, text), "token LZ").bytes);
+  };
+  const bool has_model = arguments.count("model", 0) != 0;
+  print_json({{"texts", targets},
+              {"tokens", tokens},
+              {"delta_bytes", delta},
+              {"deltas_zstd_bytes", zstd_of(deltas)},
+              {"edits_zstd_bytes", zstd_of(edits)},
+              {"zstd_behind_base_bytes", zstd_behind},
+              {"lz_behind_base_bytes", lz_behind},
+              {"zstd_blocks_bytes", blocks.finish()},
+              {"zstd_pack_bytes", zstd_of(all) - zstd_of(others)},
+              {"lz_pack_bytes", lz_of(all) - lz_of(others)},
+              {"model_pack_bytes", has_model ? model_bytes(all) - model_bytes(others) : 0}});
 }
 
 void bench_substrings(const Arguments& arguments) {
@@ -295,10 +430,12 @@ int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
   if (arguments.command() == "delta") {
     bench_delta(arguments);
+  } else if (arguments.command() == "packs") {
+    bench_packs(arguments);
   } else if (arguments.command() == "substrings") {
     bench_substrings(arguments);
   } else {
-    die("redundancy_bench", "delta or substrings");
+    die("redundancy_bench", "delta, packs or substrings");
   }
   return 0;
 }
