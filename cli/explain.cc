@@ -78,8 +78,8 @@ void print_saved(const DiskSavings& s) {
     add("    by bases", s.bases, "of these three: texts that blocks name");
   }
   add("  model", s.model, "token LZ and token models instead of zstd");
-  add("  dictionary", s.dictionary, "copied from dictionaries of the vault");
-  add("  substrings", s.substring_set, "copied from sets of substrings");
+  add("  dictionary", s.dictionary, "taken from dictionaries of the vault");
+  add("  substrings", s.substring_set, "taken from sets of substrings");
   add("disk", s.disk, "what is left");
   table.print();
 }
