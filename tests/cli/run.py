@@ -4,11 +4,14 @@
 A case is cases/NAME.sh, which runs in an empty folder with the command on its PATH and the folders
 of cases and examples in $CASES and $EXAMPLES. What it is to print is in NAME.out, NAME.err (absent:
 nothing) and NAME.exit (absent: 0). What differs from run to run is replaced by # before comparing
-(VOLATILE). A case that ends with 77 says that the machine lacks what it needs. --update writes what
-was printed as what is expected; look at the difference before it is committed.
+(VOLATILE). A case that ends with 77 says what the machine lacks; it is skipped, which the last line
+counts. --update writes what was printed as what is expected; look at the difference before it is
+committed. With GTEST_OUTPUT=xml:FOLDER/ it writes a report of the cases, as programs of GoogleTest
+do.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import difflib
 import os
@@ -17,6 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as xml
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = HERE / "cases"
@@ -95,6 +99,21 @@ def difference(name, wanted, printed):
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
+def write_report(results):
+    """What scripts/count_tests.py reads: the cases and what became of each."""
+    output = os.environ.get("GTEST_OUTPUT", "")
+    if not output.startswith("xml:") or not output.endswith("/"):
+        return
+    suite = xml.Element("testsuite")
+    for name, result in results.items():
+        skipped = result == "skipped"
+        case = xml.SubElement(suite, "testcase", classname="cli", name=name, status="run",
+                              result="skipped" if skipped else "completed")
+        if result == "FAILED":
+            xml.SubElement(case, "failure")
+    xml.ElementTree(suite).write(pathlib.Path(output[len("xml:"):]) / "cli.xml")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True, type=pathlib.Path)
@@ -103,25 +122,26 @@ def main():
     arguments = parser.parse_args()
     binary = arguments.binary.resolve()
     names = arguments.names or sorted(path.stem for path in CASES.glob("*.sh"))
-    failed = lacking = 0
+    results = {}
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        results = pool.map(lambda name: run_case(name, binary), names)
-        for name, printed in zip(names, results):
+        for name, printed in zip(names, pool.map(lambda name: run_case(name, binary), names)):
             if "lacks" in printed:
-                lacking += 1
-                print(f"not run {name}: {printed['lacks']}")
+                results[name] = "skipped"
+                print(f"skipped {name}: {printed['lacks']}")
                 continue
             if arguments.update:
                 update(name, printed)
                 continue
             what = difference(name, expected(name), printed)
-            print(f"{'FAILED' if what else 'ok':6} {name}")
-            if what:
-                failed += 1
-                print(what, end="")
+            results[name] = "FAILED" if what else "ok"
+            print(f"{results[name]:6} {name}")
+            print(what, end="")
+    counts = collections.Counter(results.values())
     if not arguments.update:
-        print(f"{len(names) - failed - lacking} of {len(names)} cases passed")
-    return 1 if failed else 0
+        write_report(results)
+        more = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+        print(f"{counts['ok']} of {len(names)} cases passed{more}")
+    return 1 if counts["FAILED"] else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 // Several processes on one vault in a directory: who may write, what readers see while it is being
 // rewritten, and what a disk that is full or may not be written to means.
+#include <grp.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,16 +74,38 @@ class Child {
   int go_ = -1;
 };
 
-// Runs a test body in a child, which may change its mounts and limits.
+constexpr int kCannotRun = 77;
+
+// Runs a test body in a child, which may change its user, mounts and limits. Skips the test if the
+// child ends with kCannotRun.
 void in_child(const std::function<void()>& body) {
   Child child([&](const std::function<void()>&) { body(); });
   const int status = child.join();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotRun) {
+    GTEST_SKIP()
+        << "this process may not mount anything, or become another user, as it would have to";
+  }
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
+// Gives a child mounts of its own: root by itself, anybody else in a namespace of users, where that
+// is permitted.
 bool own_mounts() {
-  return ::unshare(CLONE_NEWNS) == 0 &&
-         ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  if (::unshare(CLONE_NEWNS) != 0) {
+    const std::string user = std::to_string(::geteuid()), group = std::to_string(::getegid());
+    if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << "0 " + user + " 1";
+    std::ofstream("/proc/self/gid_map") << "0 " + group + " 1";
+  }
+  return ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+// Makes a folder that is a disk of 2 MB.
+void mount_disk(const std::string& disk) {
+  fs::create_directory(disk);
+  if (own_mounts() && ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") == 0) return;
+  ::_exit(kCannotRun);
 }
 
 class VaultProcess : public ::testing::Test {
@@ -253,113 +275,138 @@ TEST_F(VaultProcess, ThreadsThatPutAndReadAtOnce) {
   EXPECT_EQ(all->size(), static_cast<std::size_t>(kThreads * kEach));
 }
 
-// Permissions do not stop root: a mount that may not be written to does.
-TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
-  {
-    auto vault = open_vault(path_);
-    ASSERT_OK(vault);
-    ASSERT_OK((*vault)->put(conversation("a", {shared_text(1)}), {}));
-    ASSERT_OK((*vault)->seal());
-    ASSERT_OK((*vault)->put(conversation("b", {shared_text(1)}), {}));
+void read_without_writing(const std::string& path) {
+  EXPECT_EQ(open_vault(path).code(), Errc::denied);
+  auto reader = open_vault(path, {.read_only = true});
+  ASSERT_OK(reader);
+  for (const std::string id : {"a", "b"}) {
+    const auto got = (*reader)->get(id);
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == conversation(id, {shared_text(1)}));
   }
+  EXPECT_OK((*reader)->stats());
+  const auto report = (*reader)->check({.read_data = true});
+  ASSERT_OK(report);
+  EXPECT_TRUE(report->findings.empty());
+}
+
+void fill_for_reading(const std::string& path) {
+  auto vault = open_vault(path);
+  ASSERT_OK(vault);
+  ASSERT_OK((*vault)->put(conversation("a", {shared_text(1)}), {}));
+  ASSERT_OK((*vault)->seal());
+  ASSERT_OK((*vault)->put(conversation("b", {shared_text(1)}), {}));
+}
+
+// Permissions do not stop root, who becomes nobody here.
+TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
+  fill_for_reading(path_);
+  fs::permissions(dir_.path(), fs::perms(0755));
+  for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+    fs::permissions(entry.path(), entry.is_directory() ? fs::perms(0555) : fs::perms(0444));
+  }
+  fs::permissions(path_, fs::perms(0555));
   in_child([&] {
-    if (::geteuid() == 0) {
-      if (!own_mounts() || ::mount(path_.c_str(), path_.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
-          ::mount(nullptr, path_.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) !=
-              0) {
-        std::cout << "mounting is not permitted (" << std::strerror(errno)
-                  << "): root cannot be kept from writing here\n";
-        return;
-      }
-    } else {
-      for (const auto& entry : fs::recursive_directory_iterator(path_)) {
-        fs::permissions(entry.path(), entry.is_directory() ? fs::perms(0555) : fs::perms(0444));
-      }
-      fs::permissions(path_, fs::perms(0555));
+    constexpr uid_t kNobody = 65534;
+    const bool is_root = ::geteuid() == 0;
+    if (is_root &&
+        (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)) {
+      ::_exit(kCannotRun);
     }
-    EXPECT_EQ(open_vault(path_).code(), Errc::denied);
-    auto reader = open_vault(path_, {.read_only = true});
-    ASSERT_OK(reader);
-    for (const std::string id : {"a", "b"}) {
-      const auto got = (*reader)->get(id);
-      ASSERT_OK(got);
-      EXPECT_TRUE(*got == conversation(id, {shared_text(1)}));
-    }
-    EXPECT_OK((*reader)->stats());
-    const auto report = (*reader)->check({.read_data = true});
-    ASSERT_OK(report);
-    EXPECT_TRUE(report->findings.empty());
+    read_without_writing(path_);
   });
+  fs::permissions(path_, fs::perms::owner_all, fs::perm_options::add);
   for (const auto& entry : fs::recursive_directory_iterator(path_)) {
     fs::permissions(entry.path(), fs::perms::owner_all, fs::perm_options::add);
   }
 }
 
-// Makes a folder that is a disk of 2 MB, if the test may mount one.
-bool mount_disk(const std::string& disk) {
-  fs::create_directory(disk);
-  if (own_mounts() && ::mount("tokvault-test", disk.c_str(), "tmpfs", 0, "size=2m") == 0) {
-    return true;
+TEST_F(VaultProcess, AReadOnlyMountIsRead) {
+  in_child([&] {
+    const std::string disk = dir_ / "disk";
+    mount_disk(disk);
+    const std::string path = disk + "/v";
+    ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
+    fill_for_reading(path);
+    ASSERT_EQ(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+    read_without_writing(path);
+  });
+}
+
+// Puts until there is no room, and goes on when `make_room` made some.
+void fill_and_go_on(const std::string& path, std::uint64_t log_bytes_max,
+                    const std::function<void()>& make_room) {
+  Rng rng(3);
+  std::map<std::string, Conversation> model;
+  {
+    VaultOptions options;
+    options.level = Level::fast;
+    options.log_bytes_max = log_bytes_max;
+    auto vault = open_vault(path, options);
+    ASSERT_OK(vault);
+    Status status;
+    for (int i = 0; status && i < 2'000; ++i) {
+      std::string noise;
+      for (int b = 0; b < 3'000; ++b) noise += static_cast<char>(rng());
+      const Conversation c = conversation("c" + std::to_string(i), {noise});
+      auto put = (*vault)->put(c, {});
+      if (put) {
+        model[c.id] = c;
+      } else {
+        status = std::move(put).error();
+      }
+    }
+    ASSERT_EQ(status.code(), Errc::exhausted) << why(status);
+    EXPECT_GT(model.size(), 10u);
+    for (const auto& [id, c] : model) {
+      const auto got = (*vault)->get(id);
+      ASSERT_OK(got);
+      EXPECT_TRUE(*got == c);
+    }
   }
-  std::cout << "mounting a tmpfs is not permitted (" << std::strerror(errno) << ")\n";
-  return false;
+  {
+    auto reader = open_vault(path, {.read_only = true});
+    ASSERT_OK(reader);
+    EXPECT_OK((*reader)->get("c0"));
+  }
+  make_room();
+  auto vault = open_vault(path);
+  ASSERT_OK(vault);
+  const Conversation after = conversation("after", {"there is room again"});
+  ASSERT_OK((*vault)->put(after, {}));
+  model["after"] = after;
+  ASSERT_OK((*vault)->compact(Level::fast));
+  auto seen = contents(**vault);
+  ASSERT_OK(seen);
+  EXPECT_EQ(seen->size(), model.size());
+  for (const auto& [id, c] : model) EXPECT_TRUE((seen->at({"default", id}) == c)) << id;
+  const auto report = (*vault)->check({.read_data = true});
+  ASSERT_OK(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
 }
 
 TEST_F(VaultProcess, AFullDiskIsToldAndSurvived) {
   in_child([&] {
     const std::string disk = dir_ / "disk";
-    if (!mount_disk(disk)) return;
+    mount_disk(disk);
     const std::string path = disk + "/v";
     ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
     // A filler leaves some room, so that the vault fills the rest.
     spill(disk + "/filler", std::string(1'500'000, 'f'));
-    Rng rng(3);
-    std::map<std::string, Conversation> model;
-    {
-      VaultOptions options;
-      options.level = Level::fast;
-      options.log_bytes_max = 50'000;
-      auto vault = open_vault(path, options);
-      ASSERT_OK(vault);
-      Status status;
-      for (int i = 0; status && i < 2'000; ++i) {
-        std::string noise;
-        for (int b = 0; b < 3'000; ++b) noise += static_cast<char>(rng());
-        const Conversation c = conversation("c" + std::to_string(i), {noise});
-        auto put = (*vault)->put(c, {});
-        if (put) {
-          model[c.id] = c;
-        } else {
-          status = std::move(put).error();
-        }
-      }
-      ASSERT_EQ(status.code(), Errc::exhausted) << why(status);
-      EXPECT_GT(model.size(), 10u);
-      for (const auto& [id, c] : model) {
-        const auto got = (*vault)->get(id);
-        ASSERT_OK(got);
-        EXPECT_TRUE(*got == c);
-      }
-    }
-    {
-      auto reader = open_vault(path, {.read_only = true});
-      ASSERT_OK(reader);
-      EXPECT_OK((*reader)->get("c0"));
-    }
-    fs::remove(disk + "/filler");
-    auto vault = open_vault(path);
-    ASSERT_OK(vault);
-    const Conversation after = conversation("after", {"there is room again"});
-    ASSERT_OK((*vault)->put(after, {}));
-    model["after"] = after;
-    ASSERT_OK((*vault)->compact(Level::fast));
-    auto seen = contents(**vault);
-    ASSERT_OK(seen);
-    EXPECT_EQ(seen->size(), model.size());
-    for (const auto& [id, c] : model) EXPECT_TRUE((seen->at({"default", id}) == c)) << id;
-    const auto report = (*vault)->check({.read_data = true});
-    ASSERT_OK(report);
-    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+    fill_and_go_on(path, 50'000, [&] { fs::remove(disk + "/filler"); });
+  });
+}
+
+// A limit on the size of files, which anybody may set, in place of a disk that is full.
+TEST_F(VaultProcess, AFileThatMayNotGrowIsToldAndSurvived) {
+  in_child([&] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+    const rlimit before = limit;
+    limit.rlim_cur = 60'000;
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    fill_and_go_on(path_, 200'000, [&] { ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0); });
   });
 }
 
@@ -370,7 +417,7 @@ TEST_F(VaultProcess, GarbageIsCollectedOnADiskThatIsFull) {
     SCOPED_TRACE(is_sealed);
     in_child([&] {
       const std::string disk = dir_ / (is_sealed ? "pack" : "log");
-      if (!mount_disk(disk)) return;
+      mount_disk(disk);
       const std::string path = disk + "/v";
       ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
       auto vault = open_vault(path);
