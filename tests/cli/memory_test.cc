@@ -1,21 +1,13 @@
 // What the command takes in memory for one very large line: 512 MB and six times the line, at the
 // most, to store it and to get it back.
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <spawn.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-
 #include <array>
-#include <cstdlib>
 #include <fstream>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "tests/cli/command.h"
 #include "tests/conformance/temp_dir.h"
-
-extern char** environ;
 
 namespace tokvault {
 namespace {
@@ -29,26 +21,6 @@ constexpr std::uint64_t kTimes = 1;
 constexpr std::uint64_t kMegabyte = 1'000'000;
 constexpr std::uint64_t kLineBytes = 100 * kMegabyte;
 constexpr std::uint64_t kMemoryMax = kTimes * (512 * kMegabyte + 6 * kLineBytes);
-
-// The most memory that the command took, in bytes.
-std::uint64_t run(std::vector<std::string> arguments) {
-  const char* const binary = std::getenv("TOKVAULT_BIN");
-  if (binary == nullptr) {
-    ADD_FAILURE() << "run by ctest, or set TOKVAULT_BIN";
-    return 0;
-  }
-  arguments.insert(arguments.begin(), binary);
-  std::vector<char*> argv;
-  for (std::string& a : arguments) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  pid_t child = 0;
-  EXPECT_EQ(::posix_spawn(&child, binary, nullptr, nullptr, argv.data(), environ), 0);
-  int status = -1;
-  rusage usage{};
-  EXPECT_EQ(::wait4(child, &status, 0, &usage), child);
-  EXPECT_EQ(status, 0) << arguments[1];
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-}
 
 TEST(Memory, OfAVeryLargeLineIsBounded) {
   const TempDir dir;
