@@ -12,7 +12,33 @@ namespace {
 struct Sample {
   MemoryPlace place;
   Contents contents;
+  std::map<std::pair<std::string, std::string>, Summary> summaries;
+  // Bytes of a file that was made by hand which nothing refers to.
+  std::string unused_in{};
+  std::size_t unused_begin = 0;
+  std::size_t unused_end = 0;
 };
+
+void fill_in(Sample& sample, const Vault& vault) {
+  auto seen = contents(vault);
+  ASSERT_OK(seen);
+  sample.contents = std::move(*seen);
+  for (const auto& [key, c] : sample.contents) {
+    auto summary = vault.summary(key.second, key.first);
+    ASSERT_OK(summary);
+    sample.summaries[key] = std::move(*summary);
+  }
+}
+
+// What the sample is closed with: everything is in packs of that level, or as it is.
+void close(Sample& sample, std::unique_ptr<Vault> vault, std::optional<Level> level) {
+  if (level) {
+    ASSERT_OK(vault->compact(*level));
+  }
+  fill_in(sample, *vault);
+  vault.reset();
+  sample.place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
+}
 
 Sample make_sample(bool packs) {
   Sample s;
@@ -38,11 +64,25 @@ Sample make_sample(bool packs) {
     EXPECT_OK((*vault)->seal());
     EXPECT_GT(count_externals(s.place.disk), 0u);
   }
-  auto seen = contents(**vault);
-  EXPECT_OK(seen);
-  s.contents = std::move(*seen);
+  fill_in(s, **vault);
   return s;
 }
+
+// How the tokens of the packs are coded.
+std::set<PackCodec> codecs_of(const Sample& sample) {
+  std::set<PackCodec> codecs;
+  const auto blobs = sample.place.disk.list("packs");
+  EXPECT_OK(blobs);
+  Cache cache(0);
+  for (const BlobInfo& blob : *blobs) {
+    const auto pack = PackFile::open(sample.place.disk, cache, number_of(blob.name));
+    EXPECT_OK(pack);
+    codecs.insert((*pack)->footer().streams[kTokenStream].codec);
+  }
+  return codecs;
+}
+
+std::size_t every(std::size_t step) { return std::getenv("TOKVAULT_LONG") != nullptr ? 1 : step; }
 
 // What became of one question.
 enum class Outcome { right, error, wrong };
@@ -83,7 +123,8 @@ std::string bad_finding(const std::vector<Finding>& findings) {
 }
 
 // Asks a damaged vault everything.
-Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth) {
+Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Sample& sample) {
+  const Contents& truth = sample.contents;
   Probe p;
   auto wrong = [&](const std::string& what) {
     p.outcome = Outcome::wrong;
@@ -113,21 +154,21 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
     if (!summary) {
       error(summary);
     } else {
-      const auto [tokens, bytes] = Model::tokens_and_bytes(c);
-      if (summary->time_ms != c.time_ms || summary->model != c.model ||
-          summary->application != c.application || summary->messages != c.messages.size() ||
-          summary->tokens != tokens || summary->text_bytes != bytes) {
+      const Summary& s = sample.summaries.at(key);
+      if (summary->time_ms != s.time_ms || summary->model != s.model ||
+          summary->application != s.application || summary->messages != s.messages ||
+          summary->tokens != s.tokens || summary->text_bytes != s.text_bytes) {
         wrong("another summary of " + key.second);
       }
-      if (key.second == "id-0" && summary->tags != std::vector<std::string>{"red"}) {
-        wrong("another tag");
-      }
+      if (summary->tags != s.tags) wrong("another tag");
     }
   }
   if (vault.get("id-3")) wrong("what was forgotten is there");
   std::size_t count = 0;
   bool all = true;
-  for (const std::string tenant : {"default", "b"}) {
+  std::set<std::string> tenants{"default"};
+  for (const auto& [key, c] : truth) tenants.insert(key.first);
+  for (const std::string& tenant : tenants) {
     Filter filter;
     filter.tenant = tenant;
     const auto scanned = vault.scan(filter, [&](const Summary& s, Result<Conversation> c) {
@@ -172,7 +213,8 @@ Probe probe(const Result<std::unique_ptr<Vault>>& opened, const Contents& truth)
   return p;
 }
 
-void damage_all(const Sample& sample) {
+// Cut and flipped at each `step`th byte.
+void damage_all(const Sample& sample, std::size_t step = 1) {
   const auto blobs = [&] {
     std::vector<BlobInfo> all;
     for (const char* folder : {"log", "packs", "artifacts"}) {
@@ -183,7 +225,6 @@ void damage_all(const Sample& sample) {
     return all;
   }();
   std::uint64_t tried = 0;
-  std::uint64_t harmless = 0;
   std::uint64_t partly = 0;
   for (const BlobInfo& blob : blobs) {
     Buffer bytes;
@@ -191,25 +232,27 @@ void damage_all(const Sample& sample) {
     auto attempt = [&](Buffer damaged, const std::string& what) {
       MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
       place.disk.overwrite(blob.name, std::move(damaged));
-      const Probe p =
-          probe(place.open({.read_only = true, .cache_bytes = 8u << 20}), sample.contents);
+      const Probe p = probe(place.open({.read_only = true, .cache_bytes = 8u << 20}), sample);
       ++tried;
-      if (p.outcome == Outcome::right && !p.checked) ++harmless;
+      EXPECT_FALSE(p.outcome == Outcome::right && !p.checked)
+          << blob.name << ", " << what << ": check finds nothing";
       if (p.outcome == Outcome::error && p.served > 0) ++partly;
       EXPECT_FALSE(p.outcome == Outcome::wrong) << blob.name << ", " << what << ": " << p.message;
       if (p.outcome == Outcome::error) {
         EXPECT_TRUE(p.checked) << blob.name << ", " << what << ": check finds nothing";
       }
     };
-    for (std::size_t at = 0; at < bytes.size(); ++at) {
+    for (std::size_t at = 0; at < bytes.size(); at += step) {
       attempt(bytes.substr(0, at), "cut at " + std::to_string(at));
+      if (blob.name == sample.unused_in && at >= sample.unused_begin && at < sample.unused_end) {
+        continue;
+      }
       Buffer flipped = bytes;
       flipped[at] = static_cast<char>(flipped[at] ^ (1 << (at % 8)));
       attempt(std::move(flipped), "flipped at " + std::to_string(at));
       if (::testing::Test::HasFailure()) return;
     }
   }
-  EXPECT_EQ(harmless, 0u) << "damage that check does not find";
   // Where a byte has flipped, what does not depend on it is there.
   EXPECT_GT(partly, tried / 8);
   std::cout << tried << " damaged files, " << partly << " with something to be read\n";
@@ -241,20 +284,133 @@ TEST(VaultDamage, EveryByteOfADictionary) {
     ASSERT_OK((*vault)->put(conversation("id-" + std::to_string(i + 10), {shared_text(i)}), {}));
   }
   EXPECT_EQ((*vault)->dictionaries().list()->at(0).files, 1u);
-  auto seen = contents(**vault);
-  ASSERT_OK(seen);
-  vault->reset();
-  damage_all({MemoryPlace::of(place.disk.process_kill(), place.catalog), std::move(*seen)});
+  Sample damaged;
+  damaged.place = place;
+  close(damaged, std::move(*vault), {});
+  damage_all(damaged);
 }
 
 TEST(VaultDamage, EveryByteOfPacks) { damage_all(make_sample(true)); }
+
+// A vault as init, import and compact make it, at a level.
+Sample make_compacted(Level level) {
+  Sample s;
+  EXPECT_OK(s.place.create("o200k_base"));
+  auto vault = s.place.open();
+  EXPECT_OK(vault);
+  Rng rng(6);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_OK((*vault)->put(random_conversation(rng, "id-" + std::to_string(i)), {}));
+  }
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    EXPECT_OK((*vault)->put(
+        conversation("long" + std::to_string(i), {shared_text(i), shared_text(i + 1)}), {}));
+  }
+  EXPECT_OK((*vault)->tag(std::vector<std::string>{"id-0"}, std::vector<std::string>{"red"}, {}));
+  EXPECT_OK((*vault)->forget(std::vector<std::string>{"id-3"}));
+  close(s, std::move(*vault), level);
+  return s;
+}
+
+TEST(VaultDamage, BytesOfPacksUnderTheTokenLz) {
+  const Sample sample = make_compacted(Level::balanced);
+  EXPECT_EQ(codecs_of(sample), std::set{PackCodec::token_lz});
+  damage_all(sample, every(5));
+}
+
+TEST(VaultDamage, BytesOfPacksUnderATokenModel) {
+  const Sample sample = make_compacted(Level::dense);
+  EXPECT_EQ(codecs_of(sample), std::set{PackCodec::token_model});
+  damage_all(sample, every(5));
+}
+
+// What `balanced` makes of digits: a model that learns little.
+TEST(VaultDamage, BytesOfPacksOfDigits) {
+  Sample s;
+  ASSERT_OK(s.place.create("o200k_base"));
+  auto vault = s.place.open();
+  ASSERT_OK(vault);
+  Rng rng(7);
+  for (int i = 0; i < 600; ++i) {
+    std::string text;
+    for (int k = 0; k < 64; ++k) text += "0123456789abcdef"[below(rng, 16)];
+    ASSERT_OK((*vault)->put(conversation("c" + std::to_string(i), {text}), {}));
+  }
+  ASSERT_OK((*vault)->compact(Level::balanced));
+  ASSERT_OK((*vault)->put(conversation("in the log", {"no digits"}), {}));
+  close(s, std::move(*vault), {});
+  EXPECT_EQ(codecs_of(s), std::set{PackCodec::token_model});
+  damage_all(s, 5 * every(20));
+}
+
+// Packs have bases only where there is more than a dictionary holds: this one was made by hand.
+TEST(VaultDamage, BytesOfAPackWithBases) {
+  const char* const source = std::getenv("TOKVAULT_SOURCE");
+  ASSERT_NE(source, nullptr) << "run by ctest, or set TOKVAULT_SOURCE";
+  const std::string golden = std::string(source) + "/tests/golden/";
+  Sample s;
+  for (const char* name : {"packs/00000003.pack", "packs/00000006.pack", "packs/00000007.pack",
+                           "log/00000005.log", "artifacts/00000004.artifact"}) {
+    const bool has_bases = std::string_view(name) == "packs/00000003.pack";
+    const std::string file =
+        golden + (has_bases ? "bad/v2_bases" : std::string("v2/shared/") + name);
+    ASSERT_OK(s.place.disk.put(name, slurp(file)));
+    ASSERT_OK(s.place.disk.sync(name));
+  }
+  ASSERT_OK(Vault::repair(s.place.disk, s.place.catalog));
+  auto vault = s.place.open();
+  ASSERT_OK(vault);
+  close(s, std::move(*vault), {});
+  EXPECT_TRUE(codecs_of(s).contains(PackCodec::zstd_bases));
+  // What its tokens were before lies behind its header.
+  Cache cache(0);
+  const auto pack = PackFile::open(s.place.disk, cache, 3);
+  ASSERT_OK(pack);
+  s.unused_in = "packs/00000003.pack";
+  s.unused_begin = kPackHeaderBytes;
+  s.unused_end = (*pack)->footer().token_map.offset;
+  damage_all(s, every(5));
+}
+
+// A vocabulary that does not ship with tokvault, and a set of substrings that packs copy from.
+TEST(VaultDamage, BytesOfArtifacts) {
+  Sample s;
+  CreateOptions options;
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    options.rank_file += kDigits[byte >> 2];
+    options.rank_file += kDigits[(byte & 3) << 4];
+    options.rank_file += "== " + std::to_string(byte) + "\n";
+  }
+  options.rank_file += "dGhl 256\n";  // "the"
+  options.pattern = "cl100k_base";
+  auto tokenizer = make_tokenizer("own", options.pattern, options.rank_file);
+  ASSERT_OK(tokenizer);
+  options.tokenizer = *tokenizer;
+  ASSERT_OK(Vault::create(s.place.disk, s.place.catalog, options));
+  auto vault = s.place.open();
+  ASSERT_OK(vault);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    ASSERT_OK((*vault)->put(
+        conversation("c" + std::to_string(i), {std::to_string(i) + shared_text(i % 2)}), {}));
+  }
+  ASSERT_OK((*vault)->substrings().train({}));
+  ASSERT_OK((*vault)->compact(Level::balanced));
+  ASSERT_OK((*vault)->put(conversation("in the log", {"without a substring"}), {}));
+  close(s, std::move(*vault), {});
+  const auto artifacts = s.place.disk.list("artifacts");
+  ASSERT_OK(artifacts);
+  EXPECT_EQ(artifacts->size(), 2u);
+  damage_all(s, every(5));
+}
 
 // The catalog is no truth: damaged, it is an error, or harmless, and can be rebuilt.
 TEST(VaultDamage, EveryByteOfTheCatalog) {
   TempDir dir;
   const std::string path = dir / "v";
   ASSERT_OK(create_vault(path, {.tokenizer = "bytes"}));
-  Contents truth;
+  Sample truth;
   {
     auto vault = open_vault(path);
     ASSERT_OK(vault);
@@ -266,9 +422,7 @@ TEST(VaultDamage, EveryByteOfTheCatalog) {
     ASSERT_OK((*vault)->forget(std::vector<std::string>{"id-3"}));
     ASSERT_OK((*vault)->seal());
     ASSERT_OK((*vault)->put(conversation("other", {shared_text(3)}), {.tenant = "b"}));
-    auto seen = contents(**vault);
-    ASSERT_OK(seen);
-    truth = std::move(*seen);
+    fill_in(truth, **vault);
   }
   const std::string file = path + "/catalog.db";
   const std::string bytes = slurp(file);
@@ -407,7 +561,7 @@ TEST(VaultDamage, FilesThatChangedPlaces) {
   ASSERT_OK(sample.place.disk.get((*packs)[0].name, 0, (*packs)[0].size_bytes, first));
   MemoryPlace place = MemoryPlace::of(sample.place.disk.process_kill(), sample.place.catalog);
   place.disk.overwrite((*packs)[1].name, first);
-  const Probe p = probe(place.open({.read_only = true}), sample.contents);
+  const Probe p = probe(place.open({.read_only = true}), sample);
   EXPECT_EQ(p.outcome, Outcome::error);
   EXPECT_TRUE(p.checked);
 }
