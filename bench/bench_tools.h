@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "tokvault/interchange.h"
 #include "tokvault/result.h"
 
 namespace tokvault::bench {
@@ -87,10 +88,11 @@ inline double quantile(std::vector<double> values, double part) {
   return values[index];
 }
 
+// In MB of 10^6 bytes.
 inline double peak_rss_mb() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
+  return static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;
 }
 
 // xorshift64*, so that a run with the same seed asks for the same things everywhere.
@@ -108,6 +110,19 @@ class Random {
  private:
   std::uint64_t state_;
 };
+
+inline std::vector<Conversation> read_conversations(const std::string& path,
+                                                    std::size_t count_max) {
+  const auto lines = need(LineReader::open(path, 64u << 20), path);
+  JsonReader reader;
+  std::vector<Conversation> all;
+  LineReader::Line line;
+  while (all.size() < count_max && need(lines->next(line), path)) {
+    if (!line.text.empty()) all.push_back(need(reader.conversation(line.text), path));
+  }
+  if (all.empty()) die(path, "holds no conversation");
+  return all;
+}
 
 // One line of JSON with numbers only.
 inline void print_json(const std::vector<std::pair<std::string, double>>& values) {

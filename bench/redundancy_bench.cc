@@ -1,6 +1,7 @@
 // redundancy_bench delta [file=A.jsonl] [tokenizer=cl100k_base] [texts=N]
 // redundancy_bench packs file=A.jsonl [tokenizer=cl100k_base] [texts=N] [model=1]
 // redundancy_bench substrings file=A.jsonl,B.jsonl [tokens=N] [memory_mb=256] [tokens_max=1048576]
+// redundancy_bench dictionary file=A.jsonl [conversations=100] [size_bytes=N]
 //
 // delta: every text of at least 64 tokens against the one before it with the most pairs of adjacent
 // tokens in common among the last 32 of its corpus (at least three tenths of its own). Prints bytes
@@ -20,6 +21,10 @@
 // many were found, the share of all tokens that they cover, what they save, seconds of processor
 // time and memory. With tokens=N the corpora are taken again and again, each time with other token
 // ids, until there are N tokens: as much new text that repeats itself as the corpora do.
+//
+// dictionary: trained on the second half of a corpus. Prints the seconds that it took, its size,
+// and the bytes of a log of so many conversations of the first half, without it and with it; both
+// in memory, so that nothing waits for a disk.
 #include <time.h>
 #include <zstd.h>
 
@@ -37,6 +42,7 @@
 #include "tokvault/interchange.h"
 #include "tokvault/substrings.h"
 #include "tokvault/tokenizer.h"
+#include "tokvault/vault.h"
 
 namespace {
 
@@ -424,6 +430,66 @@ void bench_substrings(const Arguments& arguments) {
               {"memory_mb", peak_rss_mb() - rss_before}});
 }
 
+std::unique_ptr<Vault> vault_in_memory(const std::string& tokenizer) {
+  auto backend = make_memory_backend();
+  auto catalog = make_memory_catalog();
+  CreateOptions create;
+  create.tokenizer = need(open_tokenizer(tokenizer), tokenizer);
+  need(Vault::create(*backend, *catalog, create), "create");
+  VaultOptions options;
+  options.level = Level::fast;
+  options.log_bytes_max = UINT64_MAX;
+  return need(Vault::open(std::move(backend), std::move(catalog), options), "open");
+}
+
+void put_all(Vault& vault, std::span<const Conversation> conversations) {
+  for (const auto& outcome : need(vault.put_batch(conversations, {}), "put_batch")) {
+    if (!outcome) die("put_batch", outcome.error().message());
+  }
+}
+
+void bench_dictionary(const Arguments& arguments) {
+  const std::string tokenizer = arguments.text("tokenizer", "o200k_base");
+  auto all = read_conversations(arguments.text("file"), SIZE_MAX);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].id.empty()) all[i].id = "line-" + std::to_string(i);
+  }
+  const std::span first = std::span(all).first(all.size() / 2);
+  const auto trained = vault_in_memory(tokenizer);
+  put_all(*trained, std::span(all).subspan(first.size()));
+  DictionaryTraining training;
+  training.size_bytes = arguments.count("size_bytes", 0);
+  const Stopwatch watch;
+  const double begin = cpu_seconds();
+  const DictionaryInfo info = need(trained->dictionaries().train({}, training), "train");
+  const double cpu = cpu_seconds() - begin, seconds = watch.seconds();
+  const Buffer bytes = need(trained->dictionaries().get(info.id), "get");
+
+  const std::size_t count =
+      std::min<std::size_t>(arguments.count("conversations", 100), first.size());
+  double log_bytes[2] = {};
+  for (const bool is_used : {false, true}) {
+    const auto vault = vault_in_memory(tokenizer);
+    if (is_used) {
+      need(vault->dictionaries().add(bytes), "add");
+      need(vault->dictionaries().activate(info.id), "activate");
+    }
+    put_all(*vault, first.first(count));
+    log_bytes[is_used ? 1 : 0] = static_cast<double>(need(vault->stats(), "stats").log_bytes);
+  }
+  print_json(
+      {{"conversations", static_cast<double>(info.conversations)},
+       {"sample_bytes", static_cast<double>(info.sample_bytes)},
+       {"seconds", seconds},
+       {"cpu_seconds", cpu},
+       {"size_bytes", static_cast<double>(info.size_bytes)},
+       {"artifact_bytes", static_cast<double>(need(trained->stats(), "stats").artifact_bytes)},
+       {"log_conversations", static_cast<double>(count)},
+       {"log_bytes", log_bytes[0]},
+       {"log_bytes_with_it", log_bytes[1]},
+       {"peak_rss_mb", peak_rss_mb()}});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -434,8 +500,10 @@ int main(int argc, char** argv) {
     bench_packs(arguments);
   } else if (arguments.command() == "substrings") {
     bench_substrings(arguments);
+  } else if (arguments.command() == "dictionary") {
+    bench_dictionary(arguments);
   } else {
-    die("redundancy_bench", "delta, packs or substrings");
+    die("redundancy_bench", "delta, packs, substrings or dictionary");
   }
   return 0;
 }

@@ -21,9 +21,11 @@ run = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_run
 LOADER.exec_module(run)
 invented, peers = run.invented, run.peers
 
+COMPACTED = {"text": 20, "tables": 10, "log": 1, "artifacts": 0, "catalog": 8, "other": 1}
 LEVELS = {"balanced": {"imported": 50, "compacted": 40, "capped": 45, "conversations": 2,
-                       "import_mb_per_s": 9, "compacted_mb_per_s": 3, "text": 20, "tables": 10,
-                       "catalog": 8, "log": 1, "other": 1, "peak_rss_mb": 7,
+                       "import_mb_per_s": 9, "compacted_mb_per_s": 3,
+                       "kinds": {"imported": {**COMPACTED, "log": 11}, "compacted": COMPACTED},
+                       "import_rss_mb": 7, "compact_rss_mb": 8,
                        "get": {"p50_us": 5, "p99_us": 6, "first_get_us": 7}}}
 
 
@@ -66,6 +68,15 @@ class RunTest(unittest.TestCase):
             run.print_ratio("a", row, found, LEVELS)
         self.assertIn("missing", out.getvalue())
         self.assertIn("other: no such program", out.getvalue())
+
+    def test_the_table_has_the_kinds_of_bytes_before_compact_and_after(self):
+        row, found = self.row("zstd_19_long")
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            run.print_ratio("a", row, found, LEVELS)
+        lines = [line.split() for line in out.getvalue().splitlines()]
+        self.assertIn("balanced, imported 20 10 11 0 8 1 50 7".split(), lines)
+        self.assertIn("balanced, compacted 20 10 1 0 8 1 40 0.01 8".split(), lines)
 
     def test_no_row_without_all_peers(self):
         self.peers_are(present, absent)

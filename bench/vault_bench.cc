@@ -8,6 +8,9 @@
 //   vault_bench open    vault=DIR
 //   vault_bench grow    input=FILE.jsonl output=FILE.jsonl [mb=1000]
 //   vault_bench stages  input=FILE.jsonl folder=DIR [level=fast] [mb=32]
+//   vault_bench segments input=FILE.jsonl folder=DIR [tokenizer=o200k_base]
+//   vault_bench near    vault=DIR [count=5] [seed=1] [method=minhash|anchors]
+//   vault_bench dupes   vault=DIR [method=minhash|anchors]
 //
 // Each prints one line of JSON. Timings of a shared machine say little alone: compare runs of one
 // session, and what they are set against (the appends of `put`) is measured in turn with them.
@@ -190,18 +193,6 @@ void first(const Arguments& arguments) {
               {"first_get_p90_us", quantile(samples[kFirst], 0.9)},
               {"cpu_us", quantile(samples[kCpu], 0.5)},
               {"cpu_p90_us", quantile(samples[kCpu], 0.9)}});
-}
-
-std::vector<Conversation> read_conversations(const std::string& path, std::size_t count_max) {
-  const auto lines = need(LineReader::open(path, 64u << 20), path);
-  JsonReader reader;
-  std::vector<Conversation> all;
-  LineReader::Line line;
-  while (all.size() < count_max && need(lines->next(line), path)) {
-    if (!line.text.empty()) all.push_back(need(reader.conversation(line.text), path));
-  }
-  if (all.empty()) die(path, "holds no conversation");
-  return all;
 }
 
 // Appends of 1 KB, each synced, to a file that grows: what durability costs here at the least.
@@ -600,6 +591,151 @@ void stages(const Arguments& arguments) {
               {"peak_rss_mb", peak_rss_mb()}});
 }
 
+// --- segments by themselves --------------------------------------------------------------------
+
+// Every text of a corpus once, as tokens.
+std::vector<Segment> segments_of(const std::string& path, const std::string& tokenizer) {
+  const auto encoder = need(open_tokenizer(tokenizer), tokenizer)->make_encoder();
+  std::unordered_set<std::string> seen;
+  std::vector<Segment> segments;
+  for (Conversation& conversation : read_conversations(path, SIZE_MAX)) {
+    each_text(conversation, [&](const std::string& text) {
+      if (text.empty() || !seen.insert(text).second) return;
+      std::vector<Token> ids;
+      encoder->encode(text, ids);
+      segments.push_back(Segment::of_tokens(ids));
+    });
+  }
+  return segments;
+}
+
+// What a caller does with segments: 256 in a call and a sync, but `get`, which is also asked for
+// one at a time; then all of one holder are released, and the writer collects what nobody holds.
+void segments(const Arguments& arguments) {
+  const std::string path = arguments.text("folder") + "/segments.vault";
+  const std::string tokenizer = arguments.text("tokenizer", "o200k_base");
+  const auto input = segments_of(arguments.text("input"), tokenizer);
+  std::vector<SegmentId> ids;
+  double tokens = 0;
+  for (const Segment& segment : input) {
+    ids.push_back(segment.id());
+    tokens += static_cast<double>(segment.tokens.size());
+  }
+  need(create_vault(path, {.tokenizer = tokenizer}), "create");
+  const auto vault = need(open_vault(path, {}), "open");
+  // Segments a second.
+  auto rate = [&](auto&& call) {
+    constexpr std::size_t kBatch = 256;
+    const Stopwatch watch;
+    for (std::size_t i = 0; i < input.size(); i += kBatch) {
+      call(i, std::min(kBatch, input.size() - i));
+    }
+    return static_cast<double>(input.size()) / watch.seconds();
+  };
+  auto put_all = [&] {
+    return rate([&](std::size_t i, std::size_t count) {
+      need(vault->put_segments({input.data() + i, count}, {.tenant = {}, .holder = "first"}),
+           "put_segments");
+    });
+  };
+  const double put = put_all();
+  const double put_again = put_all();
+  const double get = rate([&](std::size_t i, std::size_t count) {
+    for (const auto& got : need(vault->get_segments({ids.data() + i, count}), "get_segments")) {
+      if (!got) die("get_segments", got.error().message());
+    }
+  });
+  const double hold = rate([&](std::size_t i, std::size_t count) {
+    need(vault->hold_segments({ids.data() + i, count}, {.tenant = {}, .holder = "second"}),
+         "hold_segments");
+  });
+  const double release = rate([&](std::size_t i, std::size_t count) {
+    need(vault->release_segments({ids.data() + i, count}, {.tenant = {}, .holder = "second"}),
+         "release_segments");
+  });
+  need(vault->compact(Level::balanced), "compact");
+  const VaultStats stats = need(vault->stats(), "stats");
+  Random random(1);
+  std::vector<double> one_us;
+  for (int i = 0; i < 3000; ++i) {
+    const std::size_t number = random.below(ids.size());
+    const Stopwatch watch;
+    const auto got = need(vault->get_segments({&ids[number], 1}), "get_segments");
+    one_us.push_back(watch.micros());
+    if (!got[0] || !(*got[0] == input[number])) die("get_segments", "another one came back");
+  }
+  // Every second one is garbage.
+  std::vector<SegmentId> released;
+  for (std::size_t i = 0; i < ids.size(); i += 2) released.push_back(ids[i]);
+  need(vault->release_segments(released, {.tenant = {}, .holder = "first"}), "release_segments");
+  const Stopwatch watch;
+  const GcReport collected = need(vault->gc(false), "gc");
+  const double collect = static_cast<double>(released.size()) / watch.seconds();
+  print_json(
+      {{"segments", static_cast<double>(input.size())},
+       {"tokens", tokens},
+       {"put_per_s", put},
+       {"put_again_per_s", put_again},
+       {"get_per_s", get},
+       {"get_one_p50_us", quantile(one_us, 0.5)},
+       {"get_one_p99_us", quantile(one_us, 0.99)},
+       {"hold_per_s", hold},
+       {"release_per_s", release},
+       {"collect_per_s", collect},
+       {"bytes", static_cast<double>(stats.total_bytes)},
+       {"pack_text_bytes", static_cast<double>(stats.pack_text_bytes)},
+       {"pack_table_bytes", static_cast<double>(stats.pack_table_bytes)},
+       {"catalog_bytes", static_cast<double>(stats.catalog_bytes)},
+       {"bytes_collected", static_cast<double>(collected.bytes_before - collected.bytes_after)},
+       {"peak_rss_mb", peak_rss_mb()}});
+}
+
+// --- near-duplicates ---------------------------------------------------------------------------
+
+Likeness likeness_of(const std::string& name) {
+  if (name == "minhash") return Likeness::minhash;
+  if (name == "anchors") return Likeness::anchors;
+  die(name, "no such method");
+}
+
+void near(const Arguments& arguments) {
+  const auto wanted = sample(arguments, arguments.count("count", 5));
+  const auto vault = need(open_vault(arguments.text("vault"), reader_options(arguments)), "open");
+  NearOptions options;
+  options.method = likeness_of(arguments.text("method", "minhash"));
+  std::vector<double> seconds;
+  double found = 0;
+  const double cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+  for (const Wanted& one : wanted) {
+    const Stopwatch watch;
+    found += static_cast<double>(need(vault->find_near(one.id, options), "find_near").size());
+    seconds.push_back(watch.seconds());
+  }
+  const double each = static_cast<double>(wanted.size());
+  print_json({{"conversations", static_cast<double>(need(vault->stats(), "stats").conversations)},
+              {"seconds", quantile(seconds, 0.5)},
+              {"cpu_seconds", (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / each},
+              {"found", found / each},
+              {"peak_rss_mb", peak_rss_mb()}});
+}
+
+void dupes(const Arguments& arguments) {
+  const auto vault = need(open_vault(arguments.text("vault"), reader_options(arguments)), "open");
+  DuplicateOptions options;
+  options.method = likeness_of(arguments.text("method", "minhash"));
+  const double cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+  const Stopwatch watch;
+  const DuplicateReport report = need(
+      vault->find_duplicates(options, [](const DuplicateGroup&) { return true; }), "duplicates");
+  print_json({{"conversations", static_cast<double>(report.conversations)},
+              {"tokens", static_cast<double>(report.tokens)},
+              {"groups", static_cast<double>(report.groups)},
+              {"duplicates", static_cast<double>(report.duplicates)},
+              {"seconds", watch.seconds()},
+              {"cpu_seconds", cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu},
+              {"peak_rss_mb", peak_rss_mb()}});
+}
+
 }  // namespace
 }  // namespace tokvault::bench
 
@@ -607,11 +743,14 @@ int main(int argc, char** argv) {
   using namespace tokvault::bench;
   const Arguments arguments(argc, argv);
   const std::map<std::string, void (*)(const Arguments&)> commands = {
-      {"get", get},   {"first", first}, {"put", put},   {"tokens", tokens},
-      {"fill", fill}, {"open", open},   {"grow", grow}, {"stages", stages}};
+      {"get", get},           {"first", first}, {"put", put},    {"tokens", tokens},
+      {"fill", fill},         {"open", open},   {"grow", grow},  {"stages", stages},
+      {"segments", segments}, {"near", near},   {"dupes", dupes}};
   const auto found = commands.find(arguments.command());
-  if (found == commands.end())
-    die("vault_bench", "get, first, put, tokens, fill, open, grow or stages");
+  if (found == commands.end()) {
+    die("vault_bench",
+        "get, first, put, tokens, fill, open, grow, stages, segments, near or dupes");
+  }
   found->second(arguments);
   return 0;
 }
