@@ -135,7 +135,6 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer,
       .field("artifact_bytes", s.artifact_bytes)
       .field("dictionary_bytes", s.dictionary_bytes)
       .field("substring_set_bytes", s.substring_set_bytes)
-      .field("token_model_bytes", s.token_model_bytes)
       .field("total_bytes", s.total_bytes)
       .raw("saved_bytes", saved.text());
   print_line(out.text());

@@ -30,7 +30,9 @@ class JsonReader {
   // time is `created`, `created_at` or `timestamp` in s, ms or ISO 8601 (UTC if it has no offset),
   // else 0 (as for 1970 itself). `invalid` with a reason for anything else: not an object, no
   // messages, an id that is something else, a duplicate key, bytes that are not UTF-8, nesting
-  // deeper than 128, `token_arrays` that do not fit the tokens.
+  // deeper than 128, `token_arrays` of another length than the tokens: in a message whose content
+  // is an array of token ids, {"NAME": {"f32", "i32" or "u8": base64 of little-endian elements}};
+  // of another shape they are kept as any JSON is.
   Result<Conversation> conversation(std::string_view line);
   // One message.
   Result<Message> message(std::string_view json);

@@ -135,7 +135,6 @@ struct VaultStats {
   std::uint64_t artifact_bytes = 0;       // the vault's own vocabulary and what follows
   std::uint64_t dictionary_bytes = 0;     // of these, dictionaries
   std::uint64_t substring_set_bytes = 0;  // sets of substrings
-  std::uint64_t token_model_bytes = 0;    // and token models
   std::uint64_t total_bytes = 0;
   std::uint64_t logs = 0;
   std::uint64_t packs = 0;

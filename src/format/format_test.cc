@@ -781,9 +781,9 @@ TEST(Records, KeysOfArtifacts) {
   ASSERT_TRUE(parse_artifact_key(artifact_key(5, 1234567890123), key));
   EXPECT_EQ(key.tenant, 5u);
   EXPECT_EQ(key.number, 1234567890123u);
-  ASSERT_TRUE(parse_active_key(active_key(6, ArtifactKind::token_model), key));
+  ASSERT_TRUE(parse_active_key(active_key(6, ArtifactKind::reserved), key));
   EXPECT_EQ(key.tenant, 6u);
-  EXPECT_EQ(key.kind, ArtifactKind::token_model);
+  EXPECT_EQ(key.kind, ArtifactKind::reserved);
   EXPECT_FALSE(parse_active_key(artifact_key(5, 1), key));
   EXPECT_FALSE(parse_artifact_key(active_key(5, ArtifactKind::dictionary), key));
   EXPECT_FALSE(parse_artifact_key(artifact_key(5, 1) + "x", key));

@@ -29,7 +29,8 @@ enum class RecordKind : char {
 };
 
 // What an artifact is. Part of the on-disk format, never renumber.
-enum class ArtifactKind : std::uint8_t { dictionary = 1, substring_set = 2, token_model = 3 };
+// Nothing writes the third, and no pack or log names one.
+enum class ArtifactKind : std::uint8_t { dictionary = 1, substring_set = 2, reserved = 3 };
 inline constexpr bool is_artifact_kind(std::uint8_t kind) { return kind >= 1 && kind <= 3; }
 
 // An id, hashed under the tenant's key, so that a record outlives the text of the id that it names.

@@ -108,8 +108,7 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
           case ArtifactKind::substring_set:
             s.substring_set_bytes += a.size_bytes;
             break;
-          case ArtifactKind::token_model:
-            s.token_model_bytes += a.size_bytes;
+          case ArtifactKind::reserved:
             break;
         }
       }

@@ -573,7 +573,7 @@ def variants():
          set_byte(8, 9, artifact_sums)),
         ("artifact_tenant", "corrupt", "of another tenant", set_byte(16, 1, artifact_sums)),
         ("artifact_vault", "corrupt", "of another vault", flip(30, artifact_sums)),
-        ("artifact_kind", "corrupt", "a token model in the place of a dictionary",
+        ("artifact_kind", "corrupt", "an artifact of kind 3 in the place of a dictionary",
          set_byte(64, 3, artifact_sums)),
         ("artifact_bit", "corrupt", "a bit of the content", lambda d: flip(len(d) - 9)(d)),
         ("artifact_cut", "corrupt", "the last byte is missing", cut(1)),

@@ -341,7 +341,7 @@ TEST_P(SharedPacks, WithoutItNobodyGetsOtherTokens) {
   expect_lost("of another tenant");
   ASSERT_OK(place_.disk.remove(name));
   other = *decode_artifact(file);
-  other.record.kind = ArtifactKind::token_model;
+  other.record.kind = ArtifactKind::reserved;
   ASSERT_OK(place_.disk.put(name, *encode_artifact(other, 3)));
   EXPECT_EQ(open(true)->get("t101").code(), Errc::unsupported) << "of another kind";
   // Nothing passes what is lost off as nothing.
