@@ -91,6 +91,7 @@ std::string stream_name(const std::string& codec, const std::vector<std::uint64_
 }
 
 ExitStatus explain_one(const ExplainCommand& command, const Vault& vault) {
+  ProgressLine progress("explain");
   TOKVAULT_ASSIGN(const auto one, vault.explain_conversation(command.id, command.tenant));
   NearOptions options;
   options.filter.tenant = command.tenant;
@@ -98,7 +99,6 @@ ExitStatus explain_one(const ExplainCommand& command, const Vault& vault) {
   options.limit = kNearest;
   std::vector<NearConversation> near;
   if (command.families > 0) {
-    ProgressLine progress("explain");
     TOKVAULT_ASSIGN(near, vault.find_near(command.id, options, progress.callback()));
   }
   if (command.json) {
