@@ -298,7 +298,9 @@ void add_substrings(CommandLine& line) {
   auto [show, showing] = add_action("show", "Print runs", run_substrings_show);
   show->add_option("ID", showing->ids, "Numbers of runs")->required();
   auto [retain, retaining] = add_action("retain", "Drop all runs but these", run_substrings_retain);
-  retain->add_option("ID", retaining->ids, "Numbers of runs")->required();
+  CLI::Option* kept = retain->add_option("ID", retaining->ids, "Numbers of runs");
+  retain->add_flag("--none", retaining->none, "Drop all, also of a set that cannot be read")
+      ->excludes(kept);
   auto [import, importing] = add_action(
       "import", "Add the runs of a registry of the reference layout", run_substrings_import);
   import->add_option("FOLDER", importing->folder, "With index.json and blobs.dat")

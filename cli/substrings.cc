@@ -90,6 +90,9 @@ ExitStatus run_substrings_compact(const SubstringsCommand& command) {
 
 ExitStatus run_substrings_retain(const SubstringsCommand& command) {
   TOKVAULT_ASSIGN(const auto ids, parse_ids(command.ids));
+  if (ids.empty() && !command.none) {
+    return Error(Errc::invalid, "name runs that shall stay, or --none");
+  }
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.tenant));
   TOKVAULT_ASSIGN(const SubstringChange change, vault->substrings().retain(ids, command.tenant));

@@ -12,6 +12,7 @@ struct SubstringsCommand : Command {
   std::string tenant;
   SubstringTraining training;
   std::vector<std::string> ids;  // show, retain
+  bool none = false;             // retain
   std::string folder;            // import
 };
 

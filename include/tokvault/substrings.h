@@ -243,7 +243,8 @@ class Substrings {
   virtual Result<SubstringChange> compact(
       const SubstringTraining& options, std::string_view tenant = {},
       const std::function<bool(std::uint64_t done, std::uint64_t total)>& progress = {}) = 0;
-  // Drops all runs but these. Ids that are not there are of no account.
+  // Drops all runs but these. `not_found` if one is not there; then nothing is dropped. Of none, it
+  // drops all, also of a set that is missing or damaged: packs that copy from it stay unreadable.
   virtual Result<SubstringChange> retain(std::span<const SubstringId> ids,
                                          std::string_view tenant = {}) = 0;
   // Adds the runs of another set: under their own ids if the tenant has never had a set, under new

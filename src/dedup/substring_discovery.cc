@@ -449,11 +449,25 @@ class Discovery {
 
 Status check_options(const SubstringTraining& options) {
   constexpr std::uint64_t kMemoryMin = 1u << 20;
-  if (options.conversations_min == 0 || options.memory_bytes < kMemoryMin ||
-      options.run_tokens_max < kSubstringTokensMin ||
-      options.run_tokens_max > kSubstringTokensMax || options.token_bytes <= 0 ||
-      options.reference_bytes < 0 || options.tokens_max > kSubstringSetTokensMax) {
-    return Error(Errc::invalid, "substrings: an option is out of range");
+  constexpr std::uint64_t kMemoryMax = std::uint64_t{1} << 32;
+  const auto refuse = [](const std::string& what) { return Error(Errc::invalid, what); };
+  if (options.conversations_min == 0) return refuse("a run is in at least one conversation");
+  if (options.memory_bytes < kMemoryMin || options.memory_bytes > kMemoryMax) {
+    return refuse("the memory of a search is from 1 MiB to 4 GiB, and not " +
+                  std::to_string(options.memory_bytes) + " bytes");
+  }
+  if (options.run_tokens_max < kSubstringTokensMin ||
+      options.run_tokens_max > kSubstringTokensMax) {
+    return refuse("a run has from " + std::to_string(kSubstringTokensMin) + " to " +
+                  std::to_string(kSubstringTokensMax) + " tokens");
+  }
+  if (options.token_bytes <= 0 || options.reference_bytes < 0) {
+    return refuse("a token costs something, and a reference no less than nothing");
+  }
+  if (options.tokens_max == 0 || options.tokens_max > kSubstringSetTokensMax) {
+    return refuse("the runs that are found have from 1 to " +
+                  std::to_string(kSubstringSetTokensMax) + " tokens, and not " +
+                  std::to_string(options.tokens_max));
   }
   return {};
 }

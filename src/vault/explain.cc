@@ -16,6 +16,7 @@
 // stand for others of the same codec and artifacts.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
@@ -249,7 +250,7 @@ class SavingsSum {
   }
   // The sum is that of the rounded steps.
   DiskSavings finish() const {
-    const auto round = [](double x) { return static_cast<std::uint64_t>(x + 0.5); };
+    const auto round = [](double x) { return static_cast<std::uint64_t>(std::llround(x)); };
     DiskSavings out;
     out.prefix = round(prefix_);
     out.exact = round(exact_);
@@ -339,7 +340,7 @@ void say_codec(const Source& source, double share, ConversationExplanation& out)
     out.codec = codec_name(s.codec);
     out.artifacts = s.artifacts;
     out.disk_bytes = static_cast<std::uint64_t>(
-        share * static_cast<double>(s.dictionary.size + s.blocks.size) + 0.5);
+        std::llround(share * static_cast<double>(s.dictionary.size + s.blocks.size)));
     return;
   }
   out.codec = codec_name(PackCodec::zstd);

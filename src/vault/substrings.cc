@@ -87,10 +87,13 @@ Result<std::shared_ptr<const SubstringSet>> SubstringsImpl::load(std::uint64_t n
   if (auto found = vault_.cache_.find(key)) {
     return std::static_pointer_cast<const SubstringSet>(found);
   }
-  TOKVAULT_ASSIGN(const auto artifact,
-                  load_artifact(*vault_.backend_, {number, tenant, ArtifactKind::substring_set,
-                                                   vault_.state_.vault().id}));
-  auto set = SubstringSet::parse(artifact->content);
+  const auto artifact = load_artifact(
+      *vault_.backend_, {number, tenant, ArtifactKind::substring_set, vault_.state_.vault().id});
+  if (artifact.code() == Errc::not_found) {  // nobody asked for it by name
+    return Error(Errc::corrupt, artifact_name(number) + ": it is missing");
+  }
+  if (!artifact) return artifact.error().clone();
+  auto set = SubstringSet::parse((*artifact)->content);
   if (!set) return std::move(set).error().with(artifact_name(number));
   auto shared = std::make_shared<const SubstringSet>(std::move(*set));
   // Tree and filter besides the tokens.
@@ -377,12 +380,28 @@ Result<SubstringChange> SubstringsImpl::retain(std::span<const SubstringId> ids,
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
   const std::uint32_t number = tenant->record.number;
-  TOKVAULT_ASSIGN(const auto before, active_of(number));
-  SubstringSet now = *before;
+  const auto before = active_of(number);
+  if (!before && ids.empty()) return replace_unreadable(number);
+  if (!before) return before.error().clone();
+  SubstringSet now = **before;
+  for (const SubstringId id : ids) {
+    if (!now.tokens(id)) return Error(Errc::not_found, "the set has no run " + std::to_string(id));
+  }
   const std::uint64_t dropped = now.retain(ids);
-  TOKVAULT_ASSIGN(SubstringChange change, replace(number, *before, now, {}));
+  TOKVAULT_ASSIGN(SubstringChange change, replace(number, **before, now, {}));
   change.dropped = dropped;
   return change;
+}
+
+// Nobody knows which ids it had given out. Each state had a file of its own, and a training of the
+// usual size adds at most so many runs, so new ids begin above what these come to.
+Result<SubstringChange> SubstringsImpl::replace_unreadable(std::uint32_t number) {
+  constexpr std::uint64_t kRunsMax = SubstringTraining().tokens_max / kSubstringTokensMin;
+  const std::uint64_t file = vault_.state_.tenant(number)->active.at(ArtifactKind::substring_set);
+  SubstringSet empty;
+  empty.pass_over_ids(
+      static_cast<SubstringId>(std::min<std::uint64_t>(file * kRunsMax, UINT32_MAX / 2)));
+  return replace(number, SubstringSet(), empty, {});
 }
 
 Result<SubstringChange> SubstringsImpl::add(const SubstringSet& set,

@@ -61,6 +61,8 @@ class SubstringsImpl final : public Substrings {
                        const std::function<bool(std::uint64_t, std::uint64_t)>& progress,
                        SubstringChange& change);
   // Makes a set the active one, if it differs from the one that is.
+  // An empty set takes the place of an active one that is missing or damaged.
+  Result<SubstringChange> replace_unreadable(std::uint32_t tenant);
   Result<SubstringChange> replace(std::uint32_t tenant, const SubstringSet& before,
                                   const SubstringSet& now, const Trained& trained);
 

@@ -324,6 +324,52 @@ TEST_F(SubstringsOfAVault, CompactingTheVaultDoesSoToo) {
   EXPECT_EQ(active(), std::set<std::string>{kPolicy});
 }
 
+// One that is missing or damaged, and that no file needs, can be given up; ids are not given out
+// again.
+TEST_F(SubstringsOfAVault, ASetThatCannotBeReadCanBeGivenUp) {
+  for (const bool missing : {true, false}) {
+    const std::string prefix = missing ? "m" : "d";
+    put(prefix, kPolicy + prefix, 5);
+    const auto trained = vault_->substrings().train(training());
+    ASSERT_OK(trained);
+    const SubstringId first = (*vault_->substrings().active())->list().front().id;
+    const std::string name = artifact_name(trained->number);
+    vault_.reset();
+    Buffer bytes;
+    ASSERT_OK(place_.disk.get(name, 0, *place_.disk.size(name), bytes));
+    ASSERT_OK(place_.disk.remove(name));
+    bytes[bytes.size() - 2] ^= 4;
+    if (!missing) {
+      ASSERT_OK(place_.disk.put(name, bytes));
+    }
+    open();
+    EXPECT_EQ(vault_->substrings().active().code(), Errc::corrupt);
+    EXPECT_EQ(vault_->substrings().retain(std::vector<SubstringId>{first}).code(), Errc::corrupt);
+    EXPECT_EQ(vault_->substrings().train(training()).code(), Errc::corrupt);
+    EXPECT_FALSE(vault_->check({})->findings.empty());
+    ASSERT_OK(vault_->substrings().retain({}));
+    ASSERT_OK(vault_->gc(false));
+    const auto report = vault_->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+    const auto again = vault_->substrings().train(training());
+    ASSERT_OK(again);
+    EXPECT_GT(again->runs, 0u);
+    EXPECT_GT((*vault_->substrings().active())->list().front().id, trained->runs);
+  }
+}
+
+TEST_F(SubstringsOfAVault, ARunThatIsNotThereIsNotRetained) {
+  put("p", kPolicy, 5);
+  const auto trained = vault_->substrings().train(training());
+  ASSERT_OK(trained);
+  const auto runs = (*vault_->substrings().active())->list();
+  ASSERT_FALSE(runs.empty());
+  const std::vector<SubstringId> ids{runs.front().id, 9999};
+  EXPECT_EQ(vault_->substrings().retain(ids).code(), Errc::not_found);
+  EXPECT_EQ((*vault_->substrings().active())->size(), runs.size());
+}
+
 TEST_F(SubstringsOfAVault, SetsFromElsewhereAreAdded) {
   const auto run = [&](const std::string& text) {
     return std::vector<Token>(text.begin(), text.end());

@@ -19,7 +19,7 @@ tokvault substrings compact v --min-conversations 6
 tokvault substrings train v --memory 1M --min-conversations 6
 tokvault substrings train v --memory 1M
 tokvault substrings compact v --json
-tokvault substrings retain v 1
+tokvault substrings retain v --none
 mkdir registry
 printf %s 'tickets are sold at the pier' > registry/blobs.dat
 echo '[{"id":4,"length":28,"source_occurrences":9,"offset":0,"bytes":28,' > registry/index.json
@@ -59,6 +59,17 @@ END
 tokvault substrings import e registry
 tokvault substrings import e registry --json
 tokvault substrings list e --json | grep -o '"id":[0-9]*\|"next_id".*'
+# What is not there is not retained; of nothing, --none says so. A set that is lost can be given up.
+tokvault substrings retain v 99
+tokvault substrings retain v
+tokvault substrings retain v 4 --none
+tokvault substrings train v --memory 300G
+tokvault substrings train v --max-tokens 0
+rm v/artifacts/*
+tokvault substrings list v
+tokvault substrings train v
+tokvault substrings retain v --none
+tokvault check v
 # What is no id.
 for id in x abc 0x1 1.5 4294967296 18446744073709551616 ''; do
   for action in show retain; do
