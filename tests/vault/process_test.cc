@@ -77,7 +77,8 @@ class Child {
 constexpr int kCannotRun = 77;
 
 // Runs a test body in a child, which may change its user, mounts and limits. Skips the test if the
-// child ends with kCannotRun.
+// child ends with kCannotRun: where nobody may mount anything there is no small disk to fill. The
+// last line of scripts/test counts such tests.
 void in_child(const std::function<void()>& body) {
   Child child([&](const std::function<void()>&) { body(); });
   const int status = child.join();
