@@ -63,10 +63,10 @@ std::string text_of(const Vault& vault, TokenView tokens) {
   return text;
 }
 
-// What is the same in both is shown by its ends.
+// What the base has is shown by its ends: text that was moved is passed over again and again.
 std::string shown(const Vault& vault, DeltaOp::Kind kind, TokenView tokens) {
   constexpr std::size_t kEndTokens = 8;
-  if (kind != DeltaOp::Kind::copy || tokens.size() <= 2 * kEndTokens) {
+  if (kind == DeltaOp::Kind::insert || tokens.size() <= 2 * kEndTokens) {
     return printable(text_of(vault, tokens));
   }
   return printable(text_of(vault, tokens.first(kEndTokens))) + " ... " +
@@ -79,8 +79,13 @@ std::string op_json(const Vault& vault, const DeltaOp& op, TokenView tokens) {
   if (op.kind == DeltaOp::Kind::insert) {
     out.raw("tokens", std::string("[").append(join_tokens(op.tokens, ',')).append("]"));
   }
-  const std::string text = text_of(vault, tokens);
-  if (op.kind != DeltaOp::Kind::copy && !text.empty() && is_text(text)) out.field("text", text);
+  // A longer one is left out: text that was moved is passed over again and again.
+  constexpr std::size_t kSkippedMax = 1024;
+  if (op.kind == DeltaOp::Kind::insert ||
+      (op.kind == DeltaOp::Kind::skip && tokens.size() <= kSkippedMax)) {
+    const std::string text = text_of(vault, tokens);
+    if (!text.empty() && is_text(text)) out.field("text", text);
+  }
   return out.text();
 }
 

@@ -1,7 +1,8 @@
 // Deltas: damaged ones never crash and take no memory that their bytes do not call for; what is
 // read is written again as the same bytes; a diff of any two sequences gives the second back.
 // An input is a byte that says what the rest is: the size of the base in bytes, the base, the delta
-// or the target; tokens of one, two or four bytes.
+// or the target; tokens of one, two or four bytes. Or both are made of few bytes, and long: what
+// needs many edits is searched for in another way.
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -14,6 +15,7 @@ namespace {
 using namespace tokvault;
 
 constexpr std::uint64_t kTokensMax = 1 << 20;
+constexpr std::size_t kGrownMax = 1 << 14;
 
 void expect(bool condition) {
   if (!condition) std::abort();
@@ -26,6 +28,26 @@ std::vector<Token> tokens_of(ByteView bytes, unsigned size) {
     out.push_back(size == 1   ? in.le<std::uint8_t>()
                   : size == 2 ? in.le<std::uint16_t>()
                               : in.le<std::uint32_t>());
+  }
+  return out;
+}
+
+// Four bytes make up to 8,161 tokens: new ones, or a copy out of `base` or of those before.
+std::vector<Token> grown(ByteView bytes, TokenView base) {
+  std::vector<Token> out;
+  ByteReader in(bytes);
+  while (in.left() >= 4) {
+    const auto what = in.le<std::uint8_t>();
+    std::size_t count = in.le<std::uint8_t>();
+    const std::uint32_t place = in.le<std::uint16_t>();
+    count = 1 + count * ((what & 4) != 0 ? 32 : 1);
+    for (std::size_t i = 0; i < count && out.size() < kGrownMax; ++i) {
+      const TokenView from = (what & 1) != 0 ? base : TokenView(out);
+      const bool is_new = (what & 2) != 0 || from.empty();
+      const auto number = static_cast<std::uint32_t>(i);
+      out.push_back(is_new ? ((place + number) * 0x9e3779b1u) >> 12
+                           : from[(place + i) % from.size()]);
+    }
   }
   return out;
 }
@@ -59,7 +81,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ByteReader in(ByteView(reinterpret_cast<const char*>(data), size));
   const auto kind = in.le<std::uint8_t>();
   const unsigned token_bytes = 1u << (kind & 3) % 3;
-  const std::vector<Token> base = tokens_of(in.sized(), token_bytes);
+  const ByteView first = in.sized();
+  if ((kind & 8) != 0) {
+    const std::vector<Token> base = grown(first, {});
+    write(base, grown(in.rest(), base));
+    return 0;
+  }
+  const std::vector<Token> base = tokens_of(first, token_bytes);
   if ((kind & 4) != 0) {
     read(base, in.rest());
   } else {

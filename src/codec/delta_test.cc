@@ -334,6 +334,35 @@ TEST(TokenDiff, MatchesAreEqualAndInOrder) {
   }
 }
 
+// Parts that stand in what the two have in common at their ends are found there, too.
+TEST(TokenDiff, PartsOfTheCommonEndsAreCopied) {
+  Random random(11);
+  for (int i = 0; i < 60; ++i) {
+    const Tokens head = language(random, 500 + below(random, 2000));
+    const Tokens tail = language(random, 500 + below(random, 2000));
+    Tokens base = head, target = head;
+    // What stands between needs more edits than the shortest script is looked for with.
+    const Tokens between = language(random, 3000);
+    base.insert(base.end(), between.begin(), between.end());
+    for (int part = 0; part < 200; ++part) {
+      const Tokens& from = random() % 3 == 0 ? between : random() % 2 == 0 ? head : tail;
+      const auto at = from.begin() + static_cast<std::ptrdiff_t>(below(random, from.size() - 30));
+      target.insert(target.end(), at, at + 8 + static_cast<std::ptrdiff_t>(below(random, 20)));
+      const Tokens more = language(random, 1 + below(random, 8));
+      target.insert(target.end(), more.begin(), more.end());
+    }
+    base.insert(base.end(), tail.begin(), tail.end());
+    target.insert(target.end(), tail.begin(), tail.end());
+    const auto delta = encode_delta(base, target);
+    ASSERT_TRUE(delta);
+    const auto back = apply_delta(base, *delta, kMax);
+    ASSERT_TRUE(back);
+    ASSERT_EQ(*back, target);
+    // 3,500 tokens of parts in 200 copies, and 900 tokens that are new.
+    EXPECT_LT(delta->size(), 3000u);
+  }
+}
+
 // The bytes of a released delta, which also stand in docs/format/delta.md.
 TEST(Delta, GoldenBytesReadAsTheyWereWritten) {
   const char* source = std::getenv("TOKVAULT_SOURCE");

@@ -73,11 +73,13 @@ class Myers {
     return true;
   }
 
-  // The same for any input, in linear time: the search is cut off every kStageEdits edits and goes
-  // on from where most tokens were found equal.
+  // The same for any input, in linear time: the search is cut off every kStageEdits edits, or when
+  // little of the shorter sequence can be left, and goes on from where most tokens were found
+  // equal.
   void staged(std::uint32_t a_begin, std::uint32_t b_begin, std::vector<TokenMatch>& out) {
     while (!a_.empty() && !b_.empty()) {
-      const Reached end = search(kStageEdits, kStageSteps);
+      const std::int64_t shorter = std::min(size(a_), size(b_));
+      const Reached end = search(std::min(kStageEdits, 2 * shorter + 32), kStageSteps);
       trace_back(end, a_begin, b_begin, out);
       // Where a path left one sequence it has nothing more to find.
       const auto x = static_cast<std::uint32_t>(std::min<std::int64_t>(end.x, size(a_)));
@@ -293,6 +295,7 @@ class Matcher {
     find_runs(b.begin, b.end(), a.begin, runs);
     const std::vector<bool> advances = heaviest_chain(runs);
     std::vector<TokenMatch> all;
+    const Part whole{base_, 0};  // a run may stand outside of `a`
     std::uint32_t base_at = a.begin, target_at = b.begin;
     std::size_t next = 0;  // the next run that advances
     for (std::size_t i = 0; i <= runs.size(); ++i) {
@@ -301,7 +304,7 @@ class Matcher {
       while (next < runs.size() && (next < i || !advances[next])) ++next;
       const std::uint32_t base_limit = next < runs.size() ? runs[next].base : a.end();
       if (target_at < target_limit && base_at < base_limit) {
-        align_gap(a.sub(base_at, base_limit), b.sub(target_at, target_limit), all);
+        align_gap(whole.sub(base_at, base_limit), b.sub(target_at, target_limit), all);
         if (!all.empty() && all.back().target >= target_at) {
           base_at = all.back().base + all.back().count;
         }
