@@ -55,7 +55,8 @@ inline constexpr std::size_t kFingerprintBytes = 3;
 // A block names at most so many segments to copy from in place of the dictionary.
 inline constexpr std::size_t kBasesMax = 8;
 inline constexpr std::uint64_t kBaseTextBytesMax = 128u << 10;  // of one block
-// An ended stream with no more text than this has no fingerprints on disk. It is a quarter more
+// An ended stream with no more text than this has no fingerprints on disk, nor has one without
+// blocks: a model may have learned a large segment whole. It is a quarter more
 // than a dictionary holds that is a sample: what was grouped to fit may come out longer.
 inline constexpr std::uint64_t kFingerprintlessTextBytes =
     kDictionaryTextBytes + kDictionaryTextBytes / 4;
@@ -111,6 +112,10 @@ struct PackStream {
   // Numbers of what decoding needs besides the pack: none, or the one artifact that a stream of
   // tokens which is ended and all dictionary copies from (not under the token model).
   std::vector<std::uint64_t> artifacts;
+  // Whether fingerprints of its segments are on disk; they follow from its text where not.
+  bool has_fingerprints() const {
+    return !ended || (block_count > 0 && text_bytes > kFingerprintlessTextBytes);
+  }
 };
 
 // What a pack's conversations of one model, application and day (since 1970, UTC) come to, so that

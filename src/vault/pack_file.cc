@@ -512,7 +512,7 @@ Result<std::shared_ptr<const std::vector<PackFile::Fingerprint>>> PackFile::fing
     Stream stream) const {
   using Prints = std::vector<Fingerprint>;
   const PackStream& ps = footer_.streams[stream];
-  if (!ps.ended || ps.text_bytes > kFingerprintlessTextBytes) {
+  if (ps.has_fingerprints()) {
     TOKVAULT_ASSIGN(auto l, segments());
     return std::shared_ptr<const Prints>(l, &l->fingerprints[stream]);
   }

@@ -139,6 +139,24 @@ class VaultSegments : public ::testing::Test {
   std::unique_ptr<Vault> vault_;
 };
 
+// A token model learns what is large in one piece, and then nothing is in blocks.
+TEST_F(VaultSegments, OneThatAModelLearnsWholeIsFound) {
+  Rng rng(5);
+  std::vector<std::string> words(2000);
+  for (std::string& word : words) {
+    for (int i = 0; i < 6; ++i) word += static_cast<char>('a' + below(rng, 26));
+  }
+  Buffer text;
+  while (text.size() <= kFingerprintlessTextBytes) text += words[below(rng, words.size())] + ' ';
+  const std::vector<Segment> segments{Segment::of_bytes(text)};
+  ASSERT_OK(vault_->put_segments(segments));
+  ASSERT_OK(vault_->compact(Level::dense));
+  expect_there(*vault_, segments);
+  const auto report = vault_->check({.read_data = true});
+  ASSERT_OK(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+}
+
 TEST_F(VaultSegments, IdsAreSha256AndReadBack) {
   // SHA-256 of "abc", and of the tokens 1, 2 as eight bytes (FIPS 180-2 and sha256sum).
   EXPECT_EQ(Segment::of_bytes("abc").id().to_string(),
