@@ -38,6 +38,12 @@ bool whole_days(const Filter& f, const Source::Range& range) {
   return !cuts(f.time_from_ms) && !cuts(f.time_until_ms);
 }
 
+bool is_row_dead(const TenantState& tenant, const Tables& tables, std::uint32_t row) {
+  return !tenant.deletions.empty() &&
+         State::is_dead(tenant, hash_id(tenant.record.key, tables.ids[row]),
+                        tables.rows[row].sequence);
+}
+
 }  // namespace
 
 // Whether a conversation could not be read for a file that is gone, for the first time: then
@@ -224,13 +230,14 @@ Result<std::vector<Found>> VaultImpl::collect_page(const TenantState& tenant, co
     auto read = source->tables();
     if (!read && passes_over(*source, read.error())) continue;
     TOKVAULT_ASSIGN(auto tables, std::move(read));
-    TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
     for (std::uint32_t i = 0; i < tables->rows.size(); ++i) {
       const std::uint64_t first = tables->rows[i].first_sequence;
-      if (first <= after || (!dead.empty() && dead[i])) continue;
+      if (first <= after) continue;
       if (tables->rows[i].sequence < unproven_until) continue;
       if (page.size() == limit && first > page.front().get().first_sequence) continue;
       if (!matches(tenant, filter, *tables, i)) continue;
+      // Asked last, and of few: dead_rows() of each page would look up every deletion there is.
+      if (is_row_dead(tenant, *tables, i)) continue;
       page.push_back({source, tables, i});
       std::push_heap(page.begin(), page.end(), earlier);
       if (page.size() > limit) {
