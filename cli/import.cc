@@ -34,6 +34,9 @@ constexpr std::size_t kReasonsMax = 10;
 constexpr double kShownSeconds = 0.5;
 // After so much input memory is given back: it takes some milliseconds.
 constexpr std::uint64_t kTrimBytes = 16u << 20;
+// A batch comes into one pack, of which a log leaves half: lines of a few bytes must not be more
+// than its tables hold.
+constexpr std::uint64_t kChunkValuesMax = 1u << 17;
 
 struct BadLine {
   std::uint64_t number = 0;
@@ -45,6 +48,7 @@ struct BadLine {
 // What became of a run of lines.
 struct Chunk {
   std::vector<Conversation> conversations;
+  std::uint64_t values = 0;            // of them and of their messages, with these counted
   std::vector<std::uint64_t> numbers;  // of their lines
   // Of those whose line has no id: the id that they get if another line has theirs. Else empty.
   std::vector<std::string> second_ids;
@@ -146,7 +150,7 @@ class ChunkReader {
     Chunk chunk;
     const std::uint64_t limit = progress_.bytes + command_.batch_bytes;
     const std::uint64_t before = progress_.bytes;
-    while (progress_.bytes < limit) {
+    while (progress_.bytes < limit && chunk.values < kChunkValuesMax) {
       // What a pipe gave before it paused is stored meanwhile.
       if (progress_.bytes > before && lines_->is_idle()) break;
       LineReader::Line line;
@@ -192,6 +196,8 @@ class ChunkReader {
       auto conversation = reader_.conversation(line.text);
       if (conversation) {
         chunk.second_ids.push_back(complete(*conversation, line));
+        chunk.values += 1 + conversation->values.size();
+        for (const Message& m : conversation->messages) chunk.values += 1 + m.values.size();
         chunk.conversations.push_back(std::move(*conversation));
         chunk.numbers.push_back(line.number);
         if (!command_.skip_bad.empty()) chunk.raw.emplace_back(line.text);
@@ -409,6 +415,7 @@ class Importer {
     // In their order, those with and those without an id of their own by themselves.
     for (std::size_t end = 0; end < count;) {
       const std::size_t begin = end;
+      const auto done = static_cast<std::ptrdiff_t>(results.size());
       while (end < count && has_second(end) == has_second(begin)) ++end;
       if (has_second(begin)) {
         TOKVAULT_TRY(put_without_ids(chunk, begin, end, options, results));
@@ -419,7 +426,8 @@ class Importer {
                                          options, is_recorded ? progress : nullptr));
         std::move(more.begin(), more.end(), std::back_inserter(results));
       }
-      if (options.stop_at_refused && std::any_of(results.begin(), results.end(), is_refused)) {
+      if (options.stop_at_refused &&
+          std::any_of(results.begin() + done, results.end(), is_refused)) {
         return results;
       }
     }
