@@ -264,9 +264,13 @@ void Vocabulary::fill_joints() {
 
 std::vector<std::uint64_t> Vocabulary::find_pairs() const {
   std::vector<std::uint64_t> pairs;
+  // What has the size of no token is none: a long token is not hashed up to every place.
+  std::vector<bool> is_size(std::size_t{bytes_max_} + 1);
+  for (std::uint32_t index = 0; index < count_; ++index) is_size[bytes(index).size()] = true;
   for (std::uint32_t index = 0; index < count_; ++index) {
     const std::string_view token = bytes(index);
     for (std::size_t k = 1; k < token.size(); ++k) {
+      if (!is_size[k] || !is_size[token.size() - k]) continue;
       const std::uint32_t left = find(token.substr(0, k));
       if (left == kNone) continue;
       const std::uint32_t right = find(token.substr(k));
