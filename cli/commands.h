@@ -125,6 +125,10 @@ struct CheckCommand : Command {
   bool read_data = false;
 };
 
+struct RepairCommand : Command {
+  RepairOptions options;
+};
+
 struct DumpCommand : Command {
   std::string file;
 };
@@ -221,7 +225,7 @@ ExitStatus run_init(const InitCommand& command);
 ExitStatus run_gc(const GcCommand& command);
 ExitStatus run_compact(const CompactCommand& command);
 ExitStatus run_check(const CheckCommand& command);
-ExitStatus run_repair(const Command& command);
+ExitStatus run_repair(const RepairCommand& command);
 ExitStatus run_dump(const DumpCommand& command);
 ExitStatus run_version(const Command& command);
 

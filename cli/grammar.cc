@@ -259,8 +259,10 @@ void add_upkeep(CommandLine& line) {
   sub = line.add("check", "Look for damage; exit status 5 if there is any", check, run_check);
   sub->add_flag("--read-data", check->read_data, "Decode every text too");
 
-  auto repair = std::make_shared<Command>();
-  line.add("repair", "Rebuild the catalog from logs and packs", repair, run_repair);
+  auto repair = std::make_shared<RepairCommand>();
+  sub = line.add("repair", "Rebuild the catalog from logs and packs", repair, run_repair);
+  sub->add_flag("--give-up-logs", repair->options.give_up_logs,
+                "Do without what is in logs that lack an artifact");
 
   auto dump = std::make_shared<DumpCommand>();
   sub = line.add("dump", "Describe one file of a vault", dump, run_dump, false);

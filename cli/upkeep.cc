@@ -148,7 +148,8 @@ int report_damage(const Vault& vault, const Command& command) {
 
 Result<std::unique_ptr<Vault>> open_writer(const Command& command, const VaultOptions& options) {
   TOKVAULT_ASSIGN(auto vault, open_vault(command.vault, options));
-  (void)report_damage(*vault, command);  // it goes on with the rest, and says so
+  // It goes on with the rest, and says so.
+  for (const Finding& f : vault->damage()) print_note(f.file + ": " + f.message, command.json);
   return vault;
 }
 
@@ -206,9 +207,10 @@ ExitStatus run_check(const CheckCommand& command) {
   return print_report(report, command.json);
 }
 
-ExitStatus run_repair(const Command& command) {
+ExitStatus run_repair(const RepairCommand& command) {
   ProgressLine progress("repair");
-  TOKVAULT_ASSIGN(const CheckReport report, repair_vault(command.vault, progress.callback()));
+  TOKVAULT_ASSIGN(const CheckReport report,
+                  repair_vault(command.vault, command.options, progress.callback()));
   return print_report(report, command.json);
 }
 

@@ -28,7 +28,8 @@ Result<std::unique_ptr<Vault>> open_vault(const std::string& path,
                                           const VaultOptions& options = {});
 // Vault::repair() of the same, whose catalog may be gone. `not_found` for a folder without logs and
 // packs, in which nothing is touched.
-Result<CheckReport> repair_vault(const std::string& path, const Progress& progress = {});
+Result<CheckReport> repair_vault(const std::string& path, const RepairOptions& options = {},
+                                 const Progress& progress = {});
 
 }  // namespace tokvault
 

@@ -194,6 +194,13 @@ struct CheckOptions {
   bool read_data = false;  // decode every segment, not only the structures
 };
 
+struct RepairOptions {
+  // Of a log that lacks an artifact, missing or damaged, packs are made with what can be read, and
+  // it is put aside like any damaged log. Otherwise it stays, and is whole once a copy of the
+  // artifact is back.
+  bool give_up_logs = false;
+};
+
 struct CheckReport {
   std::uint64_t files = 0;
   std::uint64_t conversations = 0;
@@ -419,6 +426,7 @@ class Vault {
   // lock. The report lists what could not be read. `progress`: bytes of packs that have been read;
   // `cancelled` if it stops that, before anything was changed or when the catalog is made.
   static Result<CheckReport> repair(Backend& backend, Catalog& catalog,
+                                    const RepairOptions& options = {},
                                     const Progress& progress = {});
   virtual ~Vault() = default;
 

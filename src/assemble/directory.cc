@@ -142,7 +142,8 @@ Result<std::unique_ptr<Vault>> open_vault(const std::string& path, const VaultOp
   return of_vault(std::move(vault).error(), path);
 }
 
-Result<CheckReport> repair_vault(const std::string& path, const Progress& progress) {
+Result<CheckReport> repair_vault(const std::string& path, const RepairOptions& options,
+                                 const Progress& progress) {
   auto backend = make_directory_backend(path, {});
   if (!backend && backend.code() != Errc::not_found)
     return of_vault(std::move(backend).error(), path);
@@ -151,7 +152,7 @@ Result<CheckReport> repair_vault(const std::string& path, const Progress& progre
     return no_vault(path, "it has neither logs nor packs", false);
   }
   TOKVAULT_ASSIGN(auto catalog, make_sqlite_catalog(catalog_path(path), {.create = true}));
-  auto report = Vault::repair(**backend, *catalog, progress);
+  auto report = Vault::repair(**backend, *catalog, options, progress);
   if (!report && report.code() == Errc::not_found) {
     return no_vault(path, std::string(report.error().message()), false);
   }

@@ -103,6 +103,11 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
     for (const auto& source : state.sources(number)) {
       for (const std::uint64_t named : source->artifacts()) users[named].push_back(source);
     }
+    for (const auto& [file, log] : state.logs()) {
+      for (const LostCommits& lost : log->lost()) {
+        if (lost.artifact != 0 && lost.tenant == number) users[lost.artifact];
+      }
+    }
     for (const auto& [artifact, sources] : users) {
       const auto registered = tenant.artifacts.find(artifact);
       std::optional<ArtifactKind> kind;
@@ -126,6 +131,11 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
         rows += source->range().rows;
       }
       if (rows > 0) needed += ": " + std::to_string(rows) + " conversations";
+      for (const auto& [file, log] : state.logs()) {
+        if (log->waits_for(artifact)) {
+          needed += (needed.empty() ? "; needed by " : ", ") + log->name();
+        }
+      }
       const std::string name = artifact_name(artifact);
       auto known = std::find_if(report.findings.begin(), report.findings.end(),
                                 [&](const Finding& f) { return f.file == name; });

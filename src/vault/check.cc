@@ -17,7 +17,9 @@ void report_lost(const LogFile& log, CheckReport& report) {
     }
     what += "; commits " + std::to_string(lost.first) + " to ";
     what += lost.is_end_known ? std::to_string(lost.end - 1) : "unknown";
-    what += " are lost: ";
+    what += lost.artifact == 0 ? " are lost: "
+                               : " are lost until it is put back (`tokvault repair "
+                                 "--give-up-logs` does without them): ";
     if (lost.conversations) {
       what += std::to_string(*lost.conversations) +
               (*lost.conversations == 1 ? " conversation" : " conversations");
@@ -125,7 +127,7 @@ Status check_source(const State& state, const TenantState& tenant,
       for (const Stream s : {kTokenStream, kByteStream}) {
         const PackStream& stream = pack.footer().streams[s];
         // Without fingerprints on disk there is nothing to compare.
-        if (stream.ended && stream.text_bytes <= kFingerprintlessTextBytes) continue;
+        if (!stream.has_fingerprints()) continue;
         TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
         for (const auto& f : *prints) {
           if (broken[s][f.segment]) continue;

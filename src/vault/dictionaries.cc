@@ -41,6 +41,9 @@ DictionaryInfo DictionariesImpl::info_of(const TenantState& tenant, std::uint64_
   for (const auto& source : vault_.state_.sources(tenant.record.number)) {
     if (source->names_artifact(number)) files.insert(source->file());
   }
+  for (const auto& [file, log] : vault_.state_.logs()) {
+    if (log->waits_for(number)) files.insert(file);
+  }
   info.files = files.size();
   return info;
 }

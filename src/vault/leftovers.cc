@@ -59,6 +59,9 @@ Leftovers::Leftovers(const Backend& backend, const State& state)
       for (const std::uint64_t artifact : source->artifacts()) live_.insert(artifact);
     }
   }
+  for (const auto& [number, log] : state.logs()) {
+    for (const LostCommits& lost : log->lost()) live_.insert(lost.artifact);
+  }
   for (const auto& [number, pack] : state.packs()) {
     superseded_.insert(pack->footer().set_supersedes.begin(), pack->footer().set_supersedes.end());
   }

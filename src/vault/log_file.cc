@@ -196,6 +196,12 @@ Result<std::shared_ptr<LogFile>> LogFile::open(const Backend& backend, std::uint
   return log;
 }
 
+bool LogFile::waits_for(std::uint64_t artifact) const {
+  return artifact != 0 && std::any_of(lost_.begin(), lost_.end(), [&](const LostCommits& lost) {
+           return lost.artifact == artifact;
+         });
+}
+
 std::shared_ptr<LogFile> LogFile::make_gone(std::uint64_t number, const Error& error,
                                             std::uint64_t first_sequence) {
   auto log = std::make_shared<LogFile>(number, 0);
@@ -288,8 +294,12 @@ Result<bool> LogFile::read_next(const Backend& backend, const File& bytes,
     }
     if (status.code() == Errc::not_found) TOKVAULT_TRY(backend.size(name()));
     auto remains = read_remains(file, number_, offset);
+    const std::uint64_t artifact = std::exchange(missing_artifact_, 0);
+    // What is the matter with the artifact is said of that.
     lose(offset, &header, remains ? std::move(remains->changes) : std::nullopt,
-         std::string(status.error().message()));
+         artifact != 0 ? "it needs " + artifact_name(artifact) + ", which cannot be read"
+                       : std::string(status.error().message()));
+    lost_.back().artifact = artifact;
     return true;
   }
   if (state == BatchState::end) {
@@ -365,7 +375,12 @@ Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header,
     if (header.dictionary != 0) {
       if (!vault_) return Error(Errc::corrupt, "nobody knows whose dictionary it names");
       const ArtifactUse use{header.dictionary, header.tenant, ArtifactKind::dictionary, vault_->id};
-      TOKVAULT_ASSIGN(section.artifact, load_artifact(backend, use));
+      auto artifact = load_artifact(backend, use);
+      if (!artifact) {
+        missing_artifact_ = use.number;
+        return std::move(artifact).error();
+      }
+      section.artifact = std::move(*artifact);
       TOKVAULT_ASSIGN(section.decoder,
                       StreamDecoder::make(section.artifact->content, PrefixKind::dictionary));
     } else {

@@ -127,6 +127,9 @@ struct LostCommits {
   Errc code = Errc::corrupt;                   // or not_found
   std::optional<std::uint64_t> conversations;  // that were written in them; absent: unknown
   std::optional<BatchChanges> changes;         // absent: unknown
+  // The artifact that is missing or damaged, and with which they could be read; 0: they are damaged
+  // themselves.
+  std::uint64_t artifact = 0;
   std::string what;
 };
 
@@ -171,6 +174,8 @@ class LogFile {
   const std::vector<Record>& records() const { return records_; }  // in order
   // What damage has taken: such a log is not written to, and goes only by repair.
   const std::vector<LostCommits>& lost() const { return lost_; }
+  // Whether it lacks that artifact.
+  bool waits_for(std::uint64_t artifact) const;
   bool is_gone() const { return is_gone_; }
   // Nothing that is gone has this sequence number or a higher one. REQUIRES: is_gone()
   void end_gone(std::uint64_t sequence, bool is_known);
@@ -221,6 +226,7 @@ class LogFile {
   std::vector<Record> records_;
   std::uint64_t search_budget_ = 0;
   std::vector<LostCommits> lost_;
+  std::uint64_t missing_artifact_ = 0;    // for which decode_batch() failed last
   bool is_lost_open_ = false;             // the last of them: its end is not known yet
   std::set<std::uint32_t> lost_tenants_;  // whose batches that follow cannot be read
   bool all_lost_ = false;                 // anybody's

@@ -81,6 +81,21 @@ Status register_found(const Backend& backend,
   return {};
 }
 
+// Whether the log lacks an artifact that may be put back, and it is known whose its batches are: a
+// tenant that nobody knew would be made a second time.
+bool waits_for_artifact(const LogFile& log, const CatalogState& state) {
+  bool waits = false;
+  for (const LostCommits& lost : log.lost()) {
+    if (lost.artifact == 0) continue;
+    waits = true;
+    const bool is_known = std::any_of(
+        state.records.begin(), state.records.end(),
+        [&](const CatalogRecord& r) { return r.key == tenant_key(lost.tenant.value_or(0)); });
+    if (!is_known) return false;
+  }
+  return waits;
+}
+
 // Makes packs of what can be read of a damaged log, one for each tenant. They also carry what is
 // known of the deletions that it has lost, so that nothing comes back that was forgotten.
 Status salvage(Backend& backend, const LogFile& log, CatalogState& state) {
@@ -334,7 +349,8 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   return state;
 }
 
-Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Progress& progress) {
+Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const RepairOptions& options,
+                                  const Progress& progress) {
   TOKVAULT_ASSIGN(auto lock, backend.lock_writer());
   CheckReport report;
   TOKVAULT_ASSIGN(const std::uint64_t swept, backend.sweep());
@@ -375,6 +391,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Prog
     }
     TOKVAULT_ASSIGN(auto log, LogFile::open(backend, f.number, known));
     if (log->lost().empty()) continue;
+    if (!options.give_up_logs && waits_for_artifact(*log, state)) continue;
     TOKVAULT_TRY(salvage(backend, *log, state));
     TOKVAULT_ASSIGN(const std::uint64_t size, backend.size(log->name()));
     TOKVAULT_TRY(quarantine(backend, log->name(), size));

@@ -403,7 +403,63 @@ TEST_F(Registry, AChatThatIsLoggedRequestByRequestIsOneHolder) {
   EXPECT_EQ(trained->conversations, 4u);
 }
 
-// A missing dictionary takes the log that needs it, and repair keeps what does not need it.
+// A missing dictionary takes the log that needs it until it is back, through a repair and what is
+// written meanwhile.
+TEST_F(DictionaryUse, ALogComesBackWithItsDictionary) {
+  for (const bool is_damaged : {false, true}) {
+    for (const bool is_catalog_lost : {false, true}) {
+      const std::string where = std::to_string(is_damaged) + std::to_string(is_catalog_lost);
+      const int first = is_damaged * 20 + is_catalog_lost * 10;
+      std::uint64_t number = 0;
+      {
+        auto vault = open();
+        ASSERT_OK(vault->seal());  // a pack says which tenants there are
+        const auto d = vault->dictionaries().train({}, {.size_bytes = 4096u + 64 * first});
+        ASSERT_OK(d);
+        number = d->number;
+        ASSERT_OK(vault->dictionaries().activate(d->id));
+        put(*vault, 500 + first);
+        const std::vector<std::string> ids{"t" + std::to_string(500 + first)};
+        ASSERT_OK(vault->tag(ids, std::vector<std::string>{"kept"}, {}));
+      }
+      const std::string name = artifact_name(number);
+      Buffer copy;
+      ASSERT_OK(disk_.get(name, 0, *disk_.size(name), copy));
+      ASSERT_OK(disk_.remove(name));
+      if (is_damaged) {
+        ASSERT_OK(disk_.put(name, "not an artifact"));
+      }
+      if (is_catalog_lost) place_.catalog = SharedCatalog();
+      for (int round = 0; round < 2; ++round) {
+        const auto report = Vault::repair(disk_, place_.catalog);
+        ASSERT_OK(report);
+        std::string told;
+        for (const Finding& f : report->findings) told += f.file + ": " + f.message + "\n";
+        EXPECT_NE(told.find("--give-up-logs"), std::string::npos) << where << told;
+        EXPECT_NE(told.find(name), std::string::npos) << where << told;
+      }
+      {
+        auto vault = open();
+        EXPECT_OK(vault->get("t0"));
+        EXPECT_EQ(vault->get("t" + std::to_string(500 + first)).code(), Errc::corrupt) << where;
+        EXPECT_EQ(vault->gc(false).code(), Errc::corrupt) << where;
+        put(*vault, 501 + first);
+      }
+      (void)disk_.remove(name);
+      ASSERT_OK(disk_.put(name, copy));
+      auto vault = open();
+      expect_all(*vault, where + ", with it again");
+      const auto found = vault->summary("t" + std::to_string(500 + first));
+      ASSERT_OK(found);
+      EXPECT_EQ(found->tags, std::vector<std::string>{"kept"});
+      ASSERT_OK(vault->dictionaries().retire(
+          static_cast<std::uint32_t>(vault->dictionaries().list()->back().id), true));
+      expect_all(*vault, where + ", without it");
+    }
+  }
+}
+
+// Without a copy the log is given up, and what does not need the dictionary is kept.
 TEST_F(DictionaryUse, WithoutItWhatNeedsItIsLostAndNothingElse) {
   std::uint64_t number = 0;
   {
@@ -415,6 +471,7 @@ TEST_F(DictionaryUse, WithoutItWhatNeedsItIsLostAndNothingElse) {
     ASSERT_OK(vault->put(templated(500), {}));
   }
   ASSERT_OK(disk_.remove(artifact_name(number)));
+  EXPECT_EQ(open()->dictionaries().list()->at(0).files, 1u);
   auto reader = place_.open({.read_only = true});
   ASSERT_OK(reader);
   const auto report = (*reader)->check({});
@@ -422,7 +479,7 @@ TEST_F(DictionaryUse, WithoutItWhatNeedsItIsLostAndNothingElse) {
   std::string told;
   for (const Finding& f : report->findings) told += f.file + ": " + f.message + "\n";
   EXPECT_NE(told.find(artifact_name(number)), std::string::npos) << told;
-  ASSERT_OK(Vault::repair(disk_, place_.catalog));
+  ASSERT_OK(Vault::repair(disk_, place_.catalog, {.give_up_logs = true}));
   auto vault = open();
   const auto seen = contents(*vault);
   ASSERT_OK(seen);

@@ -96,7 +96,7 @@ TEST_F(Repair, SaysHowFarItIsAndCanBeStopped) {
   ASSERT_TRUE(open()->seal());
   std::uint64_t calls = 0;
   std::uint64_t last = 0;
-  const auto report = repair_vault(path_, [&](std::uint64_t done, std::uint64_t total) {
+  const auto report = repair_vault(path_, {}, [&](std::uint64_t done, std::uint64_t total) {
     EXPECT_GE(done, last);
     EXPECT_LE(done, total);
     EXPECT_GT(total, 0u);
@@ -112,7 +112,7 @@ TEST_F(Repair, SaysHowFarItIsAndCanBeStopped) {
     std::uint64_t call = 0;
     fs::remove(path_ + "/catalog.db");
     const auto stopped =
-        repair_vault(path_, [&](std::uint64_t, std::uint64_t) { return ++call < stop; });
+        repair_vault(path_, {}, [&](std::uint64_t, std::uint64_t) { return ++call < stop; });
     EXPECT_EQ(stopped.code(), Errc::cancelled) << stop;
     EXPECT_EQ(call, stop);
     ASSERT_TRUE(repair_vault(path_));
