@@ -63,10 +63,12 @@ std::string text_of(const Vault& vault, TokenView tokens) {
   return text;
 }
 
-// What the base has is shown by its ends: text that was moved is passed over again and again.
+// What the base has is shown by its ends: of copies, as it is the same in both, and of long skips,
+// as text that was moved is passed over again and again.
 std::string shown(const Vault& vault, DeltaOp::Kind kind, TokenView tokens) {
-  constexpr std::size_t kEndTokens = 8;
-  if (kind == DeltaOp::Kind::insert || tokens.size() <= 2 * kEndTokens) {
+  constexpr std::size_t kEndTokens = 8, kSkipTokens = 64;
+  const std::size_t whole_max = kind == DeltaOp::Kind::skip ? kSkipTokens : 2 * kEndTokens;
+  if (kind == DeltaOp::Kind::insert || tokens.size() <= whole_max) {
     return printable(text_of(vault, tokens));
   }
   return printable(text_of(vault, tokens.first(kEndTokens))) + " ... " +
