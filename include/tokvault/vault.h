@@ -596,7 +596,8 @@ class Vault {
   // The live logs, packs and artifacts, in this order. Reads nothing that opening has not read.
   virtual Result<std::vector<FileInfo>> files() const = 0;
   // What is known to be damaged: (parts of) logs, packs that opening could not read or a call
-  // passed over. Until repair() what they may have held is `corrupt`; so are gc() and compact().
+  // passed over. Until repair(), or until the artifact is back that a log lacks, what they may have
+  // held is `corrupt`; so are gc() and compact().
   virtual std::vector<Finding> damage() const = 0;
   // Looks at every live file: that it is there, and that structures, checksums and holds agree.
   // Damage is a finding and no error; `corrupt` only if there is no catalog and none can be made of
