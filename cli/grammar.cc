@@ -248,7 +248,7 @@ void add_upkeep(CommandLine& line) {
   sub = line.add("compact", "Rewrite a vault as small as the level makes it", compact, run_compact);
   add_level(sub, compact->options.level);
   add_size(sub, "--pack-size", compact->options.pack_bytes_max,
-           "No pack larger than this; if absent, packs of at most 64M of text");
+           "No pack larger than this; if absent, packs of at most 64M of text", 16u << 10);
   add_age(sub, "--older-than", compact->options.older_than_ms,
           "Only packs whose conversations are all older: 36h, 30d, or a time");
   sub->add_flag("--retrain", compact->options.retrain,

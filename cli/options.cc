@@ -48,17 +48,20 @@ const CLI::Validator kIsNamed(
 const CLI::Validator kIsText(
     [](std::string& text) { return is_text(text) ? std::string() : "the value is not UTF-8"; }, "");
 
-void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size,
-              const std::string& what) {
+void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size, const std::string& what,
+              std::uint64_t least) {
   CLI::Option* const option =
       sub->add_option_function<std::string>(
              name,
-             [&size, name](const std::string& text) {
+             [&size, name, least](const std::string& text) {
                auto parsed = parse_size(text);
                if (!parsed) {
                  throw CLI::ValidationError(name, std::string(parsed.error().message()));
                }
-               if (*parsed == 0) throw CLI::ValidationError(name, "0 is too small");
+               if (*parsed < least) {
+                 throw CLI::ValidationError(
+                     name, text + " is too small; it is " + std::to_string(least) + " at least");
+               }
                size = *parsed;
              },
              what)

@@ -23,7 +23,8 @@ extern const CLI::Validator kIsNamed;
 extern const CLI::Validator kIsText;  // UTF-8
 
 // A size of 0 is none, whatever it means to the library that there is none.
-void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size, const std::string& what);
+void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size, const std::string& what,
+              std::uint64_t least = 1);
 // 36h, 30d, or a time.
 void add_age(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
              const std::string& what);

@@ -5,7 +5,9 @@
 // number is held against every other, and a run that does not fit is an error, not a guess.
 #include <simdjson.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "interchange/time_text.h"
@@ -89,11 +91,24 @@ Result<ReferenceSubstrings> read_reference_substrings(ByteView index_json, ByteV
   if (document.get(entries) != simdjson::SUCCESS) {
     return Error(Errc::invalid, "index.json is no array");
   }
-  ReferenceSubstrings out;
-  std::size_t number = 0;
+  struct Place {
+    std::uint64_t id = 0;  // 0 if it has none
+    std::size_t number = 0;
+    dom::element entry;
+  };
+  std::vector<Place> places;
   for (const dom::element entry : entries) {
-    TOKVAULT_TRY(read_entry(entry, number, blobs, out));
-    ++number;
+    Place place{0, places.size(), entry};
+    if (entry["id"].get(place.id) != simdjson::SUCCESS) place.id = 0;
+    places.push_back(place);
+  }
+  // A set takes runs of ascending ids at its end, and moves all behind it for any other. Of runs
+  // that are registered twice the first id stays.
+  std::stable_sort(places.begin(), places.end(),
+                   [](const Place& a, const Place& b) { return a.id < b.id; });
+  ReferenceSubstrings out;
+  for (const Place& place : places) {
+    TOKVAULT_TRY(read_entry(place.entry, place.number, blobs, out));
   }
   return out;
 }

@@ -36,6 +36,11 @@ TEST(ReferenceSubstrings, AreReadAndCheckedAgainstThemselves) {
   EXPECT_EQ(set->list()[0].created_ms, 1767607872500);
   EXPECT_EQ((*set->tokens(9))[19], 0xffffffffu - 19);
   EXPECT_EQ(code("[]", ""), Errc::ok);
+  // In whatever order.
+  const auto turned = read_reference_substrings(
+      "[" + entry(9, 20, first, second) + "," + entry(3, 16, 0, first) + "]", blobs);
+  ASSERT_TRUE(turned) << turned.error().message();
+  EXPECT_EQ(turned->set.serialize(), set->serialize());
 
   EXPECT_EQ(code("", blobs), Errc::invalid);
   EXPECT_EQ(code("{}", blobs), Errc::invalid);

@@ -30,6 +30,7 @@ try export v --format csv
 try tokenize --tokenizer bytes a b
 try list v --since yesterday --json
 try compact v --pack-size 0
+try compact v --pack-size 1K
 try dict train v --size 0
 try forget v --all --model m
 # What only the parser sees.
