@@ -89,6 +89,11 @@ std::string Stager::form_of(const Conversation& c) {
 Status Stager::begin_log(const LogFile& log) {
   std::unique_lock lock(mutex_);
   log_number_ = log.number();
+  std::size_t segments = 0, fingerprints = 0;  // of all tenants
+  for (const auto& [tenant, index] : indexes_) {
+    segments += index.segments.size();
+    for (const FingerprintIndex& of_stream : index.fingerprints) fingerprints += of_stream.size();
+  }
   for (auto& [tenant, index] : indexes_) {
     index.models.clear();
     index.applications.clear();
@@ -96,7 +101,13 @@ Status Stager::begin_log(const LogFile& log) {
     index.nodes.clear();
     index.externals.clear();
     index.form_infos.clear();
-    if (index.segments.size() > kSegmentsKnownMax / 2) index.segments.clear();
+    if (index.segments.size() > kSegmentsKnownMax / 2 || segments > kSegmentsKnownMax) {
+      index.segments.clear();
+    }
+    if (fingerprints > kStreams * kFingerprintsMax) {
+      for (FingerprintIndex& of_stream : index.fingerprints) of_stream.clear();
+      index.packs_read.clear();
+    }
   }
   bool is_new = false;
   Buffer key;

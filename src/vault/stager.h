@@ -82,8 +82,8 @@ Error segment_too_large(std::uint64_t size);
 // prepare().
 class Stager {
  public:
-  // At most this many segments are remembered, at about 90 bytes each; forgetting one costs space
-  // in the vault, never truth.
+  // At most this many segments are remembered of a tenant, at about 90 bytes each, and of all when
+  // a log begins; forgetting one costs space in the vault, never truth.
   static constexpr std::size_t kSegmentsKnownMax = 300'000;
 
   Stager(const State& state, std::shared_ptr<const Tokenizer> tokenizer,
