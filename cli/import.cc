@@ -412,8 +412,21 @@ class Importer {
     const std::size_t count = chunk.conversations.size();
     std::vector<Result<PutResult>> results;
     bool is_recorded = false;
+    const bool is_mixed = std::any_of(chunk.second_ids.begin(), chunk.second_ids.end(),
+                                      [](const auto& id) { return id.empty(); }) &&
+                          std::any_of(chunk.second_ids.begin(), chunk.second_ids.end(),
+                                      [](const auto& id) { return !id.empty(); });
+    if (is_mixed && !options.replace) {
+      // As one commit, as far as nothing is refused.
+      PutOptions all = options;
+      all.stop_at_refused = true;
+      TOKVAULT_ASSIGN(results, vault_.put_batch(chunk.conversations, all, progress));
+      const auto first = std::find_if(results.begin(), results.end(), is_refused);
+      if (first == results.end()) return results;
+      results.erase(first, results.end());
+    }
     // In their order, those with and those without an id of their own by themselves.
-    for (std::size_t end = 0; end < count;) {
+    for (std::size_t end = results.size(); end < count;) {
       const std::size_t begin = end;
       const auto done = static_cast<std::ptrdiff_t>(results.size());
       while (end < count && has_second(end) == has_second(begin)) ++end;
@@ -495,6 +508,9 @@ class Importer {
     std::string message = path + ":" + std::to_string(line) + ": " + std::string(why.message()) +
                           " (the lines before it are stored";
     if (why.code() == Errc::exists) message += "; --replace stores this one in its place";
+    if (why.code() == Errc::corrupt) {
+      message += "; what is stored under its id cannot be read: --replace puts this in its place";
+    }
     return Error(why.code(), message + ")");
   }
 

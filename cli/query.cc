@@ -132,6 +132,7 @@ void print_stats_json(const VaultStats& s, const std::string& tokenizer,
       .field("merge_due_bytes", s.merge_due_bytes)
       .field("catalog_bytes", s.catalog_bytes)
       .field("leftover_bytes", s.leftover_bytes)
+      .field("damaged_bytes", s.damaged_bytes)
       .field("artifact_bytes", s.artifact_bytes)
       .field("dictionary_bytes", s.dictionary_bytes)
       .field("substring_set_bytes", s.substring_set_bytes)
@@ -181,6 +182,10 @@ void print_stats(const VaultStats& s, const std::string& tokenizer,
     counts.add(
         {"  leftovers", format_bytes(s.leftover_bytes),
          "of a rewrite that goes on, or was interrupted: then the next writer removes them"});
+  }
+  if (s.damaged_bytes > 0) {
+    counts.add({"  damaged", format_bytes(s.damaged_bytes),
+                "packs that cannot be opened, and what repair put aside in quarantine/"});
   }
   counts.add({"saved by", "", ""});
   counts.add({"  storing once", format_bytes(s.saved.exact),

@@ -1,8 +1,8 @@
 // A conversation to be read on a terminal: who says what.
 //
 // The text of each message stands as it is; whatever else a message has (tool calls, reasoning,
-// parts that are no text) follows as `name: value`, so that nothing of a message is left out. What
-// could do something to a terminal is escaped.
+// parts that are no text) follows as `name: value`, and what the conversation has stands before the
+// messages, so that nothing is left out. What could do something to a terminal is escaped.
 #include "readable.h"
 
 #include <algorithm>
@@ -86,6 +86,11 @@ void append_line(std::string& out, std::string_view text) {
   if (!text.ends_with('\n')) out += '\n';
 }
 
+void append_field(const Piece& part, std::string& out) {
+  const auto [name, value] = member(part);
+  append_line(out, printable(name.substr(1, name.size() - 2)) + ": " + shown(value));
+}
+
 void append_content(const Piece& content, const Message& message, std::string& out) {
   const std::string text = message.text();
   if (!text.empty() || is_string(content)) append_line(out, printable_text(text));
@@ -110,10 +115,16 @@ void append_message(const Message& message, std::string& out) {
       if (is_content) {
         append_content(value, message, out);
       } else {
-        append_line(out, printable(name.substr(1, name.size() - 2)) + ": " + shown(value));
+        append_field(part, out);
       }
     }
   }
+}
+
+// What the first line shows, and the messages.
+bool is_shown_elsewhere(const Piece& value) {
+  return value.form.size() == 1 && value.form[0] >= static_cast<char>(Hole::messages) &&
+         value.form[0] <= static_cast<char>(Hole::time_ms);
 }
 
 }  // namespace
@@ -125,6 +136,9 @@ std::string readable(const Conversation& conversation) {
   }
   if (conversation.time_ms != 0) out += "  " + format_time_ms(conversation.time_ms);
   out += "\n";
+  for (const Piece& part : split({conversation.form, conversation.values})) {
+    if (!is_shown_elsewhere(member(part).second)) append_field(part, out);
+  }
   for (const Message& message : conversation.messages) append_message(message, out);
   return out;
 }

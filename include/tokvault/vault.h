@@ -132,6 +132,7 @@ struct VaultStats {
   std::uint64_t pack_table_bytes = 0;     // of these, tables and framing
   std::uint64_t catalog_bytes = 0;        // and what else is no file of another kind
   std::uint64_t leftover_bytes = 0;       // of interrupted rewrites, or of one that goes on now
+  std::uint64_t damaged_bytes = 0;        // packs that cannot be opened, and what repair put aside
   std::uint64_t artifact_bytes = 0;       // the vault's own vocabulary and what follows
   std::uint64_t dictionary_bytes = 0;     // of these, dictionaries
   std::uint64_t substring_set_bytes = 0;  // sets of substrings

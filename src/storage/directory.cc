@@ -366,7 +366,8 @@ class DirectoryBackend final : public Backend {
     whole.l_whence = SEEK_SET;
     if (::fcntl(file.fd(), F_OFD_SETLK, &whole) != 0) {
       if (errno != EAGAIN && errno != EACCES) return errno_error(errno, "lock " + path);
-      return Error(Errc::busy, path + " is held by " + describe_holder(file));
+      return Error(Errc::busy, path + " is held by " + describe_holder(file) +
+                                   "; one process writes at a time");
     }
     // Nothing depends on the name, and on a full disk a writer is what makes room.
     Status named = file.truncate(0);

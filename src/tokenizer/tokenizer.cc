@@ -485,7 +485,9 @@ Result<std::shared_ptr<const Tokenizer>> open_tokenizer(std::string_view name,
                         std::string(name) + ".tiktoken in";
   for (const std::string& folder : folders) message += " " + folder;
   return Error(Errc::not_found,
-               message + "; scripts/fetch_tokenizers installs it (docs/tokenizers.md)");
+               message +
+                   "; scripts/fetch_tokenizers fetches it, and TOKVAULT_TOKENIZERS may name "
+                   "its folder (docs/tokenizers.md)");
 }
 
 Result<std::shared_ptr<const Tokenizer>> make_tokenizer(std::string name, std::string_view pattern,

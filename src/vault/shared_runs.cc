@@ -73,7 +73,9 @@ Status visit_row(const Tables& t, std::uint32_t row, FormVisitor form_visitor,
 // Texts of sampled conversations, each once.
 class Sample {
  public:
-  Sample(const State& state, std::uint32_t tenant) : state_(state), tenant_(tenant) {}
+  // A text that is larger than `text_bytes_max` is taken as far as that.
+  Sample(const State& state, std::uint32_t tenant, std::uint64_t text_bytes_max)
+      : state_(state), tenant_(tenant), text_bytes_max_(text_bytes_max) {}
 
   // `goes_on`: what was added last is of the same chat, which counts once.
   Status add(const Found& found, bool goes_on) {
@@ -84,7 +86,7 @@ class Sample {
       std::uint32_t& known = slot(found.source->file(), kStreams, form);
       if (known == 0) {
         Text text;
-        text.bytes = found.tables->forms[form];
+        text.bytes = found.tables->forms[form].substr(0, text_bytes_max_);
         known = intern(std::move(text)) + 1;
       }
       mine.push_back(known - 1);
@@ -103,6 +105,7 @@ class Sample {
       if (known == 0) {
         Text text;
         TOKVAULT_TRY(read_text(*source, stream, number, scratch_, text));
+        cut_short(text);
         known = intern(std::move(text)) + 1;
       }
       mine.push_back(known - 1);
@@ -126,20 +129,33 @@ class Sample {
     if (numbers.size() <= number) numbers.resize(number + 1);
     return numbers[number];
   }
+  void cut_short(Text& text) const {
+    if (text.tokens.size() > text_bytes_max_ / kTokenBytes) {
+      text.tokens.resize(text_bytes_max_ / kTokenBytes);
+      text.tokens.shrink_to_fit();
+    }
+    if (text.bytes.size() > text_bytes_max_) {
+      text.bytes.resize(text_bytes_max_);
+      text.bytes.shrink_to_fit();
+    }
+  }
   std::uint32_t intern(Text text) {
     const ShortDigest digest = text.is_tokens ? token_digest(text.tokens) : byte_digest(text.bytes);
     Buffer key(1, text.is_tokens ? 't' : 'b');
     key.append(reinterpret_cast<const char*>(digest.data()), digest.size());
     const auto [it, is_new] = by_digest_.try_emplace(std::move(key), texts_.size());
     if (is_new) {
-      bytes_ += text.is_tokens ? text.tokens.size() * 2 : text.bytes.size();
+      bytes_ += text.is_tokens ? text.tokens.size() * kTokenBytes : text.bytes.size();
       texts_.push_back(std::move(text));
     }
     return it->second;
   }
 
+  static constexpr std::size_t kTokenBytes = 2;  // of code, about
+
   const State& state_;
   const std::uint32_t tenant_;
+  const std::uint64_t text_bytes_max_;
   Scratch scratch_;
   std::map<std::uint64_t, std::array<std::vector<std::uint32_t>, kStreams + 1>> slots_;
   std::unordered_map<Buffer, std::uint32_t> by_digest_;
@@ -259,7 +275,7 @@ Result<SharedRuns> shared_runs(const State& state, const TenantState& tenant,
     const auto sequence = [](const Choice& c) { return c.found.get().sequence; };
     return std::tuple(a.order, a.chat, sequence(a)) < std::tuple(b.order, b.chat, sequence(b));
   });
-  Sample sample(state, tenant.record.number);
+  Sample sample(state, tenant.record.number, bytes_max);
   for (std::size_t i = 0; i < choices.size() && sample.bytes() < bytes_max; ++i) {
     TOKVAULT_TRY(sample.add(choices[i].found, i > 0 && choices[i].chat == choices[i - 1].chat));
   }

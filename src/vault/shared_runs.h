@@ -34,7 +34,8 @@ struct SharedRuns {
   std::uint64_t conversations = 0;  // that were looked at
 };
 // Looks at conversations of one tenant, in an order that a checksum gives, until their texts, each
-// counted once, are `bytes_max`. Takes about 20 times as much memory.
+// counted once, are `bytes_max`; of a text that is larger by itself at so much of it. Takes about
+// 20 times as much memory.
 Result<SharedRuns> shared_runs(const State& state, const TenantState& tenant,
                                std::vector<Found> conversations, std::uint64_t bytes_max);
 

@@ -120,13 +120,20 @@ Result<VaultStats> VaultImpl::stats(std::optional<std::string_view> tenant_given
       for (const char* folder : {"packs", "log"}) {
         TOKVAULT_ASSIGN(const auto blobs, backend_->list(folder));
         for (const BlobInfo& blob : blobs) {
-          if (!leftovers.is_live(blob.name)) s.leftover_bytes += blob.size_bytes;
+          if (!leftovers.is_live(blob.name)) {
+            s.leftover_bytes += blob.size_bytes;
+          } else if (!state_.packs().contains(number_of(blob.name)) &&
+                     !state_.logs().contains(number_of(blob.name))) {
+            s.damaged_bytes += blob.size_bytes;
+          }
         }
       }
+      TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
+      for (const BlobInfo& blob : aside) s.damaged_bytes += blob.size_bytes;
       TOKVAULT_ASSIGN(s.total_bytes, backend_->total_bytes());
-      s.catalog_bytes =
-          s.total_bytes -
-          std::min(s.total_bytes, s.pack_bytes + s.log_bytes + s.artifact_bytes + s.leftover_bytes);
+      const std::uint64_t named =
+          s.pack_bytes + s.log_bytes + s.artifact_bytes + s.leftover_bytes + s.damaged_bytes;
+      s.catalog_bytes = s.total_bytes - std::min(s.total_bytes, named);
     }
     s.saved.exact = s.text_bytes - std::min(s.text_bytes, segment_text);
     s.saved.prefix = s.text_bytes - std::min(s.text_bytes, node_text);

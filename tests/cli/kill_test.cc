@@ -126,7 +126,7 @@ TEST_F(CommandKill, AnImportStoresEveryLineOnce) {
   const Input input = write_input(lines, 3'000);
   // Many commits, and many packs.
   const Arguments import{"import",  vault_, lines,        "--skip-bad", bad,
-                         "--batch", "80K",  "--log-size", "200K"};
+                         "--batch", "8K",   "--log-size", "200K"};
   const Arguments init{"init", vault_, "--tokenizer", "bytes"};
   run(init, false);
   Killer killer(time_of(import));

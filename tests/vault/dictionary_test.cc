@@ -533,6 +533,20 @@ TEST_F(DictionaryUse, OnlyWhatFourConversationsShareEntersOne) {
   expect_all(*vault, "trained");
 }
 
+// The sample bounds what training takes.
+TEST_F(DictionaryUse, AVeryLargeTextIsNotTheWholeSample) {
+  auto vault = open();
+  Rng rng(5);
+  Buffer large(2u << 20, '\0');
+  for (char& c : large) c = "0123456789abcdef"[below(rng, 16)];
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_OK(vault->put(conversation("c" + std::to_string(i), {large, std::to_string(i)}), {}));
+  }
+  const auto made = vault->dictionaries().train({}, {.sample_bytes_max = 64u << 10});
+  ASSERT_OK(made);
+  EXPECT_LE(made->sample_bytes, 128u << 10);
+}
+
 TEST_F(DictionaryUse, ErasingTheLastHolderRetiresIt) {
   auto vault = open();
   // What differs are texts shorter than a run: pieces of a dictionary may by chance meet where a

@@ -53,6 +53,36 @@ std::vector<Loss> losses() {
   };
 }
 
+TEST(DamagedPack, IsCountedAsThatAndNotAsTheCatalog) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("c", {shared_text(1)}), {}));
+    ASSERT_OK((*vault)->seal());
+  }
+  const auto packs = place.disk.list("packs");
+  ASSERT_OK(packs);
+  ASSERT_EQ(packs->size(), 1u);
+  Buffer bytes = bytes_of(place.disk, (*packs)[0].name);
+  bytes.pop_back();
+  place.disk.overwrite((*packs)[0].name, bytes);
+  for (const bool repaired : {false, true}) {
+    if (repaired) {
+      ASSERT_OK(Vault::repair(place.disk, place.catalog));
+    }
+    auto vault = place.open({.read_only = true});
+    ASSERT_OK(vault);
+    const auto stats = (*vault)->stats();
+    ASSERT_OK(stats);
+    EXPECT_EQ(stats->pack_bytes, 0u) << repaired;
+    EXPECT_EQ(stats->damaged_bytes, bytes.size()) << repaired;
+    EXPECT_EQ(stats->total_bytes, stats->damaged_bytes + stats->log_bytes + stats->artifact_bytes +
+                                      stats->catalog_bytes);
+  }
+}
+
 // The tables of a pack are sound, and its text is damaged: it can be stored again, and what is
 // forgotten goes with gc.
 enum class Trained { nothing, dictionary, substrings };

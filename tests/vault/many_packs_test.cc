@@ -147,9 +147,18 @@ TEST_F(ManyPacks, WhatIsNotThereIsSaidNotToBe) {
   Reads reads;
   const auto vault = open_counted(reads);
   ASSERT_OK(vault);
-  reads = {};
-  EXPECT_EQ((*vault)->get("run-7/9999").code(), Errc::not_found);
-  EXPECT_LE(ids_read(reads), 1 + 4 * kPacks / 46);
+  // Not of one id alone: of one in a thousand three of the six places are the same, or more, and a
+  // seventh of all filters of this size holds it. The tenant's key decides which.
+  constexpr std::uint64_t kTries = 20;
+  std::uint64_t decoded = 0;
+  for (std::uint64_t i = 0; i < kTries; ++i) {
+    const auto opened = open_counted(reads);
+    ASSERT_OK(opened);
+    reads = {};
+    EXPECT_EQ((*opened)->get("run-7/" + std::to_string(9000 + i)).code(), Errc::not_found);
+    decoded += ids_read(reads);
+  }
+  EXPECT_LE(decoded, kTries * (1 + 2 * kPacks / 46));
   EXPECT_EQ((*vault)->get("a").code(), Errc::not_found);
   EXPECT_OK((*vault)->get("a", "other"));
 }
