@@ -193,7 +193,9 @@ void VaultImpl::take_merged() {
     unsettled_ = true;
     return;
   }
+  const bool was_unsettled = unsettled_;
   Status status = swap(std::move(*files), supersedes, {});
+  unsettled_ = unsettled_ || was_unsettled;  // a swap settles itself alone
   if (!status) return note_merge_error(std::move(status).error());
   stager_->forget_packs(supersedes);
   ++merges_done_;

@@ -225,7 +225,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
   Cache cache(cache_bytes_of(options_));
   State state(*backend_, cache, DecodeText::at_once);
   std::vector<std::pair<CatalogFile, Error>> errors;
-  TOKVAULT_TRY(state.load(catalog, &errors));
+  TOKVAULT_TRY(state.load(catalog, State::Unreadable::all_is_noted, &errors));
   for (const auto& [file, error] : errors) {
     if (file.kind == CatalogFile::Kind::log && state.logs().contains(file.number)) continue;
     const std::string name =

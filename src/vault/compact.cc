@@ -296,6 +296,7 @@ Status VaultImpl::merge(std::uint32_t number, const MergeStep& what, const Compa
     TOKVAULT_TRY(merge.add(pack, std::move(dead)));
   }
   if (!retrain) {
+    unsettled_ = true;  // until the swap, what is put is a leftover
     TOKVAULT_ASSIGN(auto files, merge.run(*backend_, std::move(identity), std::move(records),
                                           &needed, next_file_, step));
     report.files += packs.size();

@@ -128,6 +128,7 @@ Status VaultImpl::collect_pack(const std::shared_ptr<PackFile>& pack, Level leve
   TOKVAULT_ASSIGN(auto builder, gather(*tenant, pack, true, &needed, records));
   std::vector<std::unique_ptr<PackBuilder>> builders;
   builders.push_back(std::move(builder));
+  unsettled_ = true;  // until the swap, what is put is a leftover
   TOKVAULT_ASSIGN(auto files, publish(state_.vault(), std::move(builders), replaced, level,
                                       PackPurpose::compact));
   return swap(std::move(files), replaced, {});
@@ -222,11 +223,13 @@ Status VaultImpl::forget_deletions(bool any_erased) {
   }
   any_erased = any_erased || !change.remove_records.empty();
   if (!change.remove_records.empty()) {
+    unsettled_ = true;  // until it is known what the catalog says
     TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
     (void)generation;
     TOKVAULT_ASSIGN(const CatalogState now, catalog_->load());
     std::unique_lock state_lock(state_mutex_);
     TOKVAULT_TRY(take(now));
+    unsettled_ = false;
   }
   TOKVAULT_TRY(catalog_->vacuum());
   // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.

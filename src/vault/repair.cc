@@ -460,7 +460,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
   total = pack_bytes(state);
   State now(backend, cache, DecodeText::at_once);
   std::vector<std::pair<CatalogFile, Error>> errors;
-  TOKVAULT_TRY(now.load(state, &errors));
+  TOKVAULT_TRY(now.load(state, State::Unreadable::all_is_noted, &errors));
   for (const auto& [file, error] : errors)
     TOKVAULT_TRY(expect_known(pack_name(file.number), error));
   // What a repair cannot mend is counted to the last conversation.

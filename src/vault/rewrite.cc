@@ -398,6 +398,7 @@ std::vector<std::shared_ptr<LogFile>> VaultImpl::logs_until(std::uint64_t newest
 }
 
 Status VaultImpl::seal_log(const std::shared_ptr<LogFile>& log, bool drop_dead, Level level) {
+  unsettled_ = true;  // until the swap, what is put is a leftover
   TOKVAULT_ASSIGN(Sealed sealed, encode_log(log, drop_dead, level));
   return swap(std::move(sealed.files), {sealed.log}, sealed.records);
 }
@@ -413,6 +414,7 @@ void VaultImpl::start_sealing() {
       auto sealed = encode_log(log, false, options_.level);
       std::lock_guard lock(seal_mutex_);
       if (!sealed) {
+        has_seal_leftovers_ = true;
         seal_error_ = std::move(sealed).error();
         break;
       }
@@ -425,14 +427,18 @@ void VaultImpl::start_sealing() {
 void VaultImpl::join_sealing() {
   if (!sealer_.joinable()) return;
   sealer_.join();
+  // A swap settles itself alone.
+  bool is_unsettled = std::exchange(has_seal_leftovers_, false) || unsettled_;
   // The swap belongs to the writer: nobody else changes the state under its hands.
   for (Sealed& s : std::exchange(sealed_, {})) {
     Status status = swap(std::move(s.files), {s.log}, s.records);
     merge_wanted_ = true;
     if (status) continue;
+    is_unsettled = true;
     note_seal_error(std::move(status).error());
     break;
   }
+  unsettled_ = is_unsettled;
 }
 
 void VaultImpl::note_seal_error(Error error) {

@@ -14,22 +14,23 @@ State State::copy() const {
   return out;
 }
 
-Status State::load(const CatalogState& catalog,
+Status State::load(const CatalogState& catalog, Unreadable unreadable,
                    std::vector<std::pair<CatalogFile, Error>>* errors) {
   TOKVAULT_ASSIGN(vault_, decode_vault(catalog.vault_record));
   std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
   std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
   std::map<std::uint64_t, LostPack> lost_packs;
   auto failed = [&](const CatalogFile& file, Error error) -> Status {
-    if (errors == nullptr) return error;
     const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
+    if (unreadable == Unreadable::fails) return error;
+    if (unreadable == Unreadable::lost_is_noted && !is_lost) return error;
     if (file.kind == CatalogFile::Kind::log && is_lost) {
       logs[file.number] = LogFile::make_gone(file.number, error, file.sequence_first);
     }
     if (file.kind == CatalogFile::Kind::pack) {
       lost_packs[file.number] = {file, error.code(), without_name(error, pack_name(file.number))};
     }
-    errors->push_back({file, std::move(error)});
+    if (errors != nullptr) errors->push_back({file, std::move(error)});
     return {};
   };
   for (const CatalogFile& f : catalog.files) {

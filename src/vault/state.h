@@ -84,10 +84,15 @@ class State {
   // What it is now, logs included, whatever becomes of it; the two share the packs.
   State copy() const;
 
-  // Takes over what the catalog says, keeping the files that are open. A log or pack that cannot be
-  // opened is an error; with `errors`, its error is put there, and if it is not there or damaged,
-  // what it may have held counts as lost [V4].
-  Status load(const CatalogState& catalog, std::vector<std::pair<CatalogFile, Error>>* errors);
+  // What becomes of a log or pack that cannot be opened: it is an error, and nothing changes; or it
+  // counts as lost [V4] with all that it may have held, if it is missing or damaged, and is an
+  // error as before if it could not be read; or it counts as lost in any case.
+  enum class Unreadable : std::uint8_t { fails, lost_is_noted, all_is_noted };
+
+  // Takes over what the catalog says, keeping the files that are open. What is noted is put to
+  // `errors`, if there is one.
+  Status load(const CatalogState& catalog, Unreadable unreadable,
+              std::vector<std::pair<CatalogFile, Error>>* errors = nullptr);
   // Reads what has been added to the logs. Returns whether anything was.
   Result<bool> follow();
   void apply(const Record& record);

@@ -447,8 +447,10 @@ Status SubstringsImpl::retire_unheld() {
   }
   for (const std::uint32_t number : tenants) {
     auto before = active_of(number);
-    // A set that cannot be read holds nothing back: check() reports it.
-    if (!before || (*before)->size() == 0) continue;
+    // A set that is damaged or missing holds nothing back: check() reports it.
+    if (before.code() == Errc::corrupt || before.code() == Errc::not_found) continue;
+    if (!before) return std::move(before).error();
+    if ((*before)->size() == 0) continue;
     Trained trained;
     TOKVAULT_ASSIGN(const auto holders, count_holders(number, **before, 1, trained));
     std::vector<SubstringId> held;

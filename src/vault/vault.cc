@@ -181,20 +181,15 @@ Status VaultImpl::reload() const {
 
 Status VaultImpl::take(const CatalogState& catalog) const {
   if (options_.read_only) {
-    Status status = state_.load(catalog, nullptr);
+    Status status = state_.load(catalog, State::Unreadable::fails);
     if (status) return {};
     if (status.code() == Errc::not_found && missing_in_ != catalog.generation) {
       missing_in_ = catalog.generation;  // the catalog may have moved on
       return status;
     }
   }
-  std::vector<std::pair<CatalogFile, Error>> errors;
   unreadable_ = true;  // until it is known what this leaves out
-  TOKVAULT_TRY(state_.load(catalog, &errors));
-  for (auto& [file, error] : errors) {
-    const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
-    if (!is_lost) return std::move(error);
-  }
+  TOKVAULT_TRY(state_.load(catalog, State::Unreadable::lost_is_noted));
   unreadable_ = false;
   return {};
 }

@@ -472,9 +472,11 @@ class VaultImpl final : public Vault {
   std::mutex seal_mutex_;
   std::thread sealer_;  // guarded by write_mutex_
   std::atomic<bool> sealing_done_{false};
-  bool unsettled_ = false;      // guarded by write_mutex_
-  std::vector<Sealed> sealed_;  // guarded by seal_mutex_
-  Error seal_error_;            // guarded by seal_mutex_
+  // Packs may be there that no catalog knows, or the catalog may be another one: settle() looks.
+  bool unsettled_ = false;           // guarded by write_mutex_
+  bool has_seal_leftovers_ = false;  // set by the sealer, read when it is joined
+  std::vector<Sealed> sealed_;       // guarded by seal_mutex_
+  Error seal_error_;                 // guarded by seal_mutex_
 
   std::shared_ptr<BackgroundMerge> merge_;  // guarded by write_mutex_
   bool merge_wanted_ = false;               // guarded by write_mutex_: look whether one is due

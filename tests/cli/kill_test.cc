@@ -132,7 +132,7 @@ TEST_F(CommandKill, AnImportStoresEveryLineOnce) {
   Killer killer(time_of(import));
   ASSERT_TRUE(is_exported(input.good));
   int rounds = 0;
-  while (killer.kills() < kills_wanted() && rounds < kills_wanted()) {
+  while (killer.kills() < kills_wanted() && rounds < 5 * kills_wanted()) {
     ++rounds;
     fs::remove_all(vault_);
     fs::remove(bad);
@@ -163,7 +163,7 @@ TEST_F(CommandKill, ACompactionChangesNoConversation) {
   Killer killer(time_of(compact));
   ASSERT_TRUE(is_exported(input.good));
   int rounds = 0;
-  while (killer.kills() < kills_wanted() && rounds < kills_wanted()) {
+  while (killer.kills() < kills_wanted() && rounds < 5 * kills_wanted()) {
     ++rounds;
     begin_again();
     killer.run_and_kill(compact, [&] { is_exported(input.good); });
