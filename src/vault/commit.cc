@@ -16,20 +16,6 @@ constexpr std::size_t kAsyncBytesMax = 64u << 20;
 // Conversations that one thread prepares at a time, in bytes of memory.
 constexpr std::size_t kPrepareBytes = 256u << 10;
 
-// What a conversation takes in memory, about.
-std::size_t memory_bytes(const Conversation& c) {
-  std::size_t bytes = sizeof(Conversation) + c.form.size();
-  auto add = [&](const std::vector<Value>& values) {
-    for (const Value& v : values) bytes += sizeof(Value) + v.bytes.size() + v.tokens.size() * 4;
-  };
-  add(c.values);
-  for (const Message& m : c.messages) {
-    bytes += sizeof(Message) + m.form.size();
-    add(m.values);
-  }
-  return bytes;
-}
-
 // Equal in JSON value. An earlier build may have cut the same JSON into other values.
 bool same_value(const Message& stored, const Message& given) {
   if (stored == given) return true;

@@ -299,7 +299,7 @@ Status VaultImpl::scan(
         items.push_back({summary_of(*tenant, f), reader.read(*f.source, *f.tables, f.row)});
         auto& conversation = items.back().conversation;
         if (is_gone(conversation, again)) return std::move(conversation).error();
-        bytes += items.back().summary.text_bytes;
+        if (conversation) bytes += memory_bytes(*conversation);
         // Large conversations one by one, so that a page is bounded by its bytes.
         if (bytes >= (16u << 20)) {
           more = true;

@@ -4,6 +4,19 @@
 
 namespace tokvault {
 
+std::size_t memory_bytes(const Conversation& c) {
+  std::size_t bytes = sizeof(Conversation) + c.form.size();
+  auto add = [&](const std::vector<Value>& values) {
+    for (const Value& v : values) bytes += sizeof(Value) + v.bytes.size() + v.tokens.size() * 4;
+  };
+  add(c.values);
+  for (const Message& m : c.messages) {
+    bytes += sizeof(Message) + m.form.size();
+    add(m.values);
+  }
+  return bytes;
+}
+
 Status ConversationReader::find_segment(const Source& source, const Tables& tables, SegmentRef ref,
                                         const Source*& holder, std::uint32_t& number) {
   holder = &source;

@@ -12,6 +12,9 @@
 
 namespace tokvault {
 
+// What a conversation takes in memory, about.
+std::size_t memory_bytes(const Conversation& conversation);
+
 // Reads conversations of one tenant. Blocks that neighbours share are decoded once.
 // Threads: one at a time. Lifetime: state and tokenizer outlive it.
 class ConversationReader {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/conformance/temp_dir.h"
+#include "tests/vault/harness.h"
 #include "tokvault/directory.h"
 #include "tokvault/interchange.h"
 
@@ -200,6 +201,39 @@ TEST_F(Limits, ACallBringsNoMoreSegmentsThanOnePackHolds) {
   EXPECT_EQ(vault_->get_segments(std::vector{segments[0].id()})->at(0).code(), Errc::not_found);
   segments.resize(2);
   EXPECT_TRUE(vault_->put_segments(segments));
+}
+
+// A scan is bounded by its bytes, whatever they are: not only texts.
+TEST(ScanLimits, PicturesAreNotReadAllAtOnce) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  {
+    auto vault = place.open({.level = Level::fast});
+    ASSERT_OK(vault);
+    Rng rng(9);
+    for (int i = 0; i < 40; ++i) {
+      Conversation c;
+      c.id = "c" + std::to_string(i);
+      Message m{"{\"role\":\"user\",\"picture\":\x06}", {Value{}}};
+      for (int k = 0; k < 1 << 20; ++k) m.values[0].bytes += static_cast<char>(rng());
+      c.messages.push_back(std::move(m));
+      ASSERT_OK((*vault)->put(c, {}));
+    }
+    ASSERT_OK((*vault)->seal());
+  }
+  auto vault = place.open({.read_only = true, .cache_bytes = 4u << 20});
+  ASSERT_OK(vault);
+  const std::uint64_t before = place.disk.counts().bytes_read;
+  int visited = 0;
+  const auto stop = [&](const Summary&, const Result<Conversation>& c) {
+    EXPECT_OK(c);
+    return ++visited < 1;
+  };
+  ASSERT_OK((*vault)->scan({}, stop));
+  EXPECT_LT(place.disk.counts().bytes_read - before, 24u << 20);
+  visited = -1000;
+  ASSERT_OK((*vault)->scan({}, stop));
+  EXPECT_EQ(visited, -960);
 }
 
 }  // namespace
