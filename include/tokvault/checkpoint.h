@@ -248,7 +248,8 @@ class CheckpointStore {
   // Reads payloads of blocks of this prompt. Stored token ids and checksums are compared before a
   // byte counts as read; `out` of a read that failed is zeroed. A damaged block is removed with all
   // that stands behind it. Returns how many tokens the leading run of good reads covers, where the
-  // reads are of blocks 0, 1, 2, ... in order (0 if they are not).
+  // reads are of blocks 0, 1, 2, ... in order (0 if they are not). A call is one use of the blocks
+  // up to the last one with an `out`: without any it asks for sizes, which is none.
   Result<std::uint64_t> get(const Namespace& name_space, TokenView tokens,
                             std::span<CheckpointRead> reads);
   // Stores what is not there yet. A partial last block replaces the one that it extends.
@@ -291,7 +292,7 @@ class CheckpointStore {
   Status put_state(const Namespace& name_space, const CheckpointState& state, ByteView payload);
   // The state of the longest prefix of the prompt, by tokens, or by rendered bytes. A damaged one
   // is set aside and the next shorter one is tried. `not_found` if there is none. With `payload`
-  // the payload is read too.
+  // the payload is read too, which is a use.
   Result<CheckpointState> find_state(const Namespace& name_space, TokenView prompt,
                                      Buffer* payload);
   Result<CheckpointState> find_state_text(const Namespace& name_space, ByteView prompt,

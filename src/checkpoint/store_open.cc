@@ -305,16 +305,17 @@ Status CheckpointStore::Impl::open_files() {
   }
   TOKVAULT_ASSIGN(const std::uint64_t size, journal->file.size());
   if (size > journal_bytes) TOKVAULT_TRY(disk_truncate(*journal, journal_bytes));
+  take_uses();
   return {};
 }
 
 // --- what readers use ---
 //
 // A reader process appends the key of the deepest block that it read to one small file, and the
-// writer takes note of it and empties the file before it evicts. Appends of 16 bytes are atomic,
-// and a key that is torn, lost between reading and emptying, or made up is no more than a hint that
-// is missing: nothing has to be repaired after a crash of either side. A reader that may not write,
-// or finds the file full, is not counted.
+// writer takes note of it and empties the file when it opens, before it evicts, and when it
+// flushes. Appends of 16 bytes are atomic, and a key that is torn, lost between reading and
+// emptying, or made up is no more than a hint that is missing: nothing has to be repaired after a
+// crash of either side. A reader that may not write, or finds the file full, is not counted.
 
 void CheckpointStore::Impl::open_uses() {
   const std::string path = directory + "/uses";

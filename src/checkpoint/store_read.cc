@@ -261,7 +261,8 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       item.at = locate(chain.records[reads[i].block]);
       item.ids = tokens.subspan(std::size_t{reads[i].block} * block_tokens, item.at.record.tokens);
       hold(item.at.id);
-      used = std::max<std::size_t>(used, reads[i].block + 1);
+      // Who asks for a size is about to read.
+      if (!reads[i].out.empty()) used = std::max<std::size_t>(used, reads[i].block + 1);
       // Guess the shape from the caller's buffer; a wrong guess costs a second read.
       RecordHeader guess;
       guess.tokens = item.at.record.tokens;
@@ -415,7 +416,8 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
     set_aside(at, status.error());
     return std::move(status).error();
   }
-  if (still(id, at.record.key()) != nullptr) use({id});
+  const bool used = payload != nullptr && (prompt_tokens != nullptr || prompt_text != nullptr);
+  if (used && still(id, at.record.key()) != nullptr) use({id});
   return state;
 }
 

@@ -668,6 +668,48 @@ TEST(CheckpointStore, WhatReadersUseStays) {
   EXPECT_EQ(fs::file_size(folder / "s/uses"), 16u);
 }
 
+// What asks for sizes or for what a state is, reads no payload, and is no use of it.
+TEST(CheckpointStore, EachReadOfAPayloadIsOneUse) {
+  const Folder folder;
+  const auto tokens = prompt(1, 40);
+  auto writer = open_store(folder / "s", small_options());
+  put_all(*writer, tokens, 500);
+  ASSERT_TRUE(writer->put_state(kModel, {.tokens = tokens, .text = "a prompt"}, "its state"));
+  const auto hits = [&](const CheckpointStore& store) {
+    std::map<std::string, std::vector<std::uint32_t>> out;
+    EXPECT_TRUE(store.list([&](const CheckpointEntry& e) {
+      out[e.kind].push_back(e.hits);
+      return true;
+    }));
+    return out;
+  };
+  const auto use = [&](CheckpointStore& store) {
+    CheckpointRead sizes[] = {{.block = 0}, {.block = 1}, {.block = 2}};
+    EXPECT_EQ(*store.get(kModel, tokens, sizes), 0u);
+    EXPECT_EQ(sizes[2].payload_bytes, 500u);
+    EXPECT_EQ(read_all(store, tokens, 500), 40u);
+    EXPECT_EQ(read_all(store, prompt(1, 16), 500), 16u);
+    Buffer payload;
+    EXPECT_TRUE(store.find_state(kModel, tokens, nullptr));
+    EXPECT_TRUE(store.find_state(kModel, tokens, &payload));
+    EXPECT_TRUE(store.find_state_text(kModel, "a prompt", nullptr));
+    EXPECT_TRUE(store.find_state_text(kModel, "a prompt, and more", &payload));
+    EXPECT_TRUE(store.visit_states(kModel, [](const auto&, ByteView) { return Status(); }));
+  };
+  using Hits = std::map<std::string, std::vector<std::uint32_t>>;
+  use(*writer);
+  EXPECT_EQ(hits(*writer), (Hits{{"block", {2, 1}}, {"tail", {1}}, {"state", {2}}}));
+  const auto reader = open_store(folder / "s", {.read_only = true});
+  use(*reader);
+  ASSERT_TRUE(writer->flush());
+  EXPECT_EQ(hits(*writer), (Hits{{"block", {4, 2}}, {"tail", {2}}, {"state", {4}}}));
+  use(*reader);
+  ASSERT_TRUE(writer->close());
+  use(*reader);
+  const auto again = open_store(folder / "s", small_options());
+  EXPECT_EQ(hits(*again), (Hits{{"block", {8, 4}}, {"tail", {4}}, {"state", {8}}}));
+}
+
 // A new index is written while others match and read: they never wait for all of it, and what they
 // find bad meanwhile is set aside.
 TEST(CheckpointStore, AnIndexIsWrittenBesideReads) {

@@ -874,6 +874,7 @@ Status CheckpointStore::Impl::flush(bool closing) {
   std::unique_lock lock(mutex);
   if (options.read_only || closed) return {};
   TOKVAULT_TRY(writable());
+  take_uses();
   TOKVAULT_TRY(sync_segments(lock, true));
   const bool small = index_estimate() < kSmallIndexBytes;
   const bool grown = journal_bytes > std::max(kJournalBytesMin, index_file_bytes / 4);
