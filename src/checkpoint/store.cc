@@ -95,6 +95,7 @@ Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open(const std::string
     const std::lock_guard writing(impl->write_mutex);
     const std::lock_guard lock(impl->mutex);
     std::uint32_t evicted = 0;
+    impl->evict_oversized(0, evicted);
     static_cast<void>(impl->make_room(0, nullptr, evicted));
   }
   return std::unique_ptr<CheckpointStore>(new CheckpointStore(std::move(impl)));
@@ -516,30 +517,11 @@ Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, Token
     if (i > first) ids.push_back(chain.records[i]);
   }
   if (!alone) ids = impl_->descendants(roots);
-  std::vector<std::pair<std::uint32_t, RecordId>> going;
   for (const RecordId id : ids) {
     if (impl_->is_protected(id)) return Error(Errc::busy, "a block is pinned or being read");
-    going.emplace_back(index[id].depth * 2u + (index[id].kind == Kind::sidecar ? 1 : 0), id);
   }
-  // Deepest first; depth saturates, so what still has children waits for another round.
-  std::sort(going.rbegin(), going.rend());
-  std::uint64_t count = 0;
-  while (!going.empty()) {
-    std::vector<std::pair<std::uint32_t, RecordId>> waiting;
-    for (const auto& item : going) {
-      const BlockRecord& r = index[item.second];
-      if (r.kind == Kind::free) continue;  // went with its last child
-      if (r.children() > 0) {
-        waiting.push_back(item);
-        continue;
-      }
-      TOKVAULT_TRY(impl_->erase(item.second, Gone::removed));
-      ++count;
-    }
-    if (waiting.size() == going.size()) break;
-    going.swap(waiting);
-  }
-  return count;
+  TOKVAULT_ASSIGN(const std::uint32_t count, impl_->erase_all(ids, Gone::removed));
+  return std::uint64_t{count};
 }
 
 Result<std::uint64_t> CheckpointStore::remove_namespace(const Namespace& name_space) {
@@ -584,8 +566,9 @@ Result<std::uint64_t> CheckpointStore::evict(std::uint64_t bytes) {
   const std::lock_guard lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
   std::uint32_t evicted = 0;
-  static_cast<void>(
-      impl_->make_room(std::min(bytes, impl_->options.budget_bytes), nullptr, evicted));
+  bytes = std::min(bytes, impl_->options.budget_bytes);
+  impl_->evict_oversized(bytes, evicted);
+  static_cast<void>(impl_->make_room(bytes, nullptr, evicted));
   return std::uint64_t{evicted};
 }
 

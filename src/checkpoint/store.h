@@ -246,7 +246,11 @@ struct CheckpointStore::Impl {
   Result<std::uint16_t> namespace_number(const Namespace& n, bool create);
   checkpoint::Room make_room(std::uint64_t bytes, const checkpoint::Candidate* candidate,
                              std::uint32_t& evicted);
+  void evict_oversized(std::uint64_t bytes, std::uint32_t& evicted);
   Status erase(RecordId id, checkpoint::Gone reason);
+  // Erases these, the deepest first, and says how many. What is protected stays, and so does what
+  // others still stand behind.
+  Result<std::uint32_t> erase_all(std::span<const RecordId> ids, checkpoint::Gone reason);
   Status quarantine(RecordId id);  // REQUIRES: mutex
   void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
   Status name_in_segment(const checkpoint::DiskFile& file, std::uint32_t segment, std::uint16_t n);

@@ -838,6 +838,49 @@ TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   checkpoint::set_fault_hook(nullptr);
 }
 
+// What is larger than a smaller budget, or stands behind such, can never stay: it goes first,
+// however much it was used, and the rest is kept as if it had not been there.
+TEST(CheckpointStore, WhatCannotStayDoesNotTakeTheRestWithIt) {
+  constexpr std::size_t kMegabyte = 1 << 20;
+  for (const Eviction eviction : {Eviction::value, Eviction::lru, Eviction::decayed_hits}) {
+    for (const bool by_bytes : {false, true}) {
+      SCOPED_TRACE(by_bytes);
+      const Folder folder;
+      CheckpointOptions o = small_options();
+      o.eviction = eviction;
+      const auto large = prompt(1, 40);
+      const auto small = prompt(2, 72);
+      auto store = open_store(folder / "s", o);
+      put_all(*store, small, kMegabyte);
+      // Blocks of which only the last two would fit, and a state.
+      const Buffer first(6 * kMegabyte, 'f');
+      const CheckpointBlock blocks[] = {{first}, {"second"}, {"tail"}};
+      ASSERT_TRUE(store->put(kModel, large, {.blocks = blocks}));
+      ASSERT_TRUE(store->put_sidecar(kModel, large, "logits", "of the end"));
+      ASSERT_TRUE(store->put_state(kModel, {.text = "a prompt"}, first));
+      for (int i = 0; i < 2; ++i) {
+        Buffer payload;
+        ASSERT_TRUE(store->find_state_text(kModel, "a prompt", &payload));
+        EXPECT_EQ(*store->touch(kModel, large), 40u);
+      }
+      std::uint64_t evicted = 0;
+      if (by_bytes) {
+        evicted = *store->evict(o.budget_bytes - 5 * kMegabyte);
+      } else {
+        store.reset();
+        o.budget_bytes = 5 * kMegabyte;
+        store = open_store(folder / "s", o);
+        evicted = store->stats().evicted;
+      }
+      EXPECT_EQ(evicted, 6u);
+      EXPECT_EQ(store->match(kModel, small)->tokens, 64u);
+      EXPECT_EQ(store->match(kModel, large)->tokens, 0u);
+      EXPECT_EQ(store->stats().states, 0u);
+      EXPECT_EQ(store->explain(kModel, large)->reason, "evicted");
+    }
+  }
+}
+
 // A budget belongs to the store: who opens it without one (the command, a script) neither empties
 // it nor lets it grow.
 TEST(CheckpointStore, TheBudgetIsRemembered) {

@@ -159,6 +159,32 @@ Status CheckpointStore::Impl::erase(RecordId id, Gone reason) {
   return {};
 }
 
+Result<std::uint32_t> CheckpointStore::Impl::erase_all(std::span<const RecordId> ids, Gone reason) {
+  std::vector<std::pair<std::uint32_t, RecordId>> going;
+  for (const RecordId id : ids) {
+    going.emplace_back(index[id].depth * 2u + (index[id].kind == Kind::sidecar ? 1 : 0), id);
+  }
+  // Deepest first; depth saturates, so what still has children waits for another round.
+  std::sort(going.rbegin(), going.rend());
+  std::uint32_t count = 0;
+  while (!going.empty()) {
+    std::vector<std::pair<std::uint32_t, RecordId>> waiting;
+    for (const auto& item : going) {
+      const BlockRecord& r = index[item.second];
+      if (r.kind == Kind::free) continue;  // went with its last child
+      if (r.children() > 0 || is_protected(item.second)) {
+        waiting.push_back(item);
+        continue;
+      }
+      TOKVAULT_TRY(erase(item.second, reason));
+      ++count;
+    }
+    if (waiting.size() == going.size()) break;
+    going.swap(waiting);
+  }
+  return count;
+}
+
 Status CheckpointStore::Impl::quarantine(RecordId id) {
   if (closed) return {};  // while it was being read; the next who reads it will find it
   BlockRecord& r = index[id];
@@ -182,6 +208,24 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
   void_record(old.segment, old.offset(), old.bytes());
   free_bytes(old.segment, old.offset(), old.bytes());
   return {};
+}
+
+// What is larger than all the room there is, besides `bytes`, goes before anything is weighed: else
+// all that is worth less would go first, and it after all the same. A put lets nothing in that does
+// not fit, so this is for a budget that became smaller.
+void CheckpointStore::Impl::evict_oversized(std::uint64_t bytes, std::uint32_t& evicted) {
+  const std::uint64_t other = disk_bytes() - allocated + index_estimate() + kJournalSlack + bytes;
+  if (other + allocated <= options.budget_bytes) return;
+  std::vector<RecordId> roots;
+  for (RecordId id = 0; id < index.limit(); ++id) {
+    const BlockRecord& r = std::as_const(index)[id];
+    if (r.kind != Kind::free && other + r.bytes() > options.budget_bytes) roots.push_back(id);
+  }
+  if (roots.empty()) return;
+  const auto gone_now = erase_all(descendants(roots), Gone::evicted);
+  if (!gone_now) return;  // what evicts next says why
+  evicted += *gone_now;
+  counters.evicted += *gone_now;
 }
 
 // Evicts until `bytes` fit. With a candidate, only what is worth less than it.
