@@ -464,11 +464,14 @@ void add_kv(CommandLine& line) {
                  {{"--kvc", "FOLDER", "Of the files"}, name_space, budget, eviction, codec, block});
   add_kv_command(line, group, "export", "Write the KVC files of a namespace again, byte for byte",
                  {{"--kvc", "FOLDER", "Made if it is absent"}, name_space});
-  add_kv_command(line, group, "replay", "Hits of eviction policies on a trace of requests",
-                 {{"--budget", "PERCENT,...=1,5,10,30", "Of the unique blocks"},
-                  {"--policy", "NAME,...", "Of these policies; all of them if absent"},
-                  {"--block-tokens", "N=512", "Tokens of a block of the trace"}},
-                 "TRACE");
+  add_kv_command(
+      line, group, "replay", "Hits of eviction policies on a trace of requests",
+      {{"--budget", "PERCENT,...=1,5,10,30", "Of the unique blocks"},
+       {"--policy", "NAME,...",
+        "Of value, lru, decayed_hits, arc, 2q, gdsf, aged_frequency, belady; all of them "
+        "if absent"},
+       {"--block-tokens", "N=512", "Tokens of a block of the trace"}},
+      "TRACE");
 }
 
 }  // namespace

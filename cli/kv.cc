@@ -510,8 +510,24 @@ Status kv_import(const KvCommand& o) { return kv_transfer(o, true); }
 
 Status kv_export(const KvCommand& o) { return kv_transfer(o, false); }
 
+// The text of a trace, plain or compressed.
+Result<Buffer> trace_of(const std::string& path) {
+  constexpr std::uint64_t kLineBytesMax = 1 << 30;
+  TOKVAULT_ASSIGN(const auto lines, LineReader::open(path, kLineBytesMax));
+  Buffer text;
+  for (LineReader::Line line;;) {
+    TOKVAULT_ASSIGN(const bool more, lines->next(line));
+    if (!more) return text;
+    if (line.too_long) {
+      return Error(Errc::invalid, "trace line " + std::to_string(line.number) + ": over 1 GiB");
+    }
+    text += line.text;
+    text += '\n';
+  }
+}
+
 Status kv_replay(const KvCommand& o) {
-  TOKVAULT_ASSIGN(const Buffer trace, read_all(o.target));
+  TOKVAULT_ASSIGN(const Buffer trace, trace_of(o.target));
   ReplayOptions options;
   if (o.has("--budget")) {
     options.budgets_percent.clear();
@@ -539,6 +555,11 @@ Status kv_replay(const KvCommand& o) {
         static_cast<unsigned long long>(r.requests), static_cast<unsigned long long>(r.blocks),
         static_cast<unsigned long long>(r.unique_blocks), r.unbounded_hit_percent);
     print_line(line);
+    if (r.requests_too_short + r.partial_blocks > 0) {
+      print_line("left out: " + format_counted(r.requests_too_short, "request") +
+                 " without a whole block of " + format_count(options.block_tokens) + " tokens, " +
+                 format_counted(r.partial_blocks, "partial last block"));
+    }
     print_line("budget %  policy           hit %  cost hit %   tokens saved  written   evictions");
   }
   for (const ReplayRow& row : r.rows) {
@@ -566,6 +587,8 @@ Status kv_replay(const KvCommand& o) {
   if (o.json) {
     print_line(JsonObject()
                    .field("requests", r.requests)
+                   .field("requests_too_short", r.requests_too_short)
+                   .field("partial_blocks", r.partial_blocks)
                    .field("blocks", r.blocks)
                    .field("unique_blocks", r.unique_blocks)
                    .field("unbounded_hit_percent", r.unbounded_hit_percent)

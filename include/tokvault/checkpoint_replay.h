@@ -16,7 +16,7 @@ struct ReplayOptions {
   std::vector<double> budgets_percent = {1, 5, 10, 30};
   // Of replay_policies(); all of them if empty.
   std::vector<std::string> policies;
-  // Tokens of a block of the trace; only whole blocks of the prompt count.
+  // Tokens of a block of the trace, above 0; only whole blocks of the prompt count.
   std::uint32_t block_tokens = 512;
   // As CheckpointOptions::attention_tokens; also weighs the cost-weighted hits.
   double attention_tokens = 1048576;
@@ -35,8 +35,11 @@ struct ReplayRow {
 };
 
 struct ReplayReport {
-  std::uint64_t requests = 0;
-  std::uint64_t blocks = 0;  // prompt blocks of all requests
+  std::uint64_t requests = 0;  // those with a whole block
+  std::uint64_t blocks = 0;    // their whole blocks
+  // Left out:
+  std::uint64_t requests_too_short = 0;  // without a whole block
+  std::uint64_t partial_blocks = 0;      // of the others, the last one, if it is not whole
   std::uint64_t unique_blocks = 0;
   double unbounded_hit_percent = 0;
   std::vector<ReplayRow> rows;  // by budget, then policy

@@ -21,6 +21,8 @@ struct Trace {
   std::vector<Hash128> keys;                         // by block number
   std::uint64_t blocks = 0;
   double span_ms = 0;
+  std::uint64_t too_short = 0;       // requests
+  std::uint64_t partial_blocks = 0;  // of the others
 };
 
 Error bad_line(std::size_t line, std::string_view what) {
@@ -54,8 +56,10 @@ Result<Trace> parse_trace(ByteView text, std::uint32_t block_tokens) {
     if (trace.requests.empty()) first_ms = timestamp;
     trace.span_ms = std::max(trace.span_ms, timestamp - first_ms);
     std::vector<std::uint32_t> blocks;
+    bool goes_on = false;
     for (const simdjson::dom::element id : ids) {
-      if (blocks.size() == input_tokens / block_tokens) break;
+      goes_on = blocks.size() == input_tokens / block_tokens;
+      if (goes_on) break;
       std::uint64_t value = 0;
       std::int64_t negative = 0;
       if (id.get(value) != simdjson::SUCCESS) {
@@ -74,11 +78,18 @@ Result<Trace> parse_trace(ByteView text, std::uint32_t block_tokens) {
       if (is_new) trace.keys.push_back(key);
       blocks.push_back(it->second);
     }
-    if (blocks.empty()) continue;
+    if (blocks.empty()) {
+      ++trace.too_short;
+      continue;
+    }
+    trace.partial_blocks += goes_on ? 1 : 0;
     trace.blocks += blocks.size();
     trace.requests.push_back(std::move(blocks));
   }
-  if (trace.requests.empty()) return Error(Errc::invalid, "the trace has no request with a block");
+  if (trace.requests.empty()) {
+    return Error(Errc::invalid, "the trace has no request with a whole block of " +
+                                    std::to_string(block_tokens) + " tokens");
+  }
   return trace;
 }
 
@@ -229,7 +240,9 @@ Result<ReplayReport> replay_trace(ByteView trace_jsonl, const ReplayOptions& opt
   const std::vector<std::string>& names = options.policies.empty() ? known : options.policies;
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return Error(Errc::invalid, "replay: no policy '" + name + "'");
+      std::string there_are;
+      for (const std::string& k : known) there_are += (there_are.empty() ? "" : ", ") + k;
+      return Error(Errc::invalid, "replay: no policy '" + name + "'; there are " + there_are);
     }
   }
   for (const double percent : options.budgets_percent) {
@@ -240,6 +253,8 @@ Result<ReplayReport> replay_trace(ByteView trace_jsonl, const ReplayOptions& opt
   TOKVAULT_ASSIGN(const Trace trace, parse_trace(trace_jsonl, options.block_tokens));
   ReplayReport report;
   report.requests = trace.requests.size();
+  report.requests_too_short = trace.too_short;
+  report.partial_blocks = trace.partial_blocks;
   report.blocks = trace.blocks;
   report.unique_blocks = trace.keys.size();
   report.unbounded_hit_percent = run(trace, "lru", trace.keys.size() + 1, options).hit_percent;
