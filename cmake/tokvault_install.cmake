@@ -19,15 +19,21 @@ install(FILES ${PROJECT_SOURCE_DIR}/tests/conformance/backend_conformance.h
               ${PROJECT_SOURCE_DIR}/tests/conformance/catalog_states.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tokvault/conformance)
 
+# Where CMake finds no package: a config in the root of a build folder that is on PATH, or in
+# CMAKE_PREFIX_PATH, would be taken for the installed one, and lacks the targets. Earlier builds
+# made it there.
+set(package_folder ${PROJECT_BINARY_DIR}/package)
+file(REMOVE ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake
+            ${PROJECT_BINARY_DIR}/tokvaultConfigVersion.cmake ${PROJECT_BINARY_DIR}/tokvault.pc)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/tokvaultConfig.cmake.in
-  ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake INSTALL_DESTINATION ${config_folder})
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/tokvaultConfigVersion.cmake
+  ${package_folder}/tokvaultConfig.cmake INSTALL_DESTINATION ${config_folder})
+write_basic_package_version_file(${package_folder}/tokvaultConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
-install(FILES ${PROJECT_BINARY_DIR}/tokvaultConfig.cmake
-              ${PROJECT_BINARY_DIR}/tokvaultConfigVersion.cmake DESTINATION ${config_folder})
+install(FILES ${package_folder}/tokvaultConfig.cmake
+              ${package_folder}/tokvaultConfigVersion.cmake DESTINATION ${config_folder})
 
 # The prefix as seen from the folder of the .pc, wherever both are moved to.
 file(RELATIVE_PATH TOKVAULT_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 string(REGEX REPLACE "/$" "" TOKVAULT_PC_PREFIX "${TOKVAULT_PC_PREFIX}")
-configure_file(${CMAKE_CURRENT_LIST_DIR}/tokvault.pc.in ${PROJECT_BINARY_DIR}/tokvault.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/tokvault.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/tokvault.pc.in ${package_folder}/tokvault.pc @ONLY)
+install(FILES ${package_folder}/tokvault.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

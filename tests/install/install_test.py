@@ -3,7 +3,8 @@
 it was installed. The programs find the vocabularies there without being told.
 
 The move is the point: a path of the build or of the first prefix in tokvaultConfig.cmake or
-tokvault.pc is found only that way.
+tokvault.pc is found only that way. The build folder comes first where CMake looks for packages, as
+it does for who has its command on PATH, and has none.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def main():
         for program in ("consumer.cc", "own_backend.cc"):
             source.joinpath(program).write_text(HERE.joinpath(program).read_text())
         run(args.cmake, "-S", source, "-B", folder / "build", "-G", "Ninja",
-            f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={args.compiler}",
+            f"-DCMAKE_PREFIX_PATH={args.build};{prefix}", f"-DCMAKE_CXX_COMPILER={args.compiler}",
             f"-DCMAKE_CXX_FLAGS={args.flags}", stdout=subprocess.DEVNULL)
         run(args.cmake, "--build", folder / "build", stdout=subprocess.DEVNULL)
         run(folder / "build" / "consumer", folder / "one.vault")
