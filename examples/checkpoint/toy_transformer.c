@@ -7,6 +7,8 @@
  * that a full run gives.
  *
  *   cc toy_transformer.c -ltokvault_checkpoint -lm && ./a.out /tmp/toy.kv
+ *
+ * docs/checkpoint.md says how the library is built and installed.
  */
 #include <math.h>
 #include <stdint.h>

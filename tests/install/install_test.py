@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Builds and runs consumer.cc and own_backend.cc against an installed tokvault that was moved after
-it was installed. The programs find the vocabularies there without being told.
+"""Builds and runs consumer.cc, own_backend.cc and, by C, examples/checkpoint/toy_transformer.c
+against an installed tokvault that was moved after it was installed. The C++ programs find the
+vocabularies there without being told.
 
 The move is the point: a path of the build or of the first prefix in tokvaultConfig.cmake or
 tokvault.pc is found only that way. The build folder comes first where CMake looks for packages, as
@@ -16,6 +17,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+TOY = HERE.parent.parent / "examples" / "checkpoint" / "toy_transformer.c"
 
 PROJECT = """cmake_minimum_required(VERSION 3.25)
 project(consumer CXX)
@@ -75,6 +77,13 @@ def main():
         run(args.compiler, "-std=c++20", *shlex.split(args.flags), HERE / "consumer.cc", "-o",
             folder / "by-pkg-config", *flags)
         run(folder / "by-pkg-config", folder / "two.vault")
+
+        # Builds with sanitizers do not have the shared library (src/checkpoint/CMakeLists.txt).
+        if "-fsanitize" not in args.flags:
+            (shared,) = prefix.rglob("libtokvault_checkpoint.so")
+            run("cc", "-I", prefix / "include", TOY, "-o", folder / "toy", "-L", shared.parent,
+                f"-Wl,-rpath,{shared.parent}", "-ltokvault_checkpoint", "-lm")
+            run(folder / "toy", folder / "toy.kv")
 
         command = prefix / "bin" / "tokvault"
         if command.exists():
