@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -43,6 +44,17 @@ Result<std::uint64_t> number_of(const KvCommand& o, const char* option, std::uin
   return named(o, option, parse_number(o.text(option), max));
 }
 
+// As --namespace names them, in the order in which they are printed.
+constexpr std::pair<const char*, std::string Namespace::*> kNamespaceFields[] = {
+    {"model", &Namespace::model},
+    {"tokenizer", &Namespace::tokenizer},
+    {"chat_template", &Namespace::chat_template},
+    {"dtype", &Namespace::dtype},
+    {"layout", &Namespace::layout},
+    {"lora", &Namespace::lora},
+    {"tenant", &Namespace::tenant},
+    {"extra", &Namespace::extra}};
+
 Result<Namespace> namespace_of(const KvCommand& o) {
   const std::string text = o.text("--namespace", "kvc");
   Namespace n;
@@ -50,20 +62,27 @@ Result<Namespace> namespace_of(const KvCommand& o) {
     n.model = text;
     return n;
   }
-  const std::map<std::string, std::string*> fields = {
-      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
-      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
-      {"tenant", &n.tenant}, {"extra", &n.extra}};
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(',', at), text.size());
     const std::string field = text.substr(at, end - at);
     const std::size_t equals = field.find('=');
-    const auto it = fields.find(field.substr(0, equals));
-    if (equals == std::string::npos || it == fields.end()) {
-      return usage(o, "a namespace has no field '" + field + "'");
+    if (equals == std::string::npos) {
+      return usage(o, "'" + field + "' of the namespace is not FIELD=VALUE");
     }
-    if (!it->second->empty()) return usage(o, "the namespace has '" + it->first + "' twice");
-    *it->second = field.substr(equals + 1);
+    const std::string name = field.substr(0, equals);
+    const auto* const it = std::find_if(std::begin(kNamespaceFields), std::end(kNamespaceFields),
+                                        [&name](const auto& known) { return known.first == name; });
+    if (it == std::end(kNamespaceFields)) {
+      std::string what = "a namespace has no field '" + name + "'";
+      const char* before = "; there are ";
+      for (const auto& [known, member] : kNamespaceFields) {
+        what += std::string(before) + known;
+        before = ", ";
+      }
+      return usage(o, what);
+    }
+    if (!(n.*it->second).empty()) return usage(o, "the namespace has '" + name + "' twice");
+    n.*it->second = field.substr(equals + 1);
     at = end + 1;
   }
   return n;
@@ -122,27 +141,19 @@ Result<std::unique_ptr<CheckpointStore>> open_store(const KvCommand& o, bool wri
 
 std::string namespace_json(const Namespace& n) {
   JsonObject json;
-  const std::pair<const char*, const std::string*> fields[] = {
-      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
-      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
-      {"tenant", &n.tenant}, {"extra", &n.extra}};
-  for (const auto& [name, value] : fields) {
-    if (!value->empty()) json.field(name, *value);
+  for (const auto& [name, member] : kNamespaceFields) {
+    if (!(n.*member).empty()) json.field(name, n.*member);
   }
   return json.text();
 }
 
 // A namespace in a line: its model alone, or as --namespace takes it.
 std::string name_of(const Namespace& n) {
-  const std::pair<const char*, const std::string*> fields[] = {
-      {"model", &n.model},   {"tokenizer", &n.tokenizer}, {"chat_template", &n.chat_template},
-      {"dtype", &n.dtype},   {"layout", &n.layout},       {"lora", &n.lora},
-      {"tenant", &n.tenant}, {"extra", &n.extra}};
   std::string out;
-  for (const auto& [name, value] : fields) {
-    if (value->empty()) continue;
+  for (const auto& [name, member] : kNamespaceFields) {
+    if ((n.*member).empty()) continue;
     if (!out.empty()) out += ',';
-    out += std::string(name) + "=" + *value;
+    out += std::string(name) + "=" + n.*member;
   }
   return out == "model=" + n.model ? n.model : out;
 }

@@ -400,7 +400,12 @@ Status CheckpointStore::Impl::read_store_file() {
     const std::uint32_t found = block_tokens_of_files();
     if (found < 16 || found > 4096) {
       if (!bytes.empty()) return Error(Errc::corrupt, path + " is no checkpoint store");
-      if (options.read_only) return Error(Errc::not_found, path + " is not there");
+      if (options.read_only) {
+        const bool folder = ::access(directory.c_str(), F_OK) == 0;
+        return Error(Errc::not_found,
+                     "no store at " + directory +
+                         (folder ? ": its file store is not there" : ": there is no such folder"));
+      }
       block_tokens = options.block_tokens == 0 ? 256 : options.block_tokens;
     } else {
       block_tokens = found;

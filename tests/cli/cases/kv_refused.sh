@@ -50,6 +50,7 @@ try put s --tokens prompt.ids --text prompt.ids --payload 600.bin
 try put s --tokens prompt.ids --payload 600.bin --codec lz4
 try put s --tokens prompt.ids --payload 600.bin --eviction fifo
 try put s --tokens prompt.ids --payload 600.bin --namespace model=a,colour=b
+try put s --tokens prompt.ids --payload 600.bin --namespace model=a,dtype
 ls
 echo "-- other folders and files"
 mkdir home
@@ -58,6 +59,7 @@ try put home --tokens prompt.ids --payload 600.bin
 tokvault init my.vault --tokenizer bytes
 try put my.vault --tokens prompt.ids --payload 600.bin
 try put prompt.ids --tokens prompt.ids --payload 600.bin
+try list home
 ls home
 echo "-- names that would do something to a terminal"
 try put s --namespace "$(printf 'a\033[2Jb\nc\377')" --tokens prompt.ids --payload 600.bin
