@@ -202,12 +202,16 @@ class ReaderCache {
 class DirectoryLock final : public WriterLock {
  public:
   explicit DirectoryLock(File file) : file_(std::move(file)) {}
-  // The kernel lets go when the descriptor is closed. The name is wiped first, so that whoever is
-  // refused next is never told of this holder; nothing depends on it.
-  ~DirectoryLock() override { static_cast<void>(file_.truncate(0).has_value()); }
+  // The kernel lets go when the descriptor is closed, and those of forked children are. The name is
+  // wiped first, so that whoever is refused next is never told of this holder, unless it is a child
+  // that closes its own; nothing depends on it.
+  ~DirectoryLock() override {
+    if (::getpid() == process_) static_cast<void>(file_.truncate(0).has_value());
+  }
 
  private:
   File file_;
+  const pid_t process_ = ::getpid();
 };
 
 std::string describe_this_process() {

@@ -209,13 +209,11 @@ void VaultImpl::stop_merging() {
 }
 
 Status VaultImpl::finish_merging(const Progress& progress) {
-  if (options_.read_only) return Error(Errc::denied, "the vault is open for reading only");
   std::uint64_t done = 0;
   for (bool first = true;; first = false) {
     std::shared_ptr<const BackgroundMerge> running;
     {
-      std::lock_guard lock(write_mutex_);
-      TOKVAULT_TRY(check_writable());
+      TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
       TOKVAULT_TRY(prepare_log());
       join_sealing();
       TOKVAULT_TRY(settle());

@@ -57,8 +57,23 @@ bool same_content(const Conversation& stored, const Conversation& given) {
 
 }  // namespace
 
-Status VaultImpl::check_writable() {
+Status VaultImpl::check_writer() const {
   if (options_.read_only) return Error(Errc::denied, "the vault is open for reading only");
+  if (::getpid() == process_) return {};
+  return Error(Errc::denied, "the vault is open for writing in process " +
+                                 std::to_string(process_) +
+                                 ", of which this is a fork: open one here");
+}
+
+Result<std::unique_lock<std::mutex>> VaultImpl::lock_for_writing() {
+  TOKVAULT_TRY(check_writer());
+  std::unique_lock lock(write_mutex_);
+  TOKVAULT_TRY(check_writable());
+  return lock;
+}
+
+Status VaultImpl::check_writable() const {
+  TOKVAULT_TRY(check_writer());
   if (failed_.code() != Errc::ok) return failed_.clone();
   return {};
 }
@@ -410,7 +425,7 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
   queue_.push_back(&request);
   while (!request.done) {
     if (leader_) {
-      queue_done_.wait(queue_lock);
+      queue_done_->wait(queue_lock);
       continue;
     }
     leader_ = true;
@@ -431,7 +446,7 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
     queue_lock.lock();
     for (Request* r : group) r->done = true;
     leader_ = false;
-    queue_done_.notify_all();
+    queue_done_->notify_all();
   }
   return std::move(request.result);
 }
@@ -441,8 +456,7 @@ Result<PutResult> VaultImpl::put(const Conversation& conversation, const PutOpti
   request.conversation = &conversation;
   request.options = &options;
   {
-    std::lock_guard lock(write_mutex_);
-    TOKVAULT_TRY(check_writable());
+    TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
     TOKVAULT_TRY(prepare_log());
     TOKVAULT_ASSIGN(request.tenant, tenant_for_writing(options.tenant));
   }
@@ -452,8 +466,7 @@ Result<PutResult> VaultImpl::put(const Conversation& conversation, const PutOpti
 Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     std::span<const Conversation> conversations, const PutOptions& options,
     const ImportProgress* progress) {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
   std::vector<Request> requests(conversations.size());
@@ -546,7 +559,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
 }
 
 Status VaultImpl::put_async(Conversation conversation, const PutOptions& options) {
-  if (options_.read_only) return Error(Errc::denied, "the vault is open for reading only");
+  TOKVAULT_TRY(check_writer());
   TOKVAULT_TRY(check_name("a tenant's name", tenant_name(options.tenant)));
   TOKVAULT_TRY(stager_->check(conversation, Stager::form_of(conversation)));
   bool is_much = false;
@@ -610,6 +623,7 @@ Status VaultImpl::drain_async() {
 
 Status VaultImpl::flush() {
   if (options_.read_only) return {};
+  TOKVAULT_TRY(check_writer());
   (void)drain_async();  // its error is in async_error_
   {
     std::lock_guard lock(queue_mutex_);
@@ -627,8 +641,7 @@ Status VaultImpl::flush() {
 
 Status VaultImpl::append(std::string_view id, std::span<const Message> messages,
                          std::string_view tenant_given) {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
   TOKVAULT_ASSIGN(const Found found, find_or_error(tenant, id));
@@ -649,8 +662,7 @@ Status VaultImpl::append(std::string_view id, std::span<const Message> messages,
 
 Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::string> add,
                       std::span<const std::string> remove, std::string_view tenant_given) {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   for (const std::string& t : add) {
     if (t.empty()) return Error(Errc::invalid, "a tag has 1 to 255 bytes");
     TOKVAULT_TRY(check_name("a tag", t));
@@ -682,8 +694,7 @@ Status VaultImpl::tag(std::span<const std::string> ids, std::span<const std::str
 
 Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
                                         std::string_view tenant_given) {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return std::uint64_t{0};

@@ -51,8 +51,7 @@ DictionaryInfo DictionariesImpl::info_of(const TenantState& tenant, std::uint64_
 Result<DictionaryInfo> DictionariesImpl::add(ByteView bytes, const DictionaryOrigin& origin,
                                              std::string_view tenant_given) {
   TOKVAULT_TRY(dictionary_id(bytes));
-  std::lock_guard lock(vault_.write_mutex_);
-  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(vault_.prepare_log());
   TOKVAULT_ASSIGN(const std::uint32_t tenant, vault_.tenant_for_writing(tenant_given));
   ArtifactRecord record;
@@ -95,16 +94,14 @@ Result<DictionariesImpl::Made> DictionariesImpl::make(const Filter& filter,
 
 Result<DictionaryInfo> DictionariesImpl::train(const Filter& filter,
                                                const DictionaryTraining& options) {
-  std::lock_guard lock(vault_.write_mutex_);
-  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_ASSIGN(const Made made, make(filter, options));
   const TenantState* tenant = vault_.state_.tenant(tenant_name(filter.tenant));
   return add_locked(made.bytes, made.record, tenant->record.number);
 }
 
 Status DictionariesImpl::activate(std::optional<std::uint32_t> id, std::string_view tenant_given) {
-  std::lock_guard lock(vault_.write_mutex_);
-  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return id ? Status(no_dictionary(*id)) : Status();
   std::optional<std::uint64_t> number;
@@ -150,8 +147,7 @@ Result<Buffer> DictionariesImpl::get(std::uint32_t id, std::string_view tenant_g
 }
 
 Status DictionariesImpl::retire(std::uint32_t id, bool rewrite, std::string_view tenant_given) {
-  std::lock_guard lock(vault_.write_mutex_);
-  TOKVAULT_TRY(vault_.check_writable());
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   const std::uint64_t number = number_of_id(tenant, id);
   if (number == 0) return no_dictionary(id);

@@ -188,8 +188,7 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
     }
   }
 
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
   // What a log has of a tenant becomes one pack, and that has limits.
@@ -236,8 +235,7 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
 Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,
                                                const HoldOptions& options) {
   TOKVAULT_TRY(check_name("a holder's name", options.holder));
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(options.tenant));
   std::vector<RecordChange> changes;
@@ -265,8 +263,7 @@ Result<std::uint64_t> VaultImpl::release_segments(std::span<const SegmentId> ids
   if (options.holder.size() > kNameBytesMax) {
     return Error(Errc::invalid, "a holder's name has at most 255 bytes");
   }
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   const TenantState* tenant = state_.tenant(tenant_name(options.tenant));
   if (tenant == nullptr) {

@@ -164,7 +164,6 @@ Result<std::vector<SubstringSetInfo>> SubstringsImpl::list(std::string_view tena
 }
 
 Status SubstringsImpl::begin_change() {
-  TOKVAULT_TRY(vault_.check_writable());
   TOKVAULT_TRY(vault_.prepare_log());
   vault_.join_sealing();
   return vault_.settle();
@@ -274,7 +273,7 @@ Result<SubstringChange> SubstringsImpl::replace(std::uint32_t number, const Subs
 Result<SubstringChange> SubstringsImpl::train(const SubstringTraining& given,
                                               std::string_view tenant_given) {
   TOKVAULT_TRY(check_training(given));
-  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(begin_change());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
@@ -315,7 +314,7 @@ Result<SubstringChange> SubstringsImpl::compact(
     const SubstringTraining& options, std::string_view tenant_given,
     const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
   TOKVAULT_TRY(check_training(options));
-  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(begin_change());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
@@ -375,7 +374,7 @@ Status SubstringsImpl::rewrite_packs(
 
 Result<SubstringChange> SubstringsImpl::retain(std::span<const SubstringId> ids,
                                                std::string_view tenant_given) {
-  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(begin_change());
   const TenantState* tenant = vault_.state_.tenant(tenant_name(tenant_given));
   if (tenant == nullptr) return SubstringChange{};  // there is nothing, and no tenant to make
@@ -406,7 +405,7 @@ Result<SubstringChange> SubstringsImpl::replace_unreadable(std::uint32_t number)
 
 Result<SubstringChange> SubstringsImpl::add(const SubstringSet& set,
                                             std::string_view tenant_given) {
-  std::lock_guard lock(vault_.write_mutex_);
+  TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(begin_change());
   TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
   TOKVAULT_ASSIGN(const auto before, active_of(number));

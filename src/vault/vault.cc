@@ -96,6 +96,10 @@ VaultImpl::VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> 
 
 VaultImpl::~VaultImpl() {
   if (options_.read_only || !lock_) return;
+  if (!check_writer()) {
+    leave_to_parent();
+    return;
+  }
   (void)flush();  // the caller who wants to know has called it
   std::lock_guard lock(write_mutex_);
   if (merge_) merge_->request_stop();
@@ -114,6 +118,21 @@ VaultImpl::~VaultImpl() {
     change.add_files.push_back(f);
     (void)catalog_->commit(change);  // only a better diagnosis hangs on it
   }
+}
+
+// The threads are not here, and who waits for them, or for whom they wait, would wait for ever. A
+// connection of SQLite must not even be closed: it would roll back what the parent is writing.
+void VaultImpl::leave_to_parent() {
+  struct Left {
+    std::thread sealer;
+    std::shared_ptr<BackgroundMerge> merge;
+    std::unique_ptr<std::condition_variable> queue_done;
+    std::shared_ptr<Catalog> catalog;
+  };
+  static std::mutex mutex;
+  static auto* const left = new std::vector<Left>();  // never destroyed
+  std::lock_guard lock(mutex);
+  left->push_back({std::move(sealer_), std::move(merge_), std::move(queue_done_), catalog_});
 }
 
 Result<CatalogState> VaultImpl::load_catalog() const {

@@ -17,6 +17,8 @@
 #ifndef TOKVAULT_VAULT_VAULT_IMPL_H_
 #define TOKVAULT_VAULT_VAULT_IMPL_H_
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -178,8 +180,16 @@ class VaultImpl final : public Vault {
     Buffer text;
   };
 
+  // `denied` for a reader, and in a process that was forked from the one that opened the vault.
+  Status check_writer() const;
+  // What every call that writes begins with; looks at that before it waits for threads that a
+  // forked process does not have.
+  Result<std::unique_lock<std::mutex>> lock_for_writing();
+  // Before members are destroyed in a forked process: of what belongs to its parent.
+  void leave_to_parent();
+
   // --- writing: under write_mutex_ ---
-  Status check_writable();
+  Status check_writable() const;
   Status prepare_log();  // makes sure that there is a log to write to
   Status rotate();       // begins a new log; the old one is sealed in the background
   std::unique_ptr<LogWriter> make_writer() const;
@@ -420,6 +430,7 @@ class VaultImpl final : public Vault {
   const std::shared_ptr<Backend> backend_;
   const std::shared_ptr<Catalog> catalog_;
   const VaultOptions options_;
+  const pid_t process_ = ::getpid();  // that opened it
   std::unique_ptr<WriterLock> lock_;
   mutable Cache cache_;
   mutable std::shared_mutex state_mutex_;
@@ -457,7 +468,9 @@ class VaultImpl final : public Vault {
   std::atomic<std::uint64_t> retiring_{0};
 
   std::mutex queue_mutex_;
-  std::condition_variable queue_done_;
+  // Its own memory: leave_to_parent().
+  std::unique_ptr<std::condition_variable> queue_done_ =
+      std::make_unique<std::condition_variable>();
   std::deque<Request*> queue_;  // of put(), guarded by queue_mutex_
   bool leader_ = false;         // a put() is committing the queue
   struct Async {

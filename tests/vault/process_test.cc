@@ -148,6 +148,111 @@ TEST_F(VaultProcess, ASecondWriterIsToldWhoWrites) {
   EXPECT_EQ(open_vault(path_).code(), Errc::busy);
 }
 
+// A child has a copy of what waits to be written, and of a log that goes on without it.
+TEST_F(VaultProcess, AForkedChildWritesNothing) {
+  std::vector<std::string> ids{"before", "waiting"};
+  {
+    auto vault = open_vault(path_, {.level = Level::fast, .log_bytes_max = 4'000});
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation(ids[0], {"x"}), {}));
+    ASSERT_OK((*vault)->put_async(conversation(ids[1], {"x"}), {}));
+    Child child([&](const std::function<void()>&) {
+      const std::vector<Conversation> batch{conversation("of the child", {"x"})};
+      const std::vector<std::string> before{ids[0]};
+      const std::vector<std::string> tags{"tag"};
+      const std::vector<Segment> segments{Segment::of_bytes(std::string(200, 's'))};
+      const std::vector<SegmentId> segment_ids{segments[0].id()};
+      const auto put = (*vault)->put(batch[0], {});
+      EXPECT_EQ(put.code(), Errc::denied);
+      EXPECT_NE(put.error().message().find(std::to_string(::getppid())), std::string_view::npos)
+          << put.error().message();
+      EXPECT_EQ((*vault)->put_batch(batch, {}).code(), Errc::denied);
+      EXPECT_EQ((*vault)->put_async(batch[0], {}).code(), Errc::denied);
+      EXPECT_EQ((*vault)->flush().code(), Errc::denied);
+      EXPECT_EQ((*vault)->append(ids[0], batch[0].messages).code(), Errc::denied);
+      EXPECT_EQ((*vault)->tag(before, tags, {}).code(), Errc::denied);
+      EXPECT_EQ((*vault)->forget(before).code(), Errc::denied);
+      EXPECT_EQ((*vault)->forget(Filter()).code(), Errc::denied);
+      EXPECT_EQ((*vault)->put_segments(segments).code(), Errc::denied);
+      EXPECT_EQ((*vault)->hold_segments(segment_ids).code(), Errc::denied);
+      EXPECT_EQ((*vault)->release_segments(segment_ids).code(), Errc::denied);
+      EXPECT_EQ((*vault)->gc(false).code(), Errc::denied);
+      EXPECT_EQ((*vault)->compact(Level::fast).code(), Errc::denied);
+      EXPECT_EQ((*vault)->seal().code(), Errc::denied);
+      EXPECT_EQ((*vault)->finish_merging().code(), Errc::denied);
+      EXPECT_EQ((*vault)->dictionaries().train({}).code(), Errc::denied);
+      EXPECT_EQ((*vault)->substrings().train({}).code(), Errc::denied);
+      EXPECT_OK((*vault)->get(ids[0]));
+      vault->reset();
+      EXPECT_OK(open_vault(path_, {.read_only = true}));
+    });
+    EXPECT_EQ(child.join(), 0);
+    // The lock is held, by whom it says.
+    const auto second = open_vault(path_);
+    ASSERT_EQ(second.code(), Errc::busy);
+    EXPECT_NE(second.error().message().find(std::to_string(::getpid())), std::string_view::npos)
+        << second.error().message();
+    for (int i = 0; i < 20; ++i) {
+      ids.push_back("after" + std::to_string(i));
+      ASSERT_OK((*vault)->put(conversation(ids.back(), {shared_text(i)}), {}));
+    }
+    EXPECT_OK((*vault)->seal());
+  }
+  auto vault = open_vault(path_);
+  ASSERT_OK(vault);
+  for (const std::string& id : ids) EXPECT_OK((*vault)->get(id)) << id;
+  EXPECT_EQ((*vault)->get("of the child").code(), Errc::not_found);
+  const auto report = (*vault)->check({.read_data = true});
+  ASSERT_OK(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+}
+
+// Threads of the parent put, seal and merge at the fork: a child has their locks and not them.
+TEST_F(VaultProcess, AForkedChildWaitsForNoThreadOfItsParent) {
+  constexpr int kThreads = 3;
+  std::array<int, kThreads> counts{};
+  {
+    auto vault =
+        open_vault(path_, {.level = Level::fast, .log_bytes_max = 4'000, .merge_bytes_min = 4'000});
+    ASSERT_OK(vault);
+    std::atomic<bool> stop{false};
+    std::vector<std::jthread> writers;
+    for (int t = 0; t < kThreads; ++t) {
+      writers.emplace_back([&, t] {
+        for (; !stop; ++counts[t]) {
+          const std::string id = std::to_string(t) + "-" + std::to_string(counts[t]);
+          const auto put = (*vault)->put(conversation(id, {shared_text(counts[t] % 11), id}), {});
+          if (!put) break;
+        }
+      });
+    }
+    for (int i = 0; i < 20; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      Child child([&](const std::function<void()>&) {
+        ::alarm(60);
+        const bool is_denied = (*vault)->put(conversation("c", {"x"}), {}).code() == Errc::denied;
+        vault->reset();
+        ::_exit(is_denied ? 0 : 1);
+      });
+      EXPECT_EQ(child.join(), 0);
+    }
+    stop = true;
+    writers.clear();
+    EXPECT_OK((*vault)->flush());
+  }
+  auto vault = open_vault(path_);
+  ASSERT_OK(vault);
+  for (int t = 0; t < kThreads; ++t) {
+    EXPECT_GT(counts[t], 0);
+    for (int i = 0; i < counts[t]; ++i) {
+      EXPECT_OK((*vault)->get(std::to_string(t) + "-" + std::to_string(i)));
+    }
+  }
+  const auto report = (*vault)->check({.read_data = true});
+  ASSERT_OK(report);
+  for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+}
+
 // A writer that seals, collects and compacts all the time never shows a reader an error, a gap, or
 // less than it showed before.
 TEST_F(VaultProcess, AReaderBesideAWriterThatRewritesAllTheTime) {
