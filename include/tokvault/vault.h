@@ -421,8 +421,9 @@ class Vault {
   // `invalid` without a tokenizer; `busy` if another process writes there.
   static Status create(Backend& backend, Catalog& catalog, const CreateOptions& options);
   // Opens a vault. `busy` if another process writes to it and options.read_only is false,
-  // `not_found` if there is none, `unsupported` if a newer version wrote it. Without its tokenizer,
-  // or with another of that name, a writer fails, and a reader opens and reads no texts.
+  // `not_found` if there is none, `unsupported` if a newer version wrote it, `invalid` without a
+  // backend or a catalog, or with a level that is none. Without its tokenizer, or with another of
+  // that name, a writer fails, and a reader opens and reads no texts.
   static Result<std::unique_ptr<Vault>> open(std::unique_ptr<Backend> backend,
                                              std::unique_ptr<Catalog> catalog,
                                              const VaultOptions& options);
@@ -484,7 +485,8 @@ class Vault {
   virtual Result<Page> list(const Filter& filter, std::uint64_t limit,
                             std::string_view cursor = {}) const = 0;
   // Calls `visit` with every matching conversation in the order of list(), decoding each block once
-  // where neighbours share it; `visit` returns false to stop.
+  // where neighbours share it; `visit` returns false to stop. It may call the vault, and must not
+  // throw. `invalid` without it.
   virtual Status scan(
       const Filter& filter,
       const std::function<bool(const Summary&, Result<Conversation>)>& visit) const = 0;
@@ -502,9 +504,10 @@ class Vault {
                                                           const NearOptions& options,
                                                           const Progress& progress = {}) const = 0;
   // Groups of near-duplicates, the largest first. `visit` is called with each of them until it
-  // returns false; the report counts all. A conversation is in one group at most, and at least as
-  // similar to its representative as the threshold says. Of conversations that hover about the
-  // threshold some are missed: MinHash finds a partner of 0.85 with probability 0.99.
+  // returns false, as that of scan() is; the report counts all. A conversation is in one group at
+  // most, and at least as similar to its representative as the threshold says. Of conversations
+  // that hover about the threshold some are missed: MinHash finds a partner of 0.85 with
+  // probability 0.99.
   virtual Result<DuplicateReport> find_duplicates(
       const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
       const Progress& progress = {}) const = 0;
@@ -560,7 +563,8 @@ class Vault {
                                             std::string_view cursor = {}) const = 0;
   // Encodes the files in which segments lie again at `level`, so that new frames take the place of
   // the old ones in one step; their ids and who refers to them stay as they are. Does what gc()
-  // does as well. `not_found` if one is not there; then nothing is done.
+  // does as well. `not_found` if one is not there, `invalid` for a level that is none; then nothing
+  // is done.
   virtual Result<GcReport> replace_segments(std::span<const SegmentId> ids, Level level,
                                             std::string_view tenant = {},
                                             const Progress& progress = {}) = 0;
@@ -572,6 +576,7 @@ class Vault {
   // is there twice is stored once, and what gc() erases is erased. Packs that a compaction made and
   // that nothing has changed stay. Works in steps of up to 1 GB, each of which is committed by
   // itself: after an interruption the next call goes on. Needs room for the packs of one step.
+  // `invalid` for a level that is none.
   virtual Result<CompactReport> compact(const CompactOptions& options,
                                         const Progress& progress = {}) = 0;
   Result<CompactReport> compact(Level level, const Progress& progress = {}) {

@@ -156,6 +156,12 @@ void VaultImpl::rotate_if_due() {
   start_sealing();
 }
 
+Status check_level(Level level) {
+  if (level >= Level::fast && level <= Level::dense) return {};
+  return Error(Errc::invalid, "the level is 1 (fast), 2 (balanced) or 3 (dense), not " +
+                                  std::to_string(static_cast<unsigned>(level)));
+}
+
 Status check_name(std::string_view what, std::string_view name) {
   std::string ignored;
   if (name.size() <= kNameBytesMax && append_json_string(name, ignored)) return {};

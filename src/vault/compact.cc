@@ -19,6 +19,7 @@ using Packs = std::vector<std::shared_ptr<PackFile>>;
 }  // namespace
 
 Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
+  TOKVAULT_TRY(check_level(options.level));
   std::lock_guard lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
   TOKVAULT_TRY(prepare_log());

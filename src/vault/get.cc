@@ -275,6 +275,7 @@ Result<Page> VaultImpl::list(const Filter& filter, std::uint64_t limit,
 Status VaultImpl::scan(
     const Filter& filter,
     const std::function<bool(const Summary&, Result<Conversation>)>& visit) const {
+  if (!visit) return Error(Errc::invalid, "nothing is there to visit conversations");
   std::uint64_t after = 0;
   for (;;) {
     struct Item {

@@ -302,6 +302,7 @@ Result<DuplicateReport> VaultImpl::find_duplicates_by(
 Result<DuplicateReport> VaultImpl::find_duplicates(
     const DuplicateOptions& options, const std::function<bool(const DuplicateGroup&)>& visit,
     const Progress& progress) const {
+  if (!visit) return Error(Errc::invalid, "nothing is there to visit groups");
   TOKVAULT_TRY(check_threshold(options.threshold));
   if (options.memory_bytes_max < kMemoryMin) {
     return Error(Errc::invalid, "less than 1 MB of memory is too little");

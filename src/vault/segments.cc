@@ -287,6 +287,7 @@ Result<std::uint64_t> VaultImpl::release_segments(std::span<const SegmentId> ids
 Result<GcReport> VaultImpl::replace_segments(std::span<const SegmentId> ids, Level level,
                                              std::string_view tenant_given,
                                              const Progress& progress) {
+  TOKVAULT_TRY(check_level(level));
   TOKVAULT_ASSIGN(const auto there, has_segments(ids, tenant_given));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (!there[i]) return no_segment(ids[i]);

@@ -80,6 +80,8 @@ Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& op
 Result<std::unique_ptr<Vault>> Vault::open(std::unique_ptr<Backend> backend,
                                            std::unique_ptr<Catalog> catalog,
                                            const VaultOptions& options) {
+  if (!backend || !catalog) return Error(Errc::invalid, "a vault needs a backend and a catalog");
+  TOKVAULT_TRY(check_level(options.level));
   auto vault = std::make_unique<VaultImpl>(std::move(backend), std::move(catalog), options);
   TOKVAULT_TRY(vault->start());
   return std::unique_ptr<Vault>(std::move(vault));

@@ -66,6 +66,8 @@ inline constexpr std::size_t kNameBytesMax = 255;
 // `invalid` unless what is to be written can be a tag, or the name of a tenant or holder: text, as
 // JSON has it, of at most 255 bytes.
 Status check_name(std::string_view what, std::string_view name);
+// `invalid` unless it is one of the three.
+Status check_level(Level level);
 
 class VaultImpl final : public Vault {
  public:

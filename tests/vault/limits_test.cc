@@ -1,5 +1,6 @@
 // What one pack may hold bounds conversations, batches and logs: nothing is taken in that could not
-// be sealed, and what is refused is refused alone.
+// be sealed, and what is refused is refused alone. Options and arguments that make no sense are
+// refused at once.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -201,6 +202,25 @@ TEST_F(Limits, ACallBringsNoMoreSegmentsThanOnePackHolds) {
   EXPECT_EQ(vault_->get_segments(std::vector{segments[0].id()})->at(0).code(), Errc::not_found);
   segments.resize(2);
   EXPECT_TRUE(vault_->put_segments(segments));
+}
+
+TEST_F(Limits, ALevelThatIsNone) {
+  for (const int wrong : {0, 4, 255}) {
+    const auto level = static_cast<Level>(wrong);
+    EXPECT_EQ(vault_->compact(level).code(), Errc::invalid) << wrong;
+    EXPECT_EQ(vault_->replace_segments({}, level).code(), Errc::invalid) << wrong;
+    EXPECT_EQ(open_vault(path_, {.read_only = true, .level = level}).code(), Errc::invalid);
+  }
+  vault_.reset();
+  EXPECT_EQ(open_vault(path_, {.level = static_cast<Level>(9)}).code(), Errc::invalid);
+  EXPECT_TRUE(open_vault(path_));
+}
+
+TEST_F(Limits, WhatIsMissing) {
+  EXPECT_EQ(vault_->scan({}, nullptr).code(), Errc::invalid);
+  EXPECT_EQ(vault_->find_duplicates({}, nullptr).code(), Errc::invalid);
+  EXPECT_EQ(Vault::open(make_memory_backend(), nullptr, {}).code(), Errc::invalid);
+  EXPECT_EQ(Vault::open(nullptr, make_memory_catalog(), {}).code(), Errc::invalid);
 }
 
 // A scan is bounded by its bytes, whatever they are: not only texts.
