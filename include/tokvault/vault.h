@@ -29,9 +29,9 @@ struct CreateOptions {
   // What text is stored as; required. A vocabulary that does not ship with tokvault is kept in the
   // vault.
   std::shared_ptr<const Tokenizer> tokenizer{};
-  // The rank file and pattern of such a vocabulary; empty for one that ships.
+  // What make_tokenizer() made it of, required for such a vocabulary; empty for one that ships.
   Buffer rank_file{};     // as bytes of a .tiktoken file, up to 256 MB
-  std::string pattern{};  // its regular expression
+  std::string pattern{};  // whose splitter it uses: "cl100k_base" or "o200k_base"
 };
 
 struct VaultOptions {
@@ -418,7 +418,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 class Vault {
  public:
   // Makes an empty vault; durable when it returns. `exists` if there is one, or files of one;
-  // `invalid` without a tokenizer; `busy` if another process writes there.
+  // `busy` if another process writes there; `invalid` without a tokenizer, or with one that open()
+  // could not make again: one that does not ship needs its rank file and pattern. A rank file is
+  // read for that, as make_tokenizer() does it.
   static Status create(Backend& backend, Catalog& catalog, const CreateOptions& options);
   // Opens a vault. `busy` if another process writes to it and options.read_only is false,
   // `not_found` if there is none, `unsupported` if a newer version wrote it, `invalid` without a

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "tokenizer/known.h"
 #include "vault/recovery.h"
 
 namespace tokvault {
@@ -31,12 +32,38 @@ Result<std::shared_ptr<const Tokenizer>> find_tokenizer(const Backend& backend,
   return found;
 }
 
+// Whether find_tokenizer() will find the same one again.
+Status check_vocabulary(const CreateOptions& options) {
+  if (!options.tokenizer) return Error(Errc::invalid, "a vault needs a tokenizer");
+  const std::string& name = options.tokenizer->name();
+  const Digest& digest = options.tokenizer->vocabulary_sha256();
+  if (options.rank_file.empty()) {
+    const KnownTokenizer* known = find_known_tokenizer(name);
+    const bool ships = known ? to_hex(digest) == known->sha256 : name == "bytes";
+    if (ships) return {};
+    return Error(Errc::invalid, "the tokenizer \"" + name +
+                                    "\" does not ship with tokvault: a vault needs the rank file "
+                                    "and the pattern that it was made of");
+  }
+  if (options.rank_file.size() > kVocabularyBytesMax) {
+    return Error(Errc::invalid, "the rank file has " + std::to_string(options.rank_file.size()) +
+                                    " bytes, more than the limit of " +
+                                    std::to_string(kVocabularyBytesMax));
+  }
+  if (sha256(options.rank_file) != digest) {
+    return Error(Errc::invalid, "the rank file is not that of the tokenizer \"" + name + "\"");
+  }
+  auto made = make_tokenizer(name, options.pattern, options.rank_file);
+  if (!made) return std::move(made).error();
+  return {};
+}
+
 }  // namespace
 
 // --- creating and opening ----------------------------------------------------------------------
 
 Status Vault::create(Backend& backend, Catalog& catalog, const CreateOptions& options) {
-  if (!options.tokenizer) return Error(Errc::invalid, "a vault needs a tokenizer");
+  TOKVAULT_TRY(check_vocabulary(options));
   TOKVAULT_ASSIGN(auto lock, backend.lock_writer());
   auto existing = catalog.load();
   if (existing && !existing->vault_record.empty()) {

@@ -223,6 +223,54 @@ TEST_F(Limits, WhatIsMissing) {
   EXPECT_EQ(Vault::open(nullptr, make_memory_catalog(), {}).code(), Errc::invalid);
 }
 
+// The rank file of a vocabulary of the bytes alone.
+std::string rank_file() {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    out += {kDigits[byte >> 2], kDigits[(byte & 3) << 4], '=', '=', ' '};
+    out += std::to_string(byte) + "\n";
+  }
+  return out;
+}
+
+// Nothing is made that could not be opened, and nothing is left of what was refused.
+TEST(CreateVault, RefusesAVocabularyThatCouldNotBeOpened) {
+  const std::string ranks = rank_file();
+  const auto own = make_tokenizer("own", "cl100k_base", ranks);
+  const auto of_that_name = make_tokenizer("o200k_base", "o200k_base", ranks);
+  ASSERT_TRUE(own && of_that_name);
+  const auto bytes = *open_tokenizer("bytes");
+  auto backend = make_memory_backend();
+  auto catalog = make_memory_catalog();
+  const CreateOptions wrong[] = {
+      {},
+      {.tokenizer = *own},
+      {.tokenizer = *of_that_name},
+      {.tokenizer = *own, .rank_file = ranks},
+      {.tokenizer = *own, .rank_file = ranks, .pattern = "nope"},
+      {.tokenizer = *own, .rank_file = ranks + "AAA= 256\n", .pattern = "cl100k_base"},
+      {.tokenizer = *own,
+       .rank_file = std::string((std::size_t{256} << 20) + 1, 'x'),
+       .pattern = "cl100k_base"},
+      {.tokenizer = bytes, .rank_file = ranks, .pattern = "cl100k_base"},
+  };
+  for (const CreateOptions& options : wrong) {
+    EXPECT_EQ(Vault::create(*backend, *catalog, options).code(), Errc::invalid);
+    EXPECT_EQ(backend->total_bytes().value(), 0u);
+  }
+  for (const auto& tokenizer : {*own, *of_that_name}) {
+    auto blobs = make_memory_backend();
+    auto list = make_memory_catalog();
+    ASSERT_TRUE(Vault::create(
+        *blobs, *list, {.tokenizer = tokenizer, .rank_file = ranks, .pattern = "cl100k_base"}));
+    EXPECT_TRUE(Vault::open(std::move(blobs), std::move(list), {}));
+  }
+  ASSERT_TRUE(Vault::create(*backend, *catalog, {.tokenizer = bytes}));
+  EXPECT_TRUE(Vault::open(std::move(backend), std::move(catalog), {}));
+}
+
 // A scan is bounded by its bytes, whatever they are: not only texts.
 TEST(ScanLimits, PicturesAreNotReadAllAtOnce) {
   MemoryPlace place;
