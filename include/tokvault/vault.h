@@ -496,7 +496,8 @@ class Vault {
   // and day; none for a tenant that is not there. Packs keep such sums, so that it costs little
   // unless a filter of time or tags cuts through them.
   virtual Result<std::vector<UsageRow>> usage(const UsageQuery& query) const = 0;
-  // The names of all tenants that ever stored something, and of the default one.
+  // The names of all tenants that ever stored something, and of the default one. A put that is
+  // refused for what it is (`invalid`, `exhausted`), or of nothing, makes none.
   virtual Result<std::vector<std::string>> tenants() const = 0;
 
   // Conversations that are like the one with this id, the most similar first; not itself.

@@ -44,6 +44,8 @@ bool same_fields(const Conversation& stored, const Conversation& given) {
   return before && now && *before == *now;
 }
 
+Error one_was_refused() { return Error(Errc::cancelled, "one before it was refused"); }
+
 // Equal as the vault keeps them: a form that is not written out is the default one, and a
 // conversation without a time has any.
 bool same_content(const Conversation& stored, const Conversation& given) {
@@ -183,6 +185,15 @@ Result<std::uint32_t> VaultImpl::tenant_for_writing(std::string_view given) {
   const TenantRecord record{number, std::string(name), random_bytes(16)};
   TOKVAULT_TRY(commit_records(number, {{tokvault::tenant_key(number), encode(record)}}));
   return number;
+}
+
+Result<std::uint32_t> VaultImpl::tenant_for(const Conversation& conversation,
+                                            std::string_view name) {
+  if (state_.tenant(tenant_name(name)) == nullptr) {
+    TOKVAULT_TRY(
+        stager_->check_whole(conversation, Stager::form_of(conversation), *stage_encoder_));
+  }
+  return tenant_for_writing(name);
 }
 
 VaultImpl::Pending VaultImpl::begin_batch(std::uint32_t tenant) {
@@ -394,7 +405,18 @@ Status VaultImpl::commit_requests(std::span<Request*> requests) {
   return {};
 }
 
+void VaultImpl::add_changes(const std::vector<RecordChange>& changes, BatchBuilder& batch) {
+  for (const RecordChange& c : changes) {
+    if (c.value) {
+      batch.put_record(c.key, *c.value);
+    } else {
+      batch.remove_record(c.key);
+    }
+  }
+}
+
 Status VaultImpl::commit_records(std::uint32_t tenant, const std::vector<RecordChange>& changes) {
+  if (changes.empty()) return {};
   if (changes.size() > kLogRecordsMax) {
     return Error(Errc::exhausted, std::to_string(changes.size()) +
                                       " changes are too many for one commit: at most " +
@@ -402,13 +424,7 @@ Status VaultImpl::commit_records(std::uint32_t tenant, const std::vector<RecordC
   }
   TOKVAULT_TRY(prepare_log());
   Pending pending = begin_batch(tenant);
-  for (const RecordChange& c : changes) {
-    if (c.value) {
-      pending.builder.put_record(c.key, *c.value);
-    } else {
-      pending.builder.remove_record(c.key);
-    }
-  }
+  add_changes(changes, pending.builder);
   std::vector<Written> written;
   TOKVAULT_TRY(finish_batch(pending, tenant, written));
   TOKVAULT_TRY(commit(std::move(written)));
@@ -464,9 +480,35 @@ Result<PutResult> VaultImpl::put(const Conversation& conversation, const PutOpti
   {
     TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
     TOKVAULT_TRY(prepare_log());
-    TOKVAULT_ASSIGN(request.tenant, tenant_for_writing(options.tenant));
+    TOKVAULT_ASSIGN(request.tenant, tenant_for(conversation, options.tenant));
   }
   return put_request(request);
+}
+
+std::vector<VaultImpl::RecordChange> VaultImpl::changes_of(const ImportProgress& progress) const {
+  Buffer key = progress_key(progress.source);
+  std::optional<Buffer> value;
+  if (!progress.finished) {
+    value = encode(ProgressRecord{progress.lines, progress.bytes, progress.state_hash});
+  } else if (!state_.find_record(key)) {
+    return {};
+  }
+  return {{std::move(key), std::move(value)}};
+}
+
+std::vector<Result<PutResult>> VaultImpl::refused_first(std::span<const Conversation> conversations,
+                                                        const PutOptions& options) {
+  std::vector<Result<PutResult>> refused;
+  for (const Conversation& c : conversations) {
+    if (options.stop_at_refused && !refused.empty()) {
+      refused.push_back(one_was_refused());
+      continue;
+    }
+    Status checked = stager_->check_whole(c, Stager::form_of(c), *stage_encoder_);
+    if (checked) break;
+    refused.push_back(std::move(checked).error());
+  }
+  return refused;
 }
 
 Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
@@ -474,6 +516,17 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     const ImportProgress* progress) {
   TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
+  std::vector<Result<PutResult>> results;
+  if (state_.tenant(tenant_name(options.tenant)) == nullptr) {
+    TOKVAULT_TRY(check_name("a tenant's name", options.tenant));
+    results = refused_first(conversations, options);
+    if (results.size() == conversations.size()) {
+      const bool stopped = options.stop_at_refused && !results.empty();
+      if (progress != nullptr && !stopped) TOKVAULT_TRY(commit_records(0, changes_of(*progress)));
+      return results;
+    }
+    results.clear();
+  }
   TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
   std::vector<Request> requests(conversations.size());
   std::vector<std::size_t> ends;  // of the pieces that threads take
@@ -541,24 +594,15 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   threads.clear();
   TOKVAULT_TRY(std::move(status));
   for (std::size_t i = staged; i < requests.size(); ++i) {
-    requests[i].result = Error(Errc::cancelled, "one before it was refused");
+    requests[i].result = one_was_refused();
   }
-  if (progress != nullptr && !stopped) {
-    const Buffer key = progress_key(progress->source);
-    if (!progress->finished) {
-      pending.builder.put_record(
-          key, encode(ProgressRecord{progress->lines, progress->bytes, progress->state_hash}));
-    } else if (state_.find_record(key)) {
-      pending.builder.remove_record(key);
-    }
-  }
+  if (progress != nullptr && !stopped) add_changes(changes_of(*progress), pending.builder);
   std::vector<Written> written;
   if (pending.builder.counts().next_sequence != sequence_before) {
     TOKVAULT_TRY(finish_batch(pending, tenant, written));
   }
   TOKVAULT_TRY(commit(std::move(written)));
   rotate_if_due();
-  std::vector<Result<PutResult>> results;
   results.reserve(requests.size());
   for (Request& r : requests) results.push_back(std::move(r.result));
   return results;
@@ -597,7 +641,7 @@ Status VaultImpl::drain_async() {
       Request& r = requests[i];
       r.conversation = &taken[i]->conversation;
       r.options = &taken[i]->options;
-      auto tenant = tenant_for_writing(r.options->tenant);
+      auto tenant = tenant_for(*r.conversation, r.options->tenant);
       TOKVAULT_TRY(check_writable());
       if (!tenant) {
         r.result = std::move(tenant).error();

@@ -190,14 +190,18 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
 
   TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
-  TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
   // What a log has of a tenant becomes one pack, and that has limits.
-  if (const auto part = log_->parts().find(tenant); part != log_->parts().end()) {
-    size += tokvault::size_of(part->second->table());
+  if (const TenantState* known = state_.tenant(tenant_name(options.tenant))) {
+    const auto part = log_->parts().find(known->record.number);
+    if (part != log_->parts().end()) size += tokvault::size_of(part->second->table());
+  } else {
+    TOKVAULT_TRY(check_name("a tenant's name", options.tenant));
   }
+  if (segments.empty()) return out;
   if (!size.fits(kTableSizeMax) || segments.size() > kLogRecordsMax) {
     return Error(Errc::exhausted, "too many segments for one batch: put less at a time");
   }
+  TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
   Pending pending = begin_batch(tenant);
   const std::uint64_t before = pending.builder.counts().next_sequence;
   std::set<Buffer> keys;

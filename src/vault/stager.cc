@@ -280,12 +280,19 @@ Status Stager::check(const Conversation& c, std::string_view form) const {
   return c.check();
 }
 
+Status Stager::check_whole(const Conversation& c, std::string_view form,
+                           Tokenizer::Encoder& encoder) const {
+  TOKVAULT_TRY(check(c, form));
+  for (const Message& m : c.messages) TOKVAULT_TRY(check_token_arrays(m, encoder));
+  return {};
+}
+
 void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Encoder& encoder,
                      Prepared& out) const {
   out.conversation = &c;
   if (c.form.empty()) out.default_form = form_of(c);
   const std::string_view form = c.form.empty() ? out.default_form : c.form;
-  if (Status checked = check(c, form); !checked) {
+  if (Status checked = check_whole(c, form, encoder); !checked) {
     out.error = std::move(checked).error();
     return;
   }

@@ -100,6 +100,9 @@ class Stager {
   // or has too many messages or values, `invalid` for a time, name or form that cannot be. `form`:
   // form_of(it).
   Status check(const Conversation& conversation, std::string_view form) const;
+  // What needs no look at the vault: the same, and `invalid` for arrays that do not fit the tokens.
+  Status check_whole(const Conversation& conversation, std::string_view form,
+                     Tokenizer::Encoder& encoder) const;
   // `conversation` must live until it is staged.
   void prepare(std::uint32_t tenant, const Conversation& conversation, Tokenizer::Encoder& encoder,
                Prepared& out) const;

@@ -407,6 +407,8 @@ Result<SubstringChange> SubstringsImpl::add(const SubstringSet& set,
                                             std::string_view tenant_given) {
   TOKVAULT_ASSIGN(const auto lock, vault_.lock_for_writing());
   TOKVAULT_TRY(begin_change());
+  const bool is_known = vault_.state_.tenant(tenant_name(tenant_given)) != nullptr;
+  if (!is_known && set.next_id() == 1) return SubstringChange{};  // nothing, and no tenant to make
   TOKVAULT_ASSIGN(const std::uint32_t number, vault_.tenant_for_writing(tenant_given));
   TOKVAULT_ASSIGN(const auto before, active_of(number));
   SubstringSet now = *before;

@@ -195,7 +195,10 @@ class VaultImpl final : public Vault {
   Status prepare_log();  // makes sure that there is a log to write to
   Status rotate();       // begins a new log; the old one is sealed in the background
   std::unique_ptr<LogWriter> make_writer() const;
+  // Makes the tenant if it is not there; for good, whether anything is stored or not.
   Result<std::uint32_t> tenant_for_writing(std::string_view name);
+  // The same, but that a conversation which is refused whatever is there makes none.
+  Result<std::uint32_t> tenant_for(const Conversation& conversation, std::string_view name);
   Pending begin_batch(std::uint32_t tenant);
   // Looks for a request's id and content, and prepares what is not there. From any thread while
   // nothing is committed; `reader` belongs to the thread.
@@ -207,7 +210,13 @@ class VaultImpl final : public Vault {
   // Syncs and takes in what was written.
   Status commit(std::vector<Written> written);
   Status commit_requests(std::span<Request*> requests);
+  static void add_changes(const std::vector<RecordChange>& changes, BatchBuilder& batch);
   Status commit_records(std::uint32_t tenant, const std::vector<RecordChange>& changes);
+  // What keeps the progress of an import, or forgets it.
+  std::vector<RecordChange> changes_of(const ImportProgress& progress) const;
+  // The results of those before the first that can be stored, of all if none can.
+  std::vector<Result<PutResult>> refused_first(std::span<const Conversation> conversations,
+                                               const PutOptions& options);
   // What was committed before stays so if it fails: seal() tells the error.
   void rotate_if_due();
   Error fail(Error error);

@@ -204,6 +204,56 @@ TEST_F(Limits, ACallBringsNoMoreSegmentsThanOnePackHolds) {
   EXPECT_TRUE(vault_->put_segments(segments));
 }
 
+// Of what is refused, and of nothing, no tenant is made; the progress of an import is kept.
+TEST_F(Limits, WhatIsRefusedMakesNoTenant) {
+  Conversation bad = chain("bad", 1);
+  bad.messages[0] = Message{"not json", {}};
+  const auto arrays = Message::of_tokens("user", {{1, 2}}, {{"mask", TokenArray::Type::u8, "12"}});
+  ASSERT_TRUE(arrays);
+  Conversation odd = chain("odd", 1);
+  odd.messages[0] = *arrays;
+  odd.messages[0].values.back().bytes = "1";
+  const std::vector<Conversation> both{bad, odd};
+  EXPECT_EQ(vault_->put(bad, {.tenant = "a"}).code(), Errc::invalid);
+  EXPECT_EQ(vault_->put(odd, {.tenant = "a"}).code(), Errc::invalid);
+  EXPECT_TRUE(vault_->put_async(odd, {.tenant = "a"}));
+  EXPECT_EQ(vault_->flush().code(), Errc::invalid);
+  EXPECT_TRUE(vault_->put_batch({}, {.tenant = "a"}));
+  ImportProgress progress;
+  progress.source = "s";
+  progress.lines = 2;
+  auto results = vault_->put_batch(both, {.tenant = "a", .stop_at_refused = true}, &progress);
+  ASSERT_TRUE(results);
+  ASSERT_EQ(results->size(), 2u);
+  EXPECT_EQ(results->at(0).code(), Errc::invalid);
+  EXPECT_EQ(results->at(1).code(), Errc::cancelled);
+  EXPECT_FALSE(vault_->import_progress("s"));
+  results = vault_->put_batch(both, {.tenant = "a"}, &progress);
+  ASSERT_TRUE(results);
+  ASSERT_EQ(results->size(), 2u);
+  for (const auto& result : *results) EXPECT_EQ(result.code(), Errc::invalid);
+  ASSERT_TRUE(vault_->import_progress("s"));
+  EXPECT_EQ(vault_->import_progress("s")->lines, 2u);
+  EXPECT_EQ(vault_->put_batch({}, {.tenant = "\xff"}).code(), Errc::invalid);
+  EXPECT_TRUE(vault_->put_segments({}, {.tenant = "a"}));
+  EXPECT_EQ(vault_->put_segments({}, {.tenant = "\xff"}).code(), Errc::invalid);
+  const std::vector<Segment> many((std::size_t{1} << 21) + 1,
+                                  Segment::of_bytes(std::string(96, 'x')));
+  EXPECT_EQ(vault_->put_segments(many, {.tenant = "a"}).code(), Errc::exhausted);
+  EXPECT_EQ(vault_->dictionaries().add("no dictionary", {}, "a").code(), Errc::invalid);
+  EXPECT_TRUE(vault_->substrings().add(SubstringSet(), "a"));
+  EXPECT_EQ(*vault_->tenants(), std::vector<std::string>{"default"});
+  EXPECT_EQ(vault_->stats("a").code(), Errc::not_found);
+  // One that can be stored makes it, wherever it stands.
+  const std::vector<Conversation> three{bad, chain("good", 2), odd};
+  results = vault_->put_batch(three, {.tenant = "a"});
+  ASSERT_TRUE(results);
+  EXPECT_EQ(results->at(0).code(), Errc::invalid);
+  EXPECT_TRUE(results->at(1));
+  EXPECT_EQ(results->at(2).code(), Errc::invalid);
+  EXPECT_EQ(*vault_->tenants(), (std::vector<std::string>{"default", "a"}));
+}
+
 TEST_F(Limits, ALevelThatIsNone) {
   for (const int wrong : {0, 4, 255}) {
     const auto level = static_cast<Level>(wrong);
