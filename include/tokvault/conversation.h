@@ -78,6 +78,8 @@ struct Message {
   std::string role() const;
   // The text of the content: the string, or the text parts joined; "" if it has none.
   std::string text() const;
+  // The token ids of the content; none if it is no array of them. Lifetime: of `values`.
+  TokenView tokens() const;
   // The arrays beside the tokens.
   Result<std::vector<TokenArray>> token_arrays() const;
   // `invalid` unless the form is a JSON object with holes, escaped and minified as JsonReader does

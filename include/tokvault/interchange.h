@@ -32,7 +32,7 @@ class JsonReader {
   // messages, an id that is something else, a duplicate key, bytes that are not UTF-8, nesting
   // deeper than 128, `token_arrays` of another length than the tokens: in a message whose content
   // is an array of token ids, {"NAME": {"f32", "i32" or "u8": base64 of little-endian elements}};
-  // of another shape they are kept as any JSON is.
+  // of another shape, or beside another content, they are kept as any JSON is.
   Result<Conversation> conversation(std::string_view line);
   // One message.
   Result<Message> message(std::string_view json);

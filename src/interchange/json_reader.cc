@@ -90,7 +90,8 @@ struct JsonReader::Impl {
   bool add_key(std::string_view key, std::size_t first,
                std::optional<std::unordered_set<std::string_view>>& seen);
 
-  bool read_message(Message& message, int depth);
+  // `has_arrays`: `token_arrays` may be such, and is not JSON like any other.
+  bool read_message(Message& message, int depth, bool has_arrays = true);
   bool token_arrays(Sink sink, int depth, std::vector<std::pair<std::string, std::size_t>>& counts);
   bool read_conversation(Conversation& conversation);
   bool messages(Conversation& conversation);
@@ -309,7 +310,8 @@ bool JsonReader::Impl::add_key(std::string_view key, std::size_t first,
   return fail("the key " + name + " stands twice in an object");
 }
 
-bool JsonReader::Impl::read_message(Message& message, int depth) {
+bool JsonReader::Impl::read_message(Message& message, int depth, bool has_arrays) {
+  const char* const begin = p_;
   const Sink sink{message.form, message.values};
   std::optional<std::size_t> content_tokens;
   std::vector<std::pair<std::string, std::size_t>> counts;  // of token arrays, by name
@@ -329,17 +331,23 @@ bool JsonReader::Impl::read_message(Message& message, int depth) {
     }
     if (key == "token_arrays") {
       skip();
-      if (at('{') && token_arrays(sink, depth + 1, counts)) return true;
+      if (has_arrays && at('{') && token_arrays(sink, depth + 1, counts)) return true;
       counts.clear();
     }
     return value(sink, key_kind(key), depth);
   });
   if (!ok) return false;
+  if (!content_tokens && !counts.empty()) {
+    // They are of no token ids, wherever the content stands: then they are JSON like any other.
+    p_ = begin;
+    message = Message();
+    return read_message(message, depth, false);
+  }
   for (const auto& [name, count] : counts) {
     if (count == kBrokenCount) {
       return fail("token array \"" + name + "\" ends within an element");
     }
-    if (content_tokens && count != *content_tokens) {
+    if (count != *content_tokens) {
       return fail("token array \"" + name + "\" has " + std::to_string(count) + " elements for " +
                   std::to_string(*content_tokens) + " tokens");
     }

@@ -421,12 +421,7 @@ TEST(JsonReader, TokenArrays) {
   EXPECT_NE(message_reason(R"({"content":[5,6],"token_arrays":{"m":{"u8":"AA=="}}})"), "");
   EXPECT_NE(message_reason(R"({"token_arrays":{"m":{"u8":"AA=="}},"content":[5,6]})"), "");
   EXPECT_NE(message_reason(R"({"content":[],"token_arrays":{"m":{"u8":"AA=="}}})"), "");
-  EXPECT_NE(message_reason(R"({"content":"x","token_arrays":{"m":{"f32":"AA=="}}})"), "");
-  // Beside a text they wait for the tokenizer.
-  EXPECT_EQ(
-      read_message(R"({"content":"x","token_arrays":{"m":{"u8":"AA=="}}})").token_arrays()->size(),
-      1u);
-  // Any other shape is ordinary JSON.
+  // Any other shape is ordinary JSON, and so is what stands beside no token ids.
   for (const char* other :
        {R"({"content":[5,6],"token_arrays":{"m":{"u8":"AB=="}}})",
         R"({"content":[5,6],"token_arrays":{"m":{"u8":"AA"}}})",
@@ -435,7 +430,11 @@ TEST(JsonReader, TokenArrays) {
         R"({"content":[5,6],"token_arrays":{"m":{"u8":"AAE="},"n":{}}})",
         R"({"content":[5,6],"token_arrays":{"m":{"u8":"AAE="},"n":3}})",
         R"({"content":[5,6],"token_arrays":{}})", R"({"content":[5,6],"token_arrays":[1]})",
-        R"({"content":[5,6],"x":{"token_arrays":{"m":{"u8":"AA=="}}}})"}) {
+        R"({"content":[5,6],"x":{"token_arrays":{"m":{"u8":"AA=="}}}})",
+        R"({"content":"x","token_arrays":{"m":{"u8":"AA=="}}})",
+        R"({"token_arrays":{"m":{"f32":"AA=="}},"content":"x"})",
+        R"({"token_arrays":{"m":{"u8":"AA=="},"n":{"u8":"AA=="}},"ids":[5]})",
+        R"({"content":[1.5],"token_arrays":{"m":{"u8":"AA=="}}})"}) {
     const Message message = read_message(other);
     EXPECT_EQ(message.form.find('\x06'), std::string::npos) << other;
     EXPECT_EQ(*to_json(message), other);

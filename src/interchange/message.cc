@@ -100,6 +100,16 @@ std::string Message::text() const {
   return text;
 }
 
+TokenView Message::tokens() const {
+  TokenView tokens;
+  (void)walk_form(form, values, false, [&](const FormItem& item) {
+    if (item.hole == static_cast<char>(Hole::tokens) && is_at(item, 1, "content")) {
+      tokens = item.value->tokens;
+    }
+  });
+  return tokens;
+}
+
 Result<std::vector<TokenArray>> Message::token_arrays() const {
   std::vector<TokenArray> arrays;
   TOKVAULT_TRY(walk_form(form, values, false, [&](const FormItem& item) {

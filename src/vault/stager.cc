@@ -45,13 +45,11 @@ Status check_token_arrays(const Message& m, Tokenizer::Encoder& encoder) {
   if (m.form.find(static_cast<char>(Hole::binary)) == std::string::npos) return {};
   TOKVAULT_ASSIGN(const auto arrays, m.token_arrays());
   if (arrays.empty()) return {};
-  std::vector<Token> tokens;
-  const auto given = std::find_if(m.values.begin(), m.values.end(),
-                                  [](const Value& v) { return !v.tokens.empty(); });
-  if (given != m.values.end()) {
-    tokens = given->tokens;
-  } else {
-    encoder.encode(m.text(), tokens);
+  std::vector<Token> encoded;
+  TokenView tokens = m.tokens();
+  if (tokens.empty()) {
+    encoder.encode(m.text(), encoded);
+    tokens = encoded;
   }
   for (const TokenArray& a : arrays) {
     const std::size_t width = a.type == TokenArray::Type::u8 ? 1 : 4;
@@ -294,12 +292,6 @@ void Stager::prepare(std::uint32_t tenant, const Conversation& c, Tokenizer::Enc
   const std::string_view form = c.form.empty() ? out.default_form : c.form;
   if (Status checked = check_whole(c, form, encoder); !checked) {
     out.error = std::move(checked).error();
-    return;
-  }
-  for (const Message& m : c.messages) {
-    Status status = check_token_arrays(m, encoder);
-    if (status) continue;
-    out.error = std::move(status).error();
     return;
   }
   std::size_t value_count = c.values.size();

@@ -254,6 +254,53 @@ TEST_F(Limits, WhatIsRefusedMakesNoTenant) {
   EXPECT_EQ(*vault_->tenants(), (std::vector<std::string>{"default", "a"}));
 }
 
+// Arrays have an element for each token of the content, whatever tokens stand beside it.
+TEST_F(Limits, ArraysThatDoNotFitTheContent) {
+  Conversation c = chain("arrays", 1);
+  Message& m = c.messages[0];
+  for (const char* const form :
+       {"{\"other\":\x02,\"content\":\x02,\"token_arrays\":{\"a\":{\"u8\":\x06}}}",
+        "{\"other\":\x02,\"content\":\x01,\"token_arrays\":{\"a\":{\"u8\":\x06}}}"}) {
+    m.form = form;
+    const bool is_text = m.form.find('\x01') != std::string::npos;
+    m.values = {Value{"", {1, 2}}, is_text ? Value{"xyz", {}} : Value{"", {1, 2, 3}},
+                Value{"ab", {}}};
+    EXPECT_EQ(vault_->put(c, {}).code(), Errc::invalid);
+    m.values[2].bytes = "abc";
+    EXPECT_TRUE(vault_->put(c, {.replace = true}));
+    const auto back = vault_->get(c.id);
+    ASSERT_TRUE(back);
+    EXPECT_TRUE(back->messages == c.messages);
+  }
+  m.form = "{\"other\":\x02,\"content\":[],\"token_arrays\":{\"a\":{\"u8\":\x06}}}";
+  m.values = {Value{"", {1, 2}}, Value{"ab", {}}};
+  EXPECT_EQ(vault_->put(c, {.replace = true}).code(), Errc::invalid);
+  m.values[1].bytes.clear();
+  EXPECT_TRUE(vault_->put(c, {.replace = true}));
+}
+
+// What JsonReader takes is stored and comes back, arrays that are of no token ids among it.
+TEST_F(Limits, ArraysBesideTextAreJsonLikeAnyOther) {
+  JsonReader reader;
+  for (const std::string message :
+       {R"({"content":"abc","token_arrays":{"m":{"u8":"AAAA"}}})",
+        R"({"token_arrays":{"m":{"u8":"AA=="}},"content":"abc"})",
+        R"({"content":[{"type":"text","text":"abc"}],"token_arrays":{"m":{"f32":"AA=="}}})",
+        R"({"token_arrays":{"m":{"u8":"AAAA"}},"role":"user"})",
+        R"({"ids":[1,2],"content":null,"token_arrays":{"m":{"u8":"AAA="}}})",
+        R"({"ids":[1,2],"content":[5],"token_arrays":{"m":{"u8":"AA=="}}})"}) {
+    const std::string line = R"({"id":"x","messages":[)" + message + "]}";
+    const auto c = reader.conversation(line);
+    ASSERT_TRUE(c) << line << ": " << c.error().message();
+    const auto put = vault_->put(*c, {.replace = true});
+    ASSERT_TRUE(put) << line << ": " << put.error().message();
+    const auto back = vault_->get("x");
+    ASSERT_TRUE(back);
+    EXPECT_TRUE(back->messages == c->messages) << line;
+    EXPECT_EQ(*to_json(*back), line);
+  }
+}
+
 TEST_F(Limits, ALevelThatIsNone) {
   for (const int wrong : {0, 4, 255}) {
     const auto level = static_cast<Level>(wrong);
