@@ -398,7 +398,8 @@ struct ConversationExplanation {
 };
 
 // Called now and then by long operations with (done, total) in bytes; false stops them with
-// `cancelled`, at a point where nothing is half done.
+// `cancelled`, at a point where nothing is half done. On the thread of the call, which may hold the
+// vault's locks: it must not call the vault, which would wait for itself, and must not throw.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 // A durable set of conversations.
@@ -411,7 +412,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry
-// run of gc() is none. Failure: after a failed write to the log every further write fails until the
+// run of gc() is none. What can be said of the arguments alone may come first: `invalid` and
+// `exhausted` of segments, holders, dictionaries and sets of substrings, `not_found` of segments to
+// replace. Failure: after a failed write to the log every further write fails until the
 // vault is opened again; reading goes on. What failed may be stored then: nobody can tell whether
 // the disk took it (the same put again is `unchanged` or stores it). Limits:
 // docs/architecture.md#limits.
@@ -439,10 +442,12 @@ class Vault {
 
   // Stores a conversation; durable when it returns. Concurrent calls share a sync. Without an id
   // one is made, "TIME-NUMBER", ordered by time; the result says it. `exists` if its id is there
-  // with other content and replace is false; the same content is `unchanged`. `invalid` for an id,
-  // model or application that is no text, a tenant that is none or has more than 255 bytes, a time
-  // outside the years 1 to 9999, a form that does not fit its values, and arrays that do not fit
-  // the tokens. `exhausted` above conversation_bytes_max, kMessagesMax or kValuesMax.
+  // with other content and replace is false; the same content is `unchanged`, and what is there
+  // stays as it is: that is content that is equal as JSON, however forms and values divide it.
+  // `invalid` for an id, model or application that is no text, a tenant that is none or has more
+  // than 255 bytes, a time outside the years 1 to 9999, a form that does not fit its values, and
+  // arrays that do not fit the tokens of the content. `exhausted` above conversation_bytes_max,
+  // kMessagesMax or kValuesMax.
   virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
   // The same for many, as one commit, in order. One outcome each; a refused one (`exists`,
   // `invalid`, `exhausted`) does not stop the others, unless the options say so: then those after
@@ -469,7 +474,8 @@ class Vault {
                         std::string_view tenant = {}) = 0;
 
   // The conversation, or `not_found`. Equal to what was put, but that its form is never empty, and
-  // its id and time are those that were made if it had none.
+  // its id and time are those that were made if it had none. After a put that was `unchanged`, with
+  // replace or not, it is what the first one put: equal as JSON, perhaps in other forms and values.
   virtual Result<Conversation> get(std::string_view id, std::string_view tenant = {}) const = 0;
   // The same for many, in order.
   virtual Result<std::vector<Result<Conversation>>> get_batch(
@@ -546,14 +552,16 @@ class Vault {
   // The segments in order, or `not_found` for each that is not there.
   virtual Result<std::vector<Result<Segment>>> get_segments(std::span<const SegmentId> ids,
                                                             std::string_view tenant = {}) const = 0;
-  // Whether they are there. Held ones are found at once, others in the tables of all files.
+  // Whether they are there. One that somebody holds is found at once; any other is looked for in
+  // the tables of every file, which a call with many does once for each of them.
   virtual Result<std::vector<bool>> has_segments(std::span<const SegmentId> ids,
                                                  std::string_view tenant = {}) const = 0;
   // Who holds a segment, and how many conversations have it: reads the tables of all files.
   virtual Result<SegmentInfo> segment_info(const SegmentId& id,
                                            std::string_view tenant = {}) const = 0;
   // Holds segments that are there, of conversations for instance. Returns how many this holder did
-  // not hold before. `not_found` if one is not there; then nothing is changed.
+  // not hold before. `not_found` if one is not there; then nothing is changed. Looks for each that
+  // nobody holds as has_segments() does.
   virtual Result<std::uint64_t> hold_segments(std::span<const SegmentId> ids,
                                               const HoldOptions& options = {}) = 0;
   // Gives up holds; those that are none are passed over. Returns how many there were. What nobody
