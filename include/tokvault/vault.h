@@ -413,8 +413,8 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry
 // run of gc() is none. What can be said of the arguments alone may come first: `invalid` and
-// `exhausted` of segments, holders, dictionaries and sets of substrings, `not_found` of segments to
-// replace. Failure: after a failed write to the log every further write fails until the
+// `exhausted` of levels, segments, holders, dictionaries and sets of substrings, `not_found` of
+// segments to replace. Failure: after a failed write to the log every further write fails until the
 // vault is opened again; reading goes on. What failed may be stored then: nobody can tell whether
 // the disk took it (the same put again is `unchanged` or stores it). Limits:
 // docs/architecture.md#limits.
