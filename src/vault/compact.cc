@@ -20,8 +20,7 @@ using Packs = std::vector<std::shared_ptr<PackFile>>;
 
 Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Progress& progress) {
   TOKVAULT_TRY(check_level(options.level));
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   const MergePause pause(*this);

@@ -59,8 +59,7 @@ Result<VaultImpl::Garbage> VaultImpl::find_garbage(const Chooser& also) const {
 
 Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
                                     const Progress& progress, const Chooser& also) {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   std::optional<MergePause> pause;

@@ -467,8 +467,7 @@ Status VaultImpl::settle() {
 }
 
 Status VaultImpl::seal() {
-  std::lock_guard lock(write_mutex_);
-  TOKVAULT_TRY(check_writable());
+  TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   TOKVAULT_TRY(prepare_log());
   join_sealing();
   TOKVAULT_TRY(settle());
