@@ -412,11 +412,9 @@ class Importer {
     const std::size_t count = chunk.conversations.size();
     std::vector<Result<PutResult>> results;
     bool is_recorded = false;
-    const bool is_mixed = std::any_of(chunk.second_ids.begin(), chunk.second_ids.end(),
-                                      [](const auto& id) { return id.empty(); }) &&
-                          std::any_of(chunk.second_ids.begin(), chunk.second_ids.end(),
-                                      [](const auto& id) { return !id.empty(); });
-    if (is_mixed && !options.replace) {
+    const auto with_id = static_cast<std::size_t>(
+        std::count(chunk.second_ids.begin(), chunk.second_ids.end(), std::string()));
+    if (with_id > 0 && with_id < count && !options.replace) {
       // As one commit, as far as nothing is refused.
       PutOptions all = options;
       all.stop_at_refused = true;
