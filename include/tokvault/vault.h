@@ -434,7 +434,10 @@ class Vault {
                                              const VaultOptions& options);
   // Rebuilds the catalog from logs, packs and artifacts, whatever state it is in. Takes the writer
   // lock. The report lists what could not be read. `progress`: bytes of packs that have been read;
-  // `cancelled` if it stops that, before anything was changed or when the catalog is made.
+  // `cancelled` if it stops that, before anything was changed or when the catalog is made;
+  // `unsupported` if a newer version wrote one of the files, before anything was changed. A file
+  // that the disk does not give out is not put aside, but an error. After a failure the next one
+  // ends the work.
   static Result<CheckReport> repair(Backend& backend, Catalog& catalog,
                                     const RepairOptions& options = {},
                                     const Progress& progress = {});

@@ -83,9 +83,10 @@ bool Leftovers::contains(std::string_view name) const {
   Cache cache(0);
   auto pack = PackFile::open(backend_, cache, number);
   if (!pack || (*pack)->footer().vault.id != state_.vault().id) return false;
+  // What it would have replaced stands there still, or others stand in its place.
   const auto& replaces = (*pack)->footer().set_supersedes;
   if (std::all_of(replaces.begin(), replaces.end(),
-                  [&](std::uint64_t n) { return live_.contains(n); })) {
+                  [&](std::uint64_t n) { return live_.contains(n) || superseded_.contains(n); })) {
     return true;
   }
   const auto records = (*pack)->records();

@@ -4,7 +4,9 @@
 // A pack names the set of the rewrite that made it: the set's members and the files that they
 // replace. If every member is whole, the files that they replace are garbage. If not, and all the
 // files that they would replace are there, the rewrite was interrupted and the members are the
-// garbage. If neither, something was lost: what is left of the set is kept.
+// garbage. If neither, something was lost: what is left of the set is kept. Of several sets that
+// replace the same file one was done, and the others were interrupted: the last of them is kept, or
+// the one that the catalog names.
 
 #include <algorithm>
 #include <map>
@@ -26,6 +28,88 @@ void report_or(CheckReport* report, Error error, const std::string& file) {
   if (report != nullptr) {
     report->findings.push_back({file, error.code(), without_name(error, file)});
   }
+}
+
+// Whether an error says that a file is damaged or gone. Of one that a newer program wrote, or that
+// the disk does not give out now, no more is known than before: nothing is put aside for that.
+bool is_loss(const Error& error) {
+  return error.code() == Errc::corrupt || error.code() == Errc::not_found;
+}
+
+using Packs = std::map<std::uint64_t, std::shared_ptr<PackFile>>;
+
+using Logs = std::map<std::uint64_t, std::shared_ptr<LogFile>>;
+
+// Which vault it is: the catalog says so, or most of the files.
+std::optional<VaultRecord> vault_of(const Packs& packs, const Logs& logs,
+                                    const CatalogState* before) {
+  if (before != nullptr) {
+    if (auto said = decode_vault(before->vault_record)) return std::move(*said);
+  }
+  std::map<Buffer, std::size_t> files;  // by the vault's id
+  std::optional<VaultRecord> most;
+  auto count = [&](const VaultRecord& vault) {
+    const std::size_t n = ++files[vault.id];
+    if (!most || n > files[most->id]) most = vault;
+  };
+  for (const auto& [number, pack] : packs) count(pack->footer().vault);
+  for (const auto& [number, log] : logs) {
+    if (log->vault()) count(*log->vault());
+  }
+  return most;
+}
+
+// The packs of one rewrite.
+struct RewriteSet {
+  std::vector<std::uint64_t> members;  // that can be read, ascending
+  const PackFooter* footer = nullptr;  // of one of them
+  bool is_named = false;               // by the catalog
+};
+
+std::vector<RewriteSet> rewrite_sets(const Packs& packs, const CatalogState* before) {
+  std::map<Buffer, RewriteSet> by_id;
+  for (const auto& [number, pack] : packs) {
+    RewriteSet& set = by_id[pack->footer().set_id];
+    set.members.push_back(number);
+    set.footer = &pack->footer();
+    if (before == nullptr) continue;
+    set.is_named =
+        set.is_named ||
+        std::any_of(before->files.begin(), before->files.end(), [&](const CatalogFile& f) {
+          return f.kind == CatalogFile::Kind::pack && f.number == number;
+        });
+  }
+  std::vector<RewriteSet> sets;
+  for (auto& [id, set] : by_id) sets.push_back(std::move(set));
+  return sets;
+}
+
+// What interrupted rewrites left: packs, and the files in whose place others stand already.
+// `there` is everything that can be read.
+std::set<std::uint64_t> garbage_of(const Packs& packs, const std::set<std::uint64_t>& there,
+                                   const CatalogState* before) {
+  std::vector<RewriteSet> sets = rewrite_sets(packs, before);
+  std::sort(sets.begin(), sets.end(), [](const RewriteSet& a, const RewriteSet& b) {
+    return a.is_named != b.is_named ? a.is_named : a.members.back() > b.members.back();
+  });
+  std::set<std::uint64_t> garbage;
+  std::set<std::uint64_t> replaced;
+  for (const RewriteSet& set : sets) {
+    const std::vector<std::uint64_t>& originals = set.footer->set_supersedes;
+    const auto is_in = [](const std::set<std::uint64_t>& numbers) {
+      return [&numbers](std::uint64_t n) { return numbers.contains(n); };
+    };
+    const bool is_whole = set.members.size() == set.footer->set_members.size();
+    const bool is_interrupted = !is_whole && !originals.empty() &&
+                                std::all_of(originals.begin(), originals.end(), is_in(there));
+    if (is_interrupted || std::any_of(originals.begin(), originals.end(), is_in(replaced))) {
+      garbage.insert(set.members.begin(), set.members.end());
+      continue;
+    }
+    replaced.insert(originals.begin(), originals.end());
+    if (is_whole) garbage.insert(originals.begin(), originals.end());
+  }
+  return garbage;
 }
 
 // Copies a damaged file aside before anything replaces it: evidence is kept.
@@ -51,8 +135,7 @@ std::uint64_t pack_bytes(const CatalogState& state) {
 
 // Artifacts of which no record is left are registered again: the log that said so may be lost. A
 // removal is a record, so that one that was retired does not come back.
-Status register_found(const Backend& backend,
-                      const std::map<std::uint64_t, std::shared_ptr<LogFile>>& logs,
+Status register_found(const Backend& backend, const Logs& logs,
                       const std::set<std::uint64_t>& garbage, CatalogState& state,
                       std::map<Buffer, Record>& records, CheckReport* report) {
   TOKVAULT_ASSIGN(const auto blobs, backend.list("artifacts"));
@@ -72,6 +155,7 @@ Status register_found(const Backend& backend,
       artifact = Error(Errc::corrupt, "of another vault");
     }
     if (!artifact) {
+      if (!is_loss(artifact.error())) return std::move(artifact).error();
       report_or(report, std::move(artifact).error(), blob.name);
       continue;
     }
@@ -213,8 +297,8 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   };
   Cache cache(64u << 20);
   CatalogState state;
-  std::map<std::uint64_t, std::shared_ptr<PackFile>> packs;
-  std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
+  Packs packs;
+  Logs logs;
   std::set<std::uint64_t> there;
   TOKVAULT_ASSIGN(const auto pack_blobs, backend.list("packs"));
   TOKVAULT_ASSIGN(const auto log_blobs, backend.list("log"));
@@ -224,7 +308,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     state.next_file = std::max(state.next_file, number + 1);
     auto pack = PackFile::open(backend, cache, number);
     if (!pack) {
-      if (report == nullptr) return std::move(pack).error();
+      if (report == nullptr || !is_loss(pack.error())) return std::move(pack).error();
       report_or(report, std::move(pack).error(), blob.name);
       if (before == nullptr)
         report->findings.back().message += "; what it held and deleted is unknown";
@@ -239,7 +323,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     state.next_file = std::max(state.next_file, number + 1);
     auto log = LogFile::open(backend, number, known_size(number));
     if (!log) {
-      if (report == nullptr) return std::move(log).error();
+      if (report == nullptr || !is_loss(log.error())) return std::move(log).error();
       report_or(report, std::move(log).error(), blob.name);
       continue;
     }
@@ -251,38 +335,34 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     return Error(Errc::not_found, "no log and no pack that can be read");
   }
 
-  std::set<std::uint64_t> garbage;
-  for (const auto& [number, pack] : packs) {
-    const PackFooter& f = pack->footer();
-    const bool whole = std::all_of(f.set_members.begin(), f.set_members.end(),
-                                   [&](std::uint64_t n) { return packs.contains(n); });
-    const bool originals = std::all_of(f.set_supersedes.begin(), f.set_supersedes.end(),
-                                       [&](std::uint64_t n) { return there.contains(n); });
-    if (whole) {
-      garbage.insert(f.set_supersedes.begin(), f.set_supersedes.end());
-    } else if (originals && !f.set_supersedes.empty()) {
-      garbage.insert(number);
-    }
-  }
-
+  // What is of another vault says nothing of this one's.
+  const auto vault = vault_of(packs, logs, before);
+  if (vault) state.vault_record = encode(*vault);
+  std::erase_if(packs, [&](const auto& item) {
+    const auto& [number, pack] = item;
+    if (pack->footer().vault.id == vault->id) return false;
+    report_or(report, Error(Errc::corrupt, "of another vault"), pack->name());
+    there.erase(number);
+    return true;
+  });
+  std::erase_if(logs, [&](const auto& item) {
+    const auto& [number, log] = item;
+    // Whose it is nobody knows, but only of damage is it said.
+    if (!log->vault() || log->vault()->id == vault->id) return false;
+    report_or(report, Error(Errc::corrupt, "of another vault"), log->name());
+    there.erase(number);
+    return true;
+  });
+  const std::set<std::uint64_t> garbage = garbage_of(packs, there, before);
   std::map<Buffer, Record> records;
   bool records_lost = false;
   auto take = [&](const Record& r) {
     Record& at = records[r.key];
     if (at.key.empty() || at.sequence <= r.sequence) at = r;
   };
-  auto same_vault = [&](const VaultRecord& vault) {
-    if (state.vault_record.empty()) state.vault_record = encode(vault);
-    auto first = decode_vault(state.vault_record);
-    return first && first->id == vault.id;
-  };
   for (const auto& [number, pack] : packs) {
     if (garbage.contains(number)) continue;
     const PackFooter& f = pack->footer();
-    if (!same_vault(f.vault)) {
-      report_or(report, Error(Errc::corrupt, "of another vault"), pack->name());
-      continue;
-    }
     CatalogFile file;
     file.kind = CatalogFile::Kind::pack;
     file.number = number;
@@ -297,7 +377,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     take({tenant_key(f.tenant.number), encode(f.tenant), 0});
     auto found = pack->records();
     if (!found) {
-      if (report == nullptr) return std::move(found).error();
+      if (report == nullptr || !is_loss(found.error())) return std::move(found).error();
       report_or(report, std::move(found).error(), pack->name());
       if (before == nullptr) {
         report->findings.back().message += "; what it says of deletions, tags and holds is unknown";
@@ -313,12 +393,6 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   }
   for (const auto& [number, log] : logs) {
     if (garbage.contains(number)) continue;
-    if (!log->vault()) {
-      // Whose it is nobody knows, but only of damage is it said.
-    } else if (!same_vault(*log->vault())) {
-      report_or(report, Error(Errc::corrupt, "of another vault"), log->name());
-      continue;
-    }
     CatalogFile file;
     file.kind = CatalogFile::Kind::log;
     file.number = number;
@@ -330,10 +404,9 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
       if (is_kind(r, RecordKind::tenant)) take(r);
     }
   }
-  if (state.vault_record.empty() && before == nullptr) {
+  if (!vault) {
     return Error(Errc::not_found, "no log and no pack that says which vault it is of");
   }
-  if (state.vault_record.empty()) state.vault_record = before->vault_record;
   if (before != nullptr) {
     // The names and keys of tenants of which no file is left that says them, and all that held when
     // a pack has lost what it says.
@@ -357,6 +430,9 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
   (void)swept;
   // What an old catalog, if it can be read, says of files that are gone.
   auto loaded = catalog.load();
+  if (!loaded && !is_loss(loaded.error()) && loaded.code() != Errc::unsupported) {
+    return std::move(loaded).error();
+  }
   const CatalogState* before = loaded ? &*loaded : nullptr;
   TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
   if (before != nullptr) state.next_file = std::max(state.next_file, before->next_file);

@@ -419,8 +419,9 @@ inline Result<Contents> contents(const Vault& vault) {
         error = std::move(c).error().with(s.id);
         return false;
       }
-      out[{tenant, s.id}] = std::move(*c);
-      return true;
+      if (out.try_emplace({tenant, s.id}, std::move(*c)).second) return true;
+      error = Error(Errc::corrupt, s.id + " is there twice");
+      return false;
     }));
     if (error.code() != Errc::ok) return error;
   }
