@@ -40,6 +40,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
       TOKVAULT_ASSIGN(any_dirty, is_dirty(tenant, *source, needed));
     }
   }
+  TOKVAULT_TRY(erase_quarantine(any_dirty));
   report.bytes_before = data_bytes();
   std::uint64_t done = 0;
   std::uint64_t total = report.bytes_before;
@@ -83,7 +84,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   TOKVAULT_TRY(drop_settled(options.older_than_ms, options.level));
   TOKVAULT_TRY(substrings_.remove_unused());
   report.bytes_after = data_bytes();
-  if (all) TOKVAULT_TRY(forget_deletions(any_dirty));
+  if (all) TOKVAULT_TRY(forget_deletions());
   if (progress) (void)progress(total, total);
   return report;
 }

@@ -74,6 +74,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   auto& [report, logs, packs, total, any_dirty] = garbage;
   if (dry_run) return report;
 
+  TOKVAULT_TRY(erase_quarantine(any_dirty));
   if (std::find(logs.begin(), logs.end(), log_) != logs.end()) TOKVAULT_TRY(rotate());
   stager_->forget_other_files();
   std::uint64_t done = 0;
@@ -111,7 +112,7 @@ Result<GcReport> VaultImpl::collect(bool dry_run, std::optional<Level> level,
   TOKVAULT_TRY(drop_settled(INT64_MAX, level));
   TOKVAULT_TRY(substrings_.remove_unused());
   report.bytes_after = data_bytes();
-  TOKVAULT_TRY(forget_deletions(any_dirty));
+  TOKVAULT_TRY(forget_deletions());
   if (progress) (void)progress(total, total);
   return report;
 }
@@ -210,8 +211,24 @@ Status VaultImpl::drop_settled(std::int64_t older_than_ms, std::optional<Level> 
   return {};
 }
 
+// What repair put aside may hold what was forgotten. As long as nothing was, it is evidence. It goes
+// before anything is rewritten: afterwards nothing may be left that says so.
+Status VaultImpl::erase_quarantine(bool is_anything_erased) {
+  if (!is_anything_erased) {
+    TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
+    is_anything_erased =
+        std::any_of(catalog.records.begin(), catalog.records.end(), [](const CatalogRecord& r) {
+          return is_kind(r.key, RecordKind::deletion);
+        });
+  }
+  if (!is_anything_erased) return {};
+  TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
+  for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
+  return {};
+}
+
 // REQUIRES: no file has dead rows
-Status VaultImpl::forget_deletions(bool any_erased) {
+Status VaultImpl::forget_deletions() {
   CatalogChange change;
   change.generation = state_.generation();
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
@@ -220,7 +237,6 @@ Status VaultImpl::forget_deletions(bool any_erased) {
       change.remove_records.push_back(r.key);
     }
   }
-  any_erased = any_erased || !change.remove_records.empty();
   if (!change.remove_records.empty()) {
     unsettled_ = true;  // until it is known what the catalog says
     TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
@@ -230,13 +246,7 @@ Status VaultImpl::forget_deletions(bool any_erased) {
     TOKVAULT_TRY(take(now));
     unsettled_ = false;
   }
-  TOKVAULT_TRY(catalog_->vacuum());
-  // What repair put aside may hold what was forgotten. As long as nothing was, it is evidence.
-  if (any_erased) {
-    TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
-    for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));
-  }
-  return {};
+  return catalog_->vacuum();
 }
 
 }  // namespace tokvault

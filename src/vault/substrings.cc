@@ -459,7 +459,9 @@ Status SubstringsImpl::retire_unheld() {
     SubstringSet now = **before;
     if (now.retain(held) > 0) TOKVAULT_TRY(replace(number, **before, now, trained));
   }
-  return {};
+  // Registering a set may have filled the log. Nobody seals what is about to be rewritten.
+  vault_.join_sealing();
+  return vault_.settle();
 }
 
 Status SubstringsImpl::remove_unused() {

@@ -259,7 +259,8 @@ class VaultImpl final : public Vault {
   // say.
   Status swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> remove,
               const std::vector<Record>& records, const std::vector<Record>& fresh = {});
-  Status forget_deletions(bool any_erased);
+  Status forget_deletions();
+  Status erase_quarantine(bool is_anything_erased);
   struct MergeStep {
     std::vector<std::shared_ptr<PackFile>> packs;
     bool is_compact = false;

@@ -314,6 +314,17 @@ TEST_F(Repair, CollectingErasesWhatWasPutAsideOnceSomethingWasForgotten) {
   EXPECT_FALSE(fs::exists(path_ + "/quarantine/00000001.log"));
 }
 
+// It does so before it rewrites anything, after which nothing would say that it is due.
+TEST_F(Repair, CollectingThatIsStoppedHasErasedWhatWasPutAside) {
+  flip(fs::file_size(log()) - 5);
+  ASSERT_TRUE(repair_vault(path_));
+  auto vault = open();
+  ASSERT_TRUE(vault->forget(std::vector<std::string>{"a0"}));
+  const auto stopped = vault->gc(false, [](std::uint64_t, std::uint64_t) { return false; });
+  ASSERT_EQ(stopped.code(), Errc::cancelled);
+  EXPECT_FALSE(fs::exists(path_ + "/quarantine/00000001.log"));
+}
+
 // Packs and logs are its work.
 TEST_F(Repair, CheckSaysHowFarItIsUntilItIsDone) {
   const auto vault = open();

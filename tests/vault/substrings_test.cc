@@ -310,6 +310,50 @@ TEST_F(SubstringsOfAVault, GcTakesOutWhatNoConversationHoldsAnyMore) {
   EXPECT_TRUE(vault_->check({.read_data = true})->findings.empty());
 }
 
+// That the set is another one may be what fills the log: nobody seals it beside gc or compact,
+// which would bring back what they leave out.
+TEST_F(SubstringsOfAVault, AFullLogIsNotSealedBesideTheRewrite) {
+  for (const bool compacts : {false, true}) {
+    place_ = MemoryPlace();
+    SetUp();
+    put("policy", kPolicy, 6);
+    put("greeting", kGreeting, 4);
+    ASSERT_OK(vault_->substrings().train(training()));
+    ASSERT_EQ(active().size(), 2u);
+    ASSERT_OK(vault_->compact(Level::fast));
+    put("late", kGreeting, 1);
+    put("other", "", 3);
+    ASSERT_OK(vault_->forget(
+        std::vector<std::string>{"greeting0", "greeting1", "greeting2", "greeting3"}));
+    ASSERT_OK(vault_->gc(false));
+    ASSERT_EQ(active().size(), 2u) << "late0 holds it";
+    ASSERT_OK(vault_->forget(std::vector<std::string>{"late0"}));
+    auto expected = contents(*vault_);
+    ASSERT_OK(expected);
+    vault_.reset();
+    auto full = place_.open({.level = Level::fast, .log_bytes_max = 1});
+    ASSERT_OK(full);
+    vault_ = std::move(*full);
+    if (compacts) {
+      ASSERT_OK(vault_->compact(Level::fast));
+    } else {
+      ASSERT_OK(vault_->gc(false));
+    }
+    EXPECT_EQ(active().size(), 1u);
+    ASSERT_OK(vault_->seal());
+    for (int opened = 0; opened < 2; ++opened) {
+      EXPECT_EQ(vault_->get("late0").code(), Errc::not_found);
+      const auto now = contents(*vault_);
+      ASSERT_OK(now);
+      EXPECT_TRUE(*now == *expected);
+      const auto report = vault_->check({.read_data = true});
+      ASSERT_OK(report);
+      EXPECT_TRUE(report->findings.empty());
+      open();
+    }
+  }
+}
+
 TEST_F(SubstringsOfAVault, CompactingTheVaultDoesSoToo) {
   put("a", kPolicy, 6);
   put("b", kGreeting, 6);
