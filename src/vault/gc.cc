@@ -211,8 +211,8 @@ Status VaultImpl::drop_settled(std::int64_t older_than_ms, std::optional<Level> 
   return {};
 }
 
-// What repair put aside may hold what was forgotten. As long as nothing was, it is evidence. It goes
-// before anything is rewritten: afterwards nothing may be left that says so.
+// What repair put aside may hold what was forgotten; as long as nothing was, it is evidence. Before
+// anything is rewritten: afterwards nothing may be left that says so.
 Status VaultImpl::erase_quarantine(bool is_anything_erased) {
   if (!is_anything_erased) {
     TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
