@@ -3,6 +3,7 @@
 
     docs/format/decode.py VAULT [--ranks FOLDER] [--tenant NAME | --all] [--no-checksums] [--held]
     docs/format/decode.py STORE [--no-checksums]
+    docs/format/decode.py FILE.kv
 
 Prints the conversations of one tenant as JSON lines, in the order in which they first came; with
 --all those of every tenant, one object a line that also says tenant, id, time, sequence numbers and
@@ -12,7 +13,7 @@ tests/golden. FOLDER has the .tiktoken file of a vault whose vocabulary is not i
 status: 5 if something is damaged, 6 if it is of a newer version, 3 if something is not there.
 
 Of a checkpoint store it prints a line for each record that index and journal have, with the SHA-256
-of its payload.
+of its payload, and of a KVC file one line like that.
 
 Each function names the document that it is written from.
 """
@@ -1831,6 +1832,37 @@ class CheckpointStore:
         return sorted(json.dumps(row, sort_keys=True) for row in rows)
 
 
+# --- kvc.md ------------------------------------------------------------------------------------
+
+KVC_FIELDS = [("quant_bits", 1), ("reason", 1), ("flags", 1), ("reserved_7", 1), ("tokens", 4),
+              ("hits", 4), ("context", 4), ("reserved_20", 4), ("created", 8), ("last_used", 8)]
+
+
+def kvc(data):
+    """The state in a KVC file."""
+    source = In(data)
+    check(source.bytes(3) == b"KVC", "KVC: magic")
+    version = source.le(1)
+    if version != 1:
+        raise unsupported(f"KVC version {version}")
+    state = {name: source.le(size) for name, size in KVC_FIELDS}
+    payload_size, text_size = source.le(8), source.le(4)
+    state["text"] = source.bytes(text_size).decode("latin-1")
+    payload = source.bytes(payload_size)
+    state["payload_bytes"] = payload_size
+    state["payload_sha256"] = hashlib.sha256(payload).hexdigest()
+    if state["flags"] & 1:
+        check(source.bytes(3) == b"KTM" and source.le(1) == 1, "KVC: tool map")
+        state["tools"] = []
+        for _ in range(source.le(4)):
+            id_size, tool_size = source.le(4), source.le(4)
+            check(id_size <= 256, "KVC: tool id")
+            tool = source.bytes(id_size), source.bytes(tool_size)
+            state["tools"].append([part.decode("latin-1") for part in tool])
+    state["trailer"] = source.rest().decode("latin-1")
+    return state
+
+
 def main():
     global CHECKSUMS
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -1843,6 +1875,9 @@ def main():
     given = parser.parse_args()
     CHECKSUMS = not given.no_checksums
     try:
+        if pathlib.Path(given.vault).is_file():
+            print(json.dumps(kvc(pathlib.Path(given.vault).read_bytes())))
+            return 0
         if (pathlib.Path(given.vault) / "store").exists():
             print("\n".join(CheckpointStore(given.vault).lines()))
             return 0

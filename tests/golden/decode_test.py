@@ -6,6 +6,7 @@ checksums, and fail on every file of bad/ (or not) as list.txt says.
 """
 
 import argparse
+import hashlib
 import json
 import pathlib
 import shutil
@@ -102,6 +103,33 @@ def substrings():
                 pass
 
 
+def kvc():
+    import decode
+    path = HERE.parent / "checkpoint" / "golden" / "kvc_v1.kv"
+    data, payload = path.read_bytes(), b"binary session payload bytes"
+    wanted = {"quant_bits": 2, "reason": 6, "flags": 0x81, "reserved_7": 9, "tokens": 17, "hits": 3,
+              "context": 8192, "reserved_20": 77, "created": 1700000000, "last_used": 1700000001,
+              "text": "<|user|>hi<|assistant|>", "payload_bytes": len(payload),
+              "payload_sha256": hashlib.sha256(payload).hexdigest(),
+              "tools": [["call_1", "<tool>ls</tool>"], ["call_2", ""]], "trailer": "later bytes"}
+    done = run(path)
+    expect(done.returncode == 0 and json.loads(done.stdout) == wanted, f"KVC: {done}")
+    for cut in range(len(data) - len(wanted["trailer"])):
+        try:
+            decode.kvc(data[:cut])
+            expect(False, f"KVC, cut at {cut}")
+        except decode.Failure:
+            pass
+    for at, byte, status in ((0, 1, 5), (3, 2, 6), (105, 2, 5), (106, 2, 5)):  # magics and versions
+        other = bytearray(data)
+        other[at] = byte
+        try:
+            decode.kvc(bytes(other))
+            expect(False, f"KVC, another byte at {at}")
+        except decode.Failure as failure:
+            expect(failure.status == status, f"KVC, another byte at {at}: {failure}")
+
+
 def main():
     sys.dont_write_bytecode = True
     parser = argparse.ArgumentParser()
@@ -112,6 +140,7 @@ def main():
     token_model()
     token_lz()
     substrings()
+    kvc()
     written = sorted(HERE.glob("v[0-9]*/*.jsonl"))
     expect(len(written) >= 10, "golden vaults are missing")
     for expected in written:
