@@ -1,4 +1,6 @@
 // The command explain: where the bytes are, and what was there already.
+#include <algorithm>
+
 #include "commands.h"
 #include "output.h"
 #include "values.h"
@@ -197,6 +199,10 @@ void print_all_json(const Explanation& all, const VaultStats& stats, const Famil
       .field("pack_table_bytes", stats.pack_table_bytes)
       .field("log_bytes", stats.log_bytes)
       .field("artifact_bytes", stats.artifact_bytes)
+      .field("catalog_bytes", stats.catalog_bytes)
+      .field("leftover_bytes", stats.leftover_bytes)
+      .field("damaged_bytes", stats.damaged_bytes)
+      .field("total_bytes", stats.total_bytes)
       .field("groups", families.report.groups)
       .field("duplicates", families.report.duplicates)
       .raw("families", json_array(groups))
@@ -205,25 +211,39 @@ void print_all_json(const Explanation& all, const VaultStats& stats, const Famil
   print_line(out.text());
 }
 
-void print_all(const Explanation& all, const VaultStats& stats, const Families& families) {
-  print_line(format_counted(all.conversations, "conversation") + ", " +
-             format_bytes(stats.text_bytes) + " of text");
-  print_origins(all.origins);
+// The streams, and beside them all that is no stream.
+void print_disk(const Explanation& all, const VaultStats& stats) {
   Table table({{"ON DISK"},
                {"CODEC"},
                {"FILES", kRight},
                {"FRAMES", kRight},
                {"CODES", kRight},
                {"BYTES", kRight}});
+  std::uint64_t frame_bytes = 0;  // of logs
   for (const StoredStream& s : all.streams) {
+    if (s.stream == "log") frame_bytes += s.disk_bytes;
     table.add({s.stream, stream_name(s.codec, s.artifacts), format_count(s.files),
                format_count(s.frames), format_bytes(s.code_bytes), format_bytes(s.disk_bytes)});
   }
-  table.add({"tables", "", "", "", "", format_bytes(stats.pack_table_bytes)});
-  if (stats.artifact_bytes > 0) {
-    table.add({"artifacts", "", "", "", "", format_bytes(stats.artifact_bytes)});
-  }
+  const auto add = [&](const char* name, std::uint64_t bytes) {
+    if (bytes > 0) table.add({name, "", "", "", "", format_bytes(bytes)});
+  };
+  add("tables", stats.pack_table_bytes);
+  // Frames are counted with the headers of their batches; a log may have been sealed since then.
+  add("log headers", stats.log_bytes - std::min(stats.log_bytes, frame_bytes));
+  add("artifacts", stats.artifact_bytes);
+  add("catalog", stats.catalog_bytes);
+  add("leftovers", stats.leftover_bytes);
+  add("damaged", stats.damaged_bytes);
+  add("total", stats.total_bytes);
   table.print();
+}
+
+void print_all(const Explanation& all, const VaultStats& stats, const Families& families) {
+  print_line(format_counted(all.conversations, "conversation") + ", " +
+             format_bytes(stats.text_bytes) + " of text");
+  print_origins(all.origins);
+  print_disk(all, stats);
   print_saved(all.saved);
   if (all.saved.measured_bytes > 0 && all.saved.measured_bytes < all.saved.code_bytes) {
     print_note("what was saved is measured on " + format_bytes(all.saved.measured_bytes) + " of " +
@@ -245,6 +265,13 @@ void print_all(const Explanation& all, const VaultStats& stats, const Families& 
   }
 }
 
+// What a tenant takes on disk. The only one takes all, with the catalog and whatever else is in the
+// vault; of several nobody can say whose that is.
+Result<VaultStats> stats_of(const Vault& vault, const std::string& tenant) {
+  TOKVAULT_ASSIGN(const auto tenants, vault.tenants());
+  return tenants.size() == 1 ? vault.stats() : vault.stats(tenant);
+}
+
 }  // namespace
 
 ExitStatus run_explain(const ExplainCommand& command) {
@@ -252,7 +279,7 @@ ExitStatus run_explain(const ExplainCommand& command) {
   if (!command.id.empty()) return explain_one(command, *vault);
   ProgressLine progress("explain");
   TOKVAULT_ASSIGN(const Explanation all, vault->explain(command.tenant, progress.callback()));
-  TOKVAULT_ASSIGN(const VaultStats stats, vault->stats(command.tenant));
+  TOKVAULT_ASSIGN(const VaultStats stats, stats_of(*vault, command.tenant));
   TOKVAULT_ASSIGN(const Families families, find_families(command, *vault, progress.callback()));
   if (command.json) {
     print_all_json(all, stats, families);

@@ -22,7 +22,7 @@ tokvault dict list v | masked
 tokvault dict activate v $id | masked
 reports 41 42 | tokvault import v - | grep -o '2 stored'
 # Frames that the import wrote, by dictionary.
-tokvault explain v --families 0 | grep '^log' |
+tokvault explain v --families 0 | grep '^log .*zstd' |
     sed 's/ *[0-9.]* K*B//g; s/+artifact [0-9]*/+#/; s/  */ /g'
 tokvault dict show v $id --json | masked
 tokvault dict show v $id | masked

@@ -21,3 +21,44 @@ tokvault import w many.jsonl > /dev/null
 tokvault explain w --memory 1M | sed -n 1p
 tokvault explain w --memory 1M --json | grep -o '"families.*' | sed 's/"saved":{[^}]*}/S/'
 tokvault explain w --families 1 | sed -n 1p
+echo "-- the parts are the whole"
+adds_up() { # VAULT [OPTIONS]
+  tokvault explain "$@" --families 0 > all.txt
+  tokvault explain "$@" --families 0 --json > all.json
+  python3 -B - "$1" <<'PYTHON'
+import json, os, re, sys
+all = json.load(open("all.json"))
+parts = ("pack", "log", "artifact", "catalog", "leftover", "damaged")
+total = all["total_bytes"]
+assert total == sum(all[part + "_bytes"] for part in parts), all
+streams = sum(s["disk_bytes"] for s in all["streams"] if s["stream"] != "log")
+assert all["pack_bytes"] == streams + all["pack_table_bytes"], all
+files = sum(os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(sys.argv[1]) for name in names)
+# What is printed is rounded.
+unit = {"B": 1, "KB": 1000}
+table = open("all.txt").read().split("ON DISK")[1].split("SAVED")[0].splitlines()[1:]
+rows = [(row.split("  ")[0], float(size) * unit[u])
+        for row in table for size, u in re.findall(r"([0-9.]+) (\w+)$", row)]
+assert rows[-1] == ("total", rows[-1][1]) and len(rows) == len(table), table
+assert abs(sum(size for _, size in rows[:-1]) - total) < 5 * len(rows), rows
+print(", ".join(name for name, _ in rows), "= the vault" if total == files else "< the vault")
+PYTHON
+}
+tokvault init parts --tokenizer bytes
+adds_up parts
+for n in 1 2 3 4 5 6; do
+  echo '{"id":"p'$n'","messages":[{"content":"'"$n$n"' what many of them say, and more of it"}]}'
+done > parts.jsonl
+tokvault import parts parts.jsonl > /dev/null
+adds_up parts
+tokvault compact parts > /dev/null
+tokvault dict train parts --size 256 > /dev/null
+tokvault forget parts p6 > /dev/null
+mkdir parts/quarantine
+echo 'what nobody names' | tee parts/packs/00000099.pack > parts/quarantine/00000001.log
+adds_up parts
+rm parts/packs/00000099.pack
+tokvault import parts parts.jsonl --tenant acme > /dev/null
+adds_up parts
+adds_up parts --tenant acme
