@@ -95,7 +95,7 @@ void add_reading(CommandLine& line) {
   sub->add_option("ID", explain->id, "One conversation; all if absent");
   add_number(sub, "--families", explain->families,
              "The largest families of near-duplicates; 0: do not look for what is near");
-  add_size(sub, "--memory", explain->memory_bytes_max, "What looking for them may take");
+  add_size(sub, "--memory", explain->memory_bytes_max, "What looking for them may take", 1u << 20);
   add_tenant(sub, explain->tenant);
 
   auto near = std::make_shared<NearCommand>();
@@ -117,7 +117,7 @@ void add_reading(CommandLine& line) {
       ->type_name("FILE")
       ->check(kIsNamed)
       ->excludes(ids);
-  add_size(sub, "--memory", dupes->options.memory_bytes_max, "What it may take");
+  add_size(sub, "--memory", dupes->options.memory_bytes_max, "What it may take", 1u << 20);
 
   auto delta = std::make_shared<DeltaCommand>();
   sub = line.add("delta", "What one conversation copies of another, and what it brings", delta,

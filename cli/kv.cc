@@ -521,6 +521,9 @@ Status kv_import(const KvCommand& o) { return kv_transfer(o, true); }
 
 Status kv_export(const KvCommand& o) { return kv_transfer(o, false); }
 
+// What messages call a file that is read.
+std::string name_of_input(const std::string& path) { return path == "-" ? "standard input" : path; }
+
 // The text of a trace, plain or compressed.
 Result<Buffer> trace_of(const std::string& path) {
   constexpr std::uint64_t kLineBytesMax = 1 << 30;
@@ -530,7 +533,8 @@ Result<Buffer> trace_of(const std::string& path) {
     TOKVAULT_ASSIGN(const bool more, lines->next(line));
     if (!more) return text;
     if (line.too_long) {
-      return Error(Errc::invalid, "trace line " + std::to_string(line.number) + ": over 1 GiB");
+      return Error(Errc::invalid, name_of_input(path) + ": trace line " +
+                                      std::to_string(line.number) + ": over 1 GiB");
     }
     text += line.text;
     text += '\n';
@@ -557,7 +561,9 @@ Status kv_replay(const KvCommand& o) {
     TOKVAULT_ASSIGN(const std::uint64_t tokens, number_of(o, "--block-tokens", 1u << 20));
     options.block_tokens = static_cast<std::uint32_t>(tokens);
   }
-  TOKVAULT_ASSIGN(const ReplayReport r, replay_trace(trace, options));
+  auto replayed = replay_trace(trace, options);
+  if (!replayed) return std::move(replayed).error().with(name_of_input(o.target));
+  const ReplayReport r = std::move(*replayed);
   std::vector<std::string> rows;
   if (!o.json) {
     char line[160];

@@ -122,7 +122,11 @@ ExitStatus run_dupes(const DupesCommand& command) {
       }
       return true;
     };
-    TOKVAULT_ASSIGN(report, vault->find_duplicates(command.options, visit, progress.callback()));
+    auto found = vault->find_duplicates(command.options, visit, progress.callback());
+    if (!found && found.code() == Errc::exhausted) {
+      return Error(Errc::exhausted, std::string(found.error().message()) + " (--memory)");
+    }
+    TOKVAULT_ASSIGN(report, std::move(found));
   }
   if (command.output.empty()) {
     // The ids alone are for other programs, the sums for people.

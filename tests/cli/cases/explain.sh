@@ -21,6 +21,10 @@ tokvault import w many.jsonl > /dev/null
 tokvault explain w --memory 1M | sed -n 1p
 tokvault explain w --memory 1M --json | grep -o '"families.*' | sed 's/"saved":{[^}]*}/S/'
 tokvault explain w --families 1 | sed -n 1p
+tokvault dupes w --memory 1M
+echo "$?"
+tokvault explain w --memory 100K
+echo "$?"
 echo "-- the parts are the whole"
 adds_up() { # VAULT [OPTIONS]
   tokvault explain "$@" --families 0 > all.txt

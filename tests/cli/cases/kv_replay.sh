@@ -32,5 +32,6 @@ try trace.jsonl --policy best
 try trace.jsonl --block-tokens 0
 echo '{"timestamp": 1}' > wrong.jsonl
 try wrong.jsonl
+try - < wrong.jsonl
 : > empty.jsonl
 try empty.jsonl --json
