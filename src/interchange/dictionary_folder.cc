@@ -2,9 +2,9 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "base/file.h"
@@ -87,22 +87,32 @@ Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const s
     TOKVAULT_TRY(import_one(dictionaries, path, tenant, std::nullopt, out));
     return out;
   }
-  std::vector<std::pair<std::uint32_t, std::string>> files;
+  std::map<std::uint32_t, std::string> files;
+  std::map<std::uint32_t, std::string> described;
   for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
     const fs::path& file = at->path();
-    if (file.extension() != ".zstd") continue;
     const auto id = parse_id(file.stem().string());
+    if (file.extension() == ".json" && id) described.emplace(*id, file.string());
+    if (file.extension() != ".zstd") continue;
     if (!id) return Error(Errc::invalid, file.string() + ": its name is no id");
-    files.emplace_back(*id, file.string());
+    files.emplace(*id, file.string());
   }
   if (error) return errno_error(error.value(), path);
-  std::sort(files.begin(), files.end());
+  // Which dictionaries there are is what the descriptions say: one that is lost is not passed over.
+  for (const auto& [id, info] : described) {
+    if (files.contains(id)) continue;
+    return Error(Errc::not_found, info + ": the dictionary that it describes is not there: no " +
+                                      (fs::path(path) / (std::to_string(id) + ".zstd")).string());
+  }
   for (const auto& [id, file] : files) {
     TOKVAULT_TRY(import_one(dictionaries, file, tenant, id, out));
   }
   const std::string active = (fs::path(path) / "active").string();
   auto text = read_file(active, kInfoBytesMax);
-  if (!text && text.code() == Errc::not_found) return out;
+  if (!text && text.code() == Errc::not_found) {
+    if (files.empty()) return Error(Errc::not_found, path + ": no dictionary is in this folder");
+    return out;
+  }
   if (!text) return std::move(text).error();
   const auto begin = text->find_first_not_of(" \t\r\n");
   const auto end = text->find_last_not_of(" \t\r\n");

@@ -41,6 +41,10 @@ TEST_F(Registry, AddListGetActivateRetire) {
   EXPECT_EQ(added->samples, 200u);
   EXPECT_FALSE(added->active);
   EXPECT_EQ(d.add(bytes).code(), Errc::exists);
+  Buffer other = dictionary(2);
+  other.replace(4, 4, bytes, 4, 4);
+  ASSERT_EQ(*dictionary_id(other), added->id);
+  EXPECT_EQ(d.add(other).code(), Errc::exists) << "another one under its id";
   EXPECT_EQ(*d.get(added->id), bytes);
   EXPECT_EQ(d.get(added->id + 1).code(), Errc::not_found);
   EXPECT_EQ(d.activate(added->id + 1).code(), Errc::not_found);
@@ -676,6 +680,83 @@ TEST_F(Registry, AFolderGoesOutAndIn) {
   EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::invalid);
   EXPECT_EQ(import_dictionaries(d, folder + "/nothing").code(), Errc::not_found);
   EXPECT_EQ(d.list()->size(), 3u);
+}
+
+// As another program makes it: times have nanoseconds, and nothing is active.
+class ForeignFolder : public Registry {
+ protected:
+  void SetUp() override {
+    Registry::SetUp();
+    for (int i = 1; i <= 2; ++i) {
+      const Buffer bytes = dictionary(i);
+      const std::uint32_t id = *dictionary_id(bytes);
+      bytes_[id] = bytes;
+      spill(file(id, ".zstd"), bytes);
+      spill(file(id, ".json"), "{\"id\":" + std::to_string(id) +
+                                   ",\"created_at\":\"2024-05-06T07:08:12.123456789Z\","
+                                   "\"sample_count\":200,\"size_bytes\":" +
+                                   std::to_string(bytes.size()) + ",\"is_active\":false}");
+    }
+  }
+  std::string file(std::uint32_t id, const char* end) const {
+    return dir_ / (std::to_string(id) + end);
+  }
+
+  TempDir dir_;
+  std::map<std::uint32_t, Buffer> bytes_;
+};
+
+TEST_F(ForeignFolder, IsAddedWithItsTimes) {
+  auto vault = open();
+  Dictionaries& d = vault->dictionaries();
+  const auto done = import_dictionaries(d, dir_.path());
+  ASSERT_OK(done);
+  EXPECT_EQ(done->added.size(), 2u);
+  EXPECT_FALSE(done->active);
+  const auto list = d.list();
+  ASSERT_OK(list);
+  for (const DictionaryInfo& info : *list) {
+    EXPECT_EQ(info.created_ms, 1'714'979'292'123);
+    EXPECT_EQ(*d.get(info.id), bytes_.at(info.id));
+  }
+}
+
+TEST_F(ForeignFolder, WithAnotherDictionaryUnderATakenIdIsRefused) {
+  auto vault = open();
+  Dictionaries& d = vault->dictionaries();
+  const auto& [id, bytes] = *bytes_.begin();
+  Buffer other = dictionary(3);
+  other.replace(4, 4, bytes, 4, 4);
+  ASSERT_OK(d.add(other));
+  const auto refused = import_dictionaries(d, dir_.path());
+  ASSERT_EQ(refused.code(), Errc::exists);
+  EXPECT_NE(refused.error().message().find(file(id, ".zstd")), std::string_view::npos);
+  EXPECT_EQ(*d.get(id), other);
+}
+
+TEST_F(ForeignFolder, ThatLacksADictionaryIsRefused) {
+  auto vault = open();
+  Dictionaries& d = vault->dictionaries();
+  const std::uint32_t last = bytes_.rbegin()->first;
+  std::filesystem::remove(file(last, ".zstd"));
+  const auto refused = import_dictionaries(d, dir_.path());
+  ASSERT_EQ(refused.code(), Errc::not_found);
+  for (const char* end : {".zstd", ".json"}) {
+    EXPECT_NE(refused.error().message().find(file(last, end)), std::string_view::npos);
+  }
+  EXPECT_TRUE(d.list()->empty()) << "what is lost is seen before the others are added";
+  std::filesystem::remove(file(last, ".json"));
+  ASSERT_OK(import_dictionaries(d, dir_.path())) << "it is not in the folder any more";
+}
+
+TEST_F(ForeignFolder, WithoutAnyIsRefused) {
+  auto vault = open();
+  Dictionaries& d = vault->dictionaries();
+  const std::string folder = dir_ / "empty";
+  std::filesystem::create_directory(folder);
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::not_found);
+  spill(folder + "/notes.json", "{}");
+  EXPECT_EQ(import_dictionaries(d, folder).code(), Errc::not_found) << "of something else";
 }
 
 }  // namespace

@@ -57,6 +57,15 @@ tokvault dict export v folder 2>&1 | sed 's/[0-9]*\.\(json\|zstd\)/ID.#/; s/acti
 ls folder | masked
 tokvault dict export v new/folder/
 ls new/folder
+# What lacks a dictionary, or has none at all, is no folder to import.
+cp -r folder lacking
+rm lacking/*.zstd
+tokvault dict import v lacking > why 2>&1
+echo "exit status $?"
+masked < why
+rm -r lacking/*
+tokvault dict import v lacking
+echo "exit status $?"
 touch new/folder/.hidden
 tokvault dict export v new/folder
 echo "exit status $?"
