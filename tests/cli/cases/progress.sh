@@ -23,6 +23,10 @@ status = subprocess.run(sys.argv[1:], stderr=theirs).returncode
 os.close(theirs)
 reader.join()
 text = b"".join(seen)
+if "LABEL" in os.environ:
+    drawn = ("\r%s  " % os.environ["LABEL"]).encode() in text
+    print(status, os.environ["LABEL"], drawn, text.endswith(b"\r\x1b[K"))
+    sys.exit()
 print(status, text.count(b"\r") > 1, text[:text.find(b"  ")], text.endswith(b"\r\x1b[K"))
 END
 tokvault init v --tokenizer bytes
@@ -51,3 +55,25 @@ python3 -B on_terminal.py tokvault import v slow | sed 's/ in .*//'
   sleep 2.3
   echo 'select 1 as one'
 } | python3 -B on_terminal.py tokvault sql v - --json
+# Commands that wait: for whoever reads what they print, for a reader of the catalog at their
+# commit, and for its writer before they can read it.
+cat > while_held.py <<'PYTHON'
+import sqlite3, subprocess, sys, time
+catalog = sqlite3.connect(sys.argv[1], isolation_level=None)
+catalog.execute(sys.argv[2])
+catalog.execute("select count(*) from sqlite_master").fetchall()
+command = subprocess.Popen(sys.argv[3:])
+time.sleep(2.3)
+catalog.close()
+command.wait()
+PYTHON
+tokvault import read "$EXAMPLES/conversations.jsonl" > /dev/null 2>&1
+for vault in compacted checked; do cp -r read $vault; done
+LABEL=export python3 -B on_terminal.py tokvault export read | { sleep 2.3; tail -n 1; } > 1 &
+while_held() { # STATEMENT COMMAND VAULT
+  python3 -B while_held.py $3/catalog.db "$1" python3 -B on_terminal.py tokvault $2 $3
+}
+LABEL=compact while_held begin compact compacted > 2 &
+LABEL='tokvault check' while_held 'begin exclusive' check checked > 3 &
+wait
+for seen in 1 2 3; do tail -n 1 $seen; done
