@@ -22,12 +22,35 @@ echo "$?"
 tokvault sql v "select id from conversations" --keep-going
 echo "$?"
 tokvault sql v "select kind, conversations, damage from files where kind = 'pack'"
+echo "-- check says what is lost, and repair what it gives up"
+tokvault check v
+echo "$?"
+tokvault check v --json
+echo "$?"
+cp -r v given_up
+tokvault repair given_up
+echo "$?"
+tokvault check given_up
+echo "$?"
+tokvault get given_up c2
+echo "$?"
+echo "-- it is stored again"
 tokvault import v 2.jsonl | head -n 1
 tokvault get v c2 --format text | cut -c 1-40
 tokvault gc v
 echo "$?"
-tokvault repair v > repaired
+tokvault repair v
 echo "$?"
 tokvault list v
 tokvault import v 2.jsonl | head -n 1
 tokvault get v c2 --format text | cut -c 1-40
+echo "-- what needs a text of it has an id"
+tokvault init shared --tokenizer bytes
+tokvault import shared 1.jsonl --log-size 1K > imported
+sed 's/"id":"c1"/"id":"of the same text"/' 1.jsonl | tokvault import shared - > imported
+rm shared/packs/*.pack
+tokvault check shared
+echo "$?"
+tokvault check shared --json | grep -o '"lost.*'
+tokvault repair shared
+echo "$?"
