@@ -18,6 +18,7 @@
 #include "checkpoint/disk.h"
 #include "checkpoint/record.h"
 #include "checkpoint/test_states.h"
+#include "tests/conformance/temp_dir.h"
 #include "tokvault/checkpoint.h"
 
 namespace tokvault {
@@ -1164,10 +1165,7 @@ TEST(CheckpointStore, ClosesUnderItsUsers) {
 }
 
 TEST(CheckpointStore, RandomOperationsAgainstAModel) {
-  const char* given = std::getenv("TOKVAULT_SEED");
-  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20260101;
-  SCOPED_TRACE("TOKVAULT_SEED=" + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(test_seed());
   const Folder folder;
   auto store = open_store(folder / "s", small_options(256 << 20));
   std::map<std::uint32_t, std::size_t> sizes;  // family -> longest stored

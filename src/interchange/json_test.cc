@@ -5,6 +5,7 @@
 
 #include "interchange/json_text.h"
 #include "interchange/time_text.h"
+#include "tests/conformance/temp_dir.h"
 #include "tokvault/interchange.h"
 
 namespace tokvault {
@@ -755,11 +756,10 @@ class Generator {
 
 TEST(Json, RandomConversationsComeBackAsTheyWere) {
   JsonReader reader;
-  const char* const chosen = std::getenv("TOKVAULT_SEED");
-  const unsigned first = chosen != nullptr ? static_cast<unsigned>(std::atoi(chosen)) : 1;
-  const unsigned count = std::getenv("TOKVAULT_LONG") != nullptr ? 100'000 : 4000;
-  for (unsigned seed = first; seed < first + count; ++seed) {
-    Generator generator(seed);
+  const std::uint64_t first = test_seed();
+  const std::uint64_t count = std::getenv("TOKVAULT_LONG") != nullptr ? 100'000 : 4000;
+  for (std::uint64_t seed = first; seed - first < count; ++seed) {
+    Generator generator(static_cast<unsigned>(seed));
     generator.conversation();
     auto conversation = reader.conversation(generator.source);
     ASSERT_TRUE(conversation) << "seed " << seed << ": " << conversation.error().message() << "\n"

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <random>
 #include <string>
 
 namespace tokvault {
@@ -47,10 +48,16 @@ inline void spill(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-// The seed of a random test: TOKVAULT_SEED, or a fixed one. Printed, so that a run can be repeated.
+inline constexpr std::uint64_t kDefaultSeed = 1;
+
+// The seed of a random test: TOKVAULT_SEED; else with TOKVAULT_LONG, which looks further, another
+// one in every run; else the default. Printed, so that a run can be repeated.
 inline std::uint64_t test_seed() {
   const char* given = std::getenv("TOKVAULT_SEED");
-  const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : 1;
+  const bool is_long = std::getenv("TOKVAULT_LONG") != nullptr;
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10)
+                             : is_long        ? std::random_device()()
+                                              : kDefaultSeed;
   std::cout << "TOKVAULT_SEED=" << seed << "\n";
   return seed;
 }

@@ -101,11 +101,12 @@ struct Place {
   std::function<std::uint64_t()> externals;
 };
 
-// The model runs of one place and seed.
+// One run of a place, of a test that was given that seed.
 class ModelRun {
  public:
-  ModelRun(Place place, std::uint64_t seed, std::uint64_t merge_bytes_min = UINT64_MAX)
-      : place_(std::move(place)), rng_(seed) {
+  ModelRun(Place place, std::uint64_t seed, std::uint64_t round,
+           std::uint64_t merge_bytes_min = UINT64_MAX)
+      : place_(std::move(place)), is_default_(seed == kDefaultSeed), rng_(seed * 1000 + round) {
     options_.merge_bytes_min = merge_bytes_min;
     options_.log_bytes_max = 6'000;
     options_.level = Level::fast;
@@ -140,6 +141,8 @@ class ModelRun {
     const auto stats = vault_->stats();
     ASSERT_OK(stats);
     EXPECT_EQ(stats->forgotten, 0u);
+    // Not every seed comes to all of this.
+    if (!is_default_) return;
     EXPECT_GT(externals_seen_, 0u) << "no conversation referred to a segment of another pack";
     EXPECT_GT(packs_seen_, 3u);
     if (options_.merge_bytes_min == 0) {
@@ -401,6 +404,7 @@ class ModelRun {
   }
 
   Place place_;
+  const bool is_default_;
   Rng rng_;
   VaultOptions options_;
   std::vector<std::string> tenants_;
@@ -421,7 +425,7 @@ TEST(VaultModel, InMemory) {
     ASSERT_OK(memory.create());
     ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
                   [&] { return count_externals(memory.disk); }},
-                 seed * 1000 + round);
+                 seed, round);
     run.run(40);
     if (HasFailure()) return;
   }
@@ -436,7 +440,7 @@ TEST(VaultModel, WithMergesInTheBackground) {
     ASSERT_OK(memory.create());
     ModelRun run({[&](const VaultOptions& o) { return memory.open(o); },
                   [&] { return count_externals(memory.disk); }},
-                 seed * 1000 + 500 + round, 0);
+                 seed, 500 + round, 0);
     run.run(40);
     if (HasFailure()) return;
   }
@@ -457,7 +461,7 @@ TEST(VaultModel, OnTheBackendInMemory) {
                                      std::make_unique<SharedCatalog>(catalog), o);
                 },
                 [&] { return count_externals(*backend); }},
-               test_seed() * 1000 + 900);
+               test_seed(), 900);
   run.run(40);
 }
 
@@ -474,7 +478,7 @@ TEST(VaultModel, InADirectory) {
                     EXPECT_OK(backend);
                     return backend ? count_externals(**backend) : 0;
                   }},
-                 seed * 1000 + 500 + round);
+                 seed, 500 + round);
     run.run(30);
     if (HasFailure()) return;
   }
