@@ -3,7 +3,9 @@
 // rotating and sealing happen all the time, in the background and asked for.
 //
 // TOKVAULT_SEED=N repeats a run.
+#include <chrono>
 #include <functional>
+#include <regex>
 
 #include "tests/vault/harness.h"
 #include "tokvault/interchange.h"
@@ -688,6 +690,56 @@ TEST(VaultModel, SequenceNumbersAreNotGivenOutAgain) {
   const auto summary = (*vault)->summary("kept");
   ASSERT_OK(summary);
   EXPECT_EQ(summary->tags, tags);
+}
+
+// An id that the vault makes is TIME-NUMBER: the conversation's time, or when it came if it has
+// none, in milliseconds. The number is higher than any before it, so that those of one millisecond
+// are in order, too, whoever made them and whatever has become of them.
+TEST(VaultModel, IdsThatAreMadeAreInOrder) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  std::uint64_t last = 0;
+  const auto now_ms = [] {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  };
+  for (int round = 0; round < 4; ++round) {
+    auto vault = memory.open();
+    ASSERT_OK(vault);
+    for (const std::int64_t given : {std::int64_t{0}, std::int64_t{1'700'000'000'000}}) {
+      const std::int64_t before = given != 0 ? given : now_ms();
+      std::vector<Conversation> batch(8, conversation("", {"x"}));
+      for (Conversation& c : batch) c.time_ms = given;
+      std::vector<Result<PutResult>> made;
+      for (int i = 0; i < 8; ++i) made.push_back((*vault)->put(batch[0], {}));
+      auto results = (*vault)->put_batch(batch, {});
+      ASSERT_OK(results);
+      for (auto& result : *results) made.push_back(std::move(result));
+      const std::int64_t after = given != 0 ? given : now_ms();
+      for (const auto& result : made) {
+        ASSERT_OK(result);
+        std::smatch parts;
+        ASSERT_TRUE(std::regex_match(result->id, parts, std::regex("([0-9]+)-([0-9]+)")))
+            << result->id;
+        const std::int64_t time = std::stoll(parts[1]);
+        const std::uint64_t number = std::stoull(parts[2]);
+        EXPECT_EQ(result->id, std::to_string(time) + "-" + std::to_string(number));
+        EXPECT_GE(time, before);
+        EXPECT_LE(time, after);
+        EXPECT_GT(number, last);
+        last = number;
+        const auto summary = (*vault)->summary(result->id);
+        ASSERT_OK(summary);
+        EXPECT_EQ(summary->time_ms, time);
+      }
+    }
+    if (round == 1) {
+      ASSERT_OK((*vault)->seal());
+    } else if (round == 2) {
+      ASSERT_OK((*vault)->forget(Filter{}));
+      ASSERT_OK((*vault)->gc(false));
+    }
+  }
 }
 
 // An earlier build kept as text what is letters now: the same line is not another conversation.
