@@ -19,8 +19,8 @@
 //      its conversations is dropped.
 //
 // Speed and memory (redundancy_bench substrings over the corpora, tokens=N): 9.4 million take
-// 1.5 s of processor time, 50 million 7.2 s, 100 million 14.6 s; 283, 306 and 330 MB with tables of
-// 256 MB, 121 MB with tables of 64 MB for the 50 million, at 1 % less saved.
+// 1.5 s of processor time, 50 million 7.2 s, 100 million 14.6 s; 297, 321 and 346 MB with tables of
+// 256 MB, 127 MB with tables of 64 MB for the 50 million, at 1 % less saved.
 //
 // Turned down: suffix arrays (5 to 9 bytes a byte of corpus in memory); a table of all windows (16
 // bytes a token); counting at samples alone, which does not find where a run begins and ends.
