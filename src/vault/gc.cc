@@ -217,9 +217,8 @@ Status VaultImpl::erase_quarantine(bool is_anything_erased) {
   if (!is_anything_erased) {
     TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
     is_anything_erased =
-        std::any_of(catalog.records.begin(), catalog.records.end(), [](const CatalogRecord& r) {
-          return is_kind(r.key, RecordKind::deletion);
-        });
+        std::any_of(catalog.records.begin(), catalog.records.end(),
+                    [](const CatalogRecord& r) { return is_kind(r.key, RecordKind::deletion); });
   }
   if (!is_anything_erased) return {};
   TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
