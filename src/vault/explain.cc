@@ -332,22 +332,22 @@ void add_streams(const PackFile& pack, StreamMap& streams) {
   }
 }
 
-// How the tokens of a file are coded, and the part `share` of what that takes, of tokens that stand
-// in a log as so many bytes of codes.
-void say_codec(const Source& source, double share, ConversationExplanation& out) {
-  if (source.is_pack()) {
-    const PackStream& s = static_cast<const PackFile&>(source).footer().streams[kTokenStream];
-    out.codec = codec_name(s.codec);
-    out.artifacts = s.artifacts;
-    out.disk_bytes = static_cast<std::uint64_t>(
-        std::llround(share * static_cast<double>(s.dictionary.size + s.blocks.size)));
-    return;
-  }
+// How the tokens of a file are coded, and what that takes: the part `share` of all.
+void say_codec(const PackFile& pack, double share, ConversationExplanation& out) {
+  const PackStream& s = pack.footer().streams[kTokenStream];
+  out.codec = codec_name(s.codec);
+  out.artifacts = s.artifacts;
+  out.disk_bytes = static_cast<std::uint64_t>(
+      std::llround(share * static_cast<double>(s.dictionary.size + s.blocks.size)));
+}
+
+// In a log, what so many bytes of codes take.
+void say_codec(const LogPart& log, ConversationExplanation& out) {
   out.codec = codec_name(PackCodec::zstd);
-  out.artifacts = source.artifacts();
+  out.artifacts = log.artifacts();
   std::uint64_t text_bytes = 0;
   std::uint64_t disk_bytes = 0;
-  for (const auto& [dictionary, frames] : static_cast<const LogPart&>(source).frames()) {
+  for (const auto& [dictionary, frames] : log.frames()) {
     text_bytes += frames.text_bytes;
     disk_bytes += frames.disk_bytes;
   }
@@ -410,13 +410,14 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
     }
     TokenOrigins origins;
     TextSums sums;
+    std::uint64_t tokens = 0;
     auto walked = reading([&]() -> Status {
       const TenantState* tenant = state_.tenant(source->tenant());
+      TOKVAULT_ASSIGN(tokens, tokens_stored(*source));
       auto read = source->tables();
       if (!read && passes_over(*source, read.error())) return {};
       TOKVAULT_ASSIGN(const auto tables, std::move(read));
       TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(*tenant, *source));
-      TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(*source));
       FileWalk walk(*source, *tables, tokens, meter ? &*meter : nullptr);
       std::uint64_t conversations = 0;
       for (std::size_t i = 0; i < tables->rows.size(); ++i) {
@@ -427,15 +428,13 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
       }
       add(out.origins, origins);
       out.conversations += conversations;
+      // A log may grow once the lock is given up.
+      if (pack == nullptr) add_streams(static_cast<const LogPart&>(*source), streams);
       return {};
     });
     TOKVAULT_TRY(std::move(walked));
-    TOKVAULT_ASSIGN(const std::uint64_t tokens, tokens_stored(*source));
     done += tokens * sizeof(Token);
-    if (pack == nullptr) {
-      add_streams(static_cast<const LogPart&>(*source), streams);
-      continue;
-    }
+    if (pack == nullptr) continue;
     out.pack_bytes += pack->size_bytes();
     add_streams(*pack, streams);
     add(group->origins, origins);
@@ -493,14 +492,16 @@ Result<ConversationExplanation> VaultImpl::explain_conversation(
       if (is_it) out.origins = origins;
     }
     out.code_bytes = own.code_bytes;
+    // A log may grow once the lock is given up.
+    if (!source->is_pack()) say_codec(static_cast<const LogPart&>(*source), out);
     return {};
   });
   TOKVAULT_TRY(std::move(walked));
-  const double all = own.in_sequence + others.in_sequence;
-  const double share = all > 0 ? own.in_sequence / all : 0;
-  say_codec(*source, share, out);
   if (!source->is_pack()) return out;
   const auto& pack = static_cast<const PackFile&>(*source);
+  const double all = own.in_sequence + others.in_sequence;
+  const double share = all > 0 ? own.in_sequence / all : 0;
+  say_codec(pack, share, out);
   auto trial = try_stream(pack, kTokenStream, kTriedBytes);
   if (!trial && is_passed(trial.code())) return out;
   TOKVAULT_ASSIGN(StreamTrial mine, std::move(trial));

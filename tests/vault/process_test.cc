@@ -336,7 +336,7 @@ TEST_F(VaultProcess, AReaderBesideAWriterThatRewritesAllTheTime) {
   std::cout << scans << " scans beside " << news << " commits\n";
 }
 
-// Threads of one process: put() from several at once, beside reading and sealing.
+// Threads of one process: put() from several at once, beside reading, explaining and sealing.
 TEST_F(VaultProcess, ThreadsThatPutAndReadAtOnce) {
   VaultOptions options;
   options.level = Level::fast;
@@ -352,6 +352,10 @@ TEST_F(VaultProcess, ThreadsThatPutAndReadAtOnce) {
       while (!stop) {
         const auto seen = contents(**vault);
         if (!seen) ++failures;
+        // The logs that it walks grow meanwhile.
+        if (!(*vault)->explain()) ++failures;
+        const auto explained = (*vault)->explain_conversation("0-0");
+        if (!explained && explained.code() != Errc::not_found) ++failures;
       }
     });
     std::vector<std::jthread> writers;
