@@ -245,12 +245,16 @@ void State::rebuild_sources() {
 
 Result<bool> State::follow() {
   bool grown = false;
+  Error first_error;
   for (const auto& [number, log] : logs_) {
-    TOKVAULT_ASSIGN(const bool more, log->follow(backend_));
-    grown = grown || more;
+    auto more = log->follow(backend_);
+    // What came before an error is taken in, and what it deletes must go with it.
+    grown = grown || !more || *more;
     apply_new_records(*log);
+    if (!more && first_error.code() == Errc::ok) first_error = std::move(more).error();
   }
   if (grown) rebuild_sources();
+  if (first_error.code() != Errc::ok) return first_error;
   return grown;
 }
 

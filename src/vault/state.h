@@ -93,7 +93,7 @@ class State {
   // `errors`, if there is one.
   Status load(const CatalogState& catalog, Unreadable unreadable,
               std::vector<std::pair<CatalogFile, Error>>* errors = nullptr);
-  // Reads what has been added to the logs. Returns whether anything was.
+  // Reads what has been added to the logs, past a first error too. Returns whether anything was.
   Result<bool> follow();
   void apply(const Record& record);
 

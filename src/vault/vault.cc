@@ -220,11 +220,25 @@ Status VaultImpl::reload() const {
   if (is_snapshot_) {
     return Error(Errc::conflict, "a rewrite took away what was being read: read again");
   }
-  TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
-  std::unique_lock lock(state_mutex_);
-  TOKVAULT_TRY(take(catalog));
-  unreadable_ = false;
-  return {};
+  auto once = [&]() -> Status {
+    TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
+    std::unique_lock lock(state_mutex_);
+    TOKVAULT_TRY(take(catalog));
+    unreadable_ = false;
+    // A log that was open already may have grown, and what the catalog has now relies on all of it.
+    auto followed = state_.follow();
+    if (followed) return {};
+    if (followed.code() == Errc::not_found) {
+      // Missing for good: what was read of it stays.
+      if (missing_in_ == catalog.generation) return {};
+      missing_in_ = catalog.generation;
+    }
+    return std::move(followed).error();
+  };
+  Status status = once();
+  // The catalog moved on between reading it and opening a file that it named.
+  for (int i = 0; i < 4 && status.code() == Errc::not_found; ++i) status = once();
+  return status;
 }
 
 Status VaultImpl::take(const CatalogState& catalog) const {
@@ -244,30 +258,27 @@ Status VaultImpl::take(const CatalogState& catalog) const {
 
 Status VaultImpl::refresh() const {
   if (!options_.read_only || is_snapshot_) return {};
-  auto generation = catalog_->generation();
   bool changed = false;
   bool grown = false;
   {
     std::shared_lock lock(state_mutex_);
-    changed = unreadable_ || (generation && *generation != state_.generation());
     for (const auto& [number, log] : state_.logs()) {
       if (log->is_gone()) continue;
       auto size = backend_->size(log->name());
       if (size && *size > log->size_bytes()) grown = true;
     }
+    // Asked last: a log that was not there any more had left the catalog before.
+    auto generation = catalog_->generation();
+    changed = unreadable_ || (generation && *generation != state_.generation());
   }
-  for (int attempt = 0; changed; ++attempt) {
-    Status status = reload();
-    if (status) break;
-    // The catalog moved on between reading it and opening a file that it named.
-    if (status.code() != Errc::not_found || attempt == 4) return status;
-  }
-  if (grown) {
+  if (grown && !changed) {
     std::unique_lock lock(state_mutex_);
-    auto result = state_.follow();
-    if (!result && result.code() != Errc::not_found) return std::move(result).error();
+    auto followed = state_.follow();
+    if (followed) return {};
+    if (followed.code() != Errc::not_found) return std::move(followed).error();
+    changed = true;  // it has just been sealed
   }
-  return {};
+  return changed ? reload() : Status();
 }
 
 Result<std::vector<std::string>> VaultImpl::tenants() const {

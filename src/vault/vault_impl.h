@@ -453,7 +453,7 @@ class VaultImpl final : public Vault {
   const bool is_snapshot_ = false;
   std::vector<std::shared_ptr<const void>> held_;
   std::vector<BlobInfo> artifacts_;  // that were there
-  // The generation of a catalog that named a pack which was not there.
+  // The generation of a catalog that named a file which was not there.
   mutable std::optional<std::uint64_t> missing_in_;
   struct PassedOver {
     std::mutex mutex;

@@ -3,6 +3,7 @@
 // rotating and sealing happen all the time, in the background and asked for.
 //
 // TOKVAULT_SEED=N repeats a run.
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <regex>
@@ -574,6 +575,70 @@ TEST(VaultModel, AReaderFollowsALogThatGrewWhileTheCatalogChanged) {
   EXPECT_OK((*reader)->get("d"));
   EXPECT_OK((*reader)->get("b"));
   EXPECT_EQ((*reader)->get("a").code(), Errc::not_found);
+}
+
+// A catalog beside which something happens just before it is read.
+class HookedCatalog final : public Catalog {
+ public:
+  HookedCatalog(const SharedCatalog& to, std::function<void()>* hook) : to_(to), hook_(hook) {}
+  Result<CatalogState> load() const override {
+    if (*hook_) std::exchange(*hook_, nullptr)();
+    return to_.load();
+  }
+  Result<std::uint64_t> generation() const override { return to_.generation(); }
+  Result<std::uint64_t> commit(const CatalogChange& change) override { return to_.commit(change); }
+  Status reset(const CatalogState& state) override { return to_.reset(state); }
+  Status vacuum() override { return to_.vacuum(); }
+
+ private:
+  SharedCatalog to_;
+  std::function<void()>* hook_;
+};
+
+// A disk that takes no packs: logs stay that should be sealed.
+class WithoutPacks final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  Status put(std::string_view name, ByteView bytes) override {
+    if (name.starts_with("packs/")) return Error(Errc::io, "the disk is broken", EIO);
+    return ForwardingBackend::put(name, bytes);
+  }
+};
+
+// Between its look whether the log has grown and its reading of a catalog that has changed, the log
+// grows, and another one begins.
+TEST(VaultModel, AReaderReadsALogToItsEndBeforeTheNextOne) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  std::function<void()> hook;
+  auto reader =
+      Vault::open(std::make_unique<FaultBackend>(memory.disk),
+                  std::make_unique<HookedCatalog>(memory.catalog, &hook), {.read_only = true});
+  ASSERT_OK(reader);
+  {
+    auto vault = memory.open();
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("a", {"one"}), {}));
+    ASSERT_OK((*reader)->get("a"));
+  }  // tells the catalog where the log ends
+  auto vault = Vault::open(std::make_unique<WithoutPacks>(memory.disk),
+                           std::make_unique<SharedCatalog>(memory.catalog), {});
+  ASSERT_OK(vault);
+  const Conversation same = conversation("same", {shared_text(1), "y"});
+  bool struck = false;
+  hook = [&] {
+    struck = true;
+    ASSERT_OK((*vault)->forget(std::vector<std::string>{"a"}));
+    ASSERT_OK((*vault)->put(conversation("text", {shared_text(1), "x"}), {}));
+    ASSERT_EQ((*vault)->seal().code(), Errc::io);
+    ASSERT_OK((*vault)->put(same, {}));  // whose text is in the log before
+  };
+  const auto got = (*reader)->get_batch(std::vector<std::string>{"same", "a"});
+  EXPECT_TRUE(struck);
+  ASSERT_OK(got);
+  ASSERT_OK((*got)[0]);
+  EXPECT_TRUE(*(*got)[0] == same);
+  EXPECT_EQ((*got)[1].code(), Errc::not_found);
 }
 
 // A disk on which something happens just before a pack is read.
