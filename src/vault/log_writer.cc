@@ -20,15 +20,12 @@ int stream_level(Level level) {
 Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_t& flags) {
   flags = 0;
   auto it = contexts_.find(tenant);
-  if (it != contexts_.end() && it->second.text_bytes >= kSectionTextBytes) {
-    contexts_.erase(it);
-    it = contexts_.end();
-  } else if (it == contexts_.end()) {
+  if (it == contexts_.end()) {
     // A process that opens the log again goes on with the tenant's last section.
     const auto& sections = log_.sections();
     for (std::size_t i = sections.size(); i-- > 0;) {
       if (sections[i].tenant != tenant) continue;
-      if (sections[i].text_bytes >= kSectionTextBytes || i < sections_) break;
+      if (sections[i].text_bytes >= kSectionTextBytes) break;
       Buffer prefix;
       for (const auto& body : sections[i].bodies) prefix += *body;
       Context c;
@@ -40,22 +37,24 @@ Result<LogWriter::Context*> LogWriter::context(std::uint32_t tenant, std::uint8_
       break;
     }
   }
-  if (it == contexts_.end()) {
+  if (it == contexts_.end() || !it->second.frames || it->second.text_bytes >= kSectionTextBytes) {
     Context c;
     c.section = new_section();
     sections_ = c.section + 1;
     TOKVAULT_ASSIGN(c.frames, make_frames("", nullptr));
     flags = kNewSection | kNewFrame;
-    it = contexts_.emplace(tenant, std::move(c)).first;
+    it = contexts_.insert_or_assign(tenant, std::move(c)).first;
   }
-  while (contexts_.size() > kContextsMax) {
-    auto oldest = contexts_.end();
-    for (auto c = contexts_.begin(); c != contexts_.end(); ++c) {
-      if (c == it) continue;
-      if (oldest == contexts_.end() || c->second.last_used < oldest->second.last_used) oldest = c;
-    }
-    contexts_.erase(oldest);
+  // What is given up leaves its context, which says that the section was this process's: taken up
+  // again each time that its tenant comes back, all of it would be a prefix each time.
+  std::size_t count = 0;
+  Context* oldest = nullptr;
+  for (auto& [number, c] : contexts_) {
+    if (!c.frames) continue;
+    ++count;
+    if (number != tenant && (oldest == nullptr || c.last_used < oldest->last_used)) oldest = &c;
   }
+  if (count > kContextsMax) oldest->frames = Frames();
   it->second.last_used = ++clock_;
   return &it->second;
 }

@@ -157,6 +157,27 @@ TEST_F(LogWriterTest, ManyTenantsTakeTurnsInBoundedMemory) {
   expect_all_there();
 }
 
+// A section that was there is taken up once, and not each time that its tenant's turn comes.
+TEST_F(LogWriterTest, ManyTenantsOfALogThatIsOpenedTakeTurns) {
+  constexpr std::uint32_t kTenants = 7;
+  {
+    LogWriter writer(*log_, Level::fast);
+    for (std::uint32_t tenant = 0; tenant < kTenants; ++tenant) {
+      write(writer, tenant, "0-" + std::to_string(tenant));
+    }
+  }
+  LogWriter writer(*log_, Level::fast);
+  for (int round = 1; round < 4; ++round) {
+    for (std::uint32_t tenant = 0; tenant < kTenants; ++tenant) {
+      const auto key = std::to_string(round) + "-" + std::to_string(tenant);
+      const BatchHeader h = write(writer, tenant, key);
+      EXPECT_EQ(h.flags, round == 1 ? kNewFrame | kGuarded : kBegun) << key;
+      EXPECT_EQ(h.section, round == 1 ? tenant : log_->sections().size() - 1) << key;
+    }
+  }
+  expect_all_there();
+}
+
 // Words that come again, so that a frame without its prefix would not decode.
 std::vector<std::string> passages(std::uint64_t seed, std::size_t count) {
   std::vector<std::string> out;
