@@ -101,7 +101,7 @@ struct Page {
 
 // Where an import stands, kept with the data that it has stored.
 struct ImportProgress {
-  Buffer source;            // identifies the input
+  Buffer source;            // identifies the input; like state_hash, of at most 4,095 bytes
   std::uint64_t lines = 0;  // handled so far
   std::uint64_t bytes = 0;  // uncompressed, handled so far
   Buffer state_hash;        // of those bytes, to see that the input is still the same

@@ -13,6 +13,8 @@ namespace {
 // put_async() commits by itself when so many conversations wait, or so many bytes of them.
 constexpr std::size_t kAsyncMax = 256;
 constexpr std::size_t kAsyncBytesMax = 64u << 20;
+// Of an import's progress: it becomes a key of the catalog, with a byte that says of which kind.
+constexpr std::size_t kProgressBytesMax = 4095;
 // Conversations that one thread prepares at a time, in bytes of memory.
 constexpr std::size_t kPrepareBytes = 256u << 10;
 
@@ -42,6 +44,19 @@ bool same_fields(const Conversation& stored, const Conversation& given) {
   const auto before = json(stored, stored.form);
   const auto now = json(given, form);
   return before && now && *before == *now;
+}
+
+// Whether it can be kept; any can be forgotten.
+Status check_progress(const ImportProgress& progress) {
+  const auto check = [](const char* what, const Buffer& given) -> Status {
+    if (given.size() <= kProgressBytesMax) return {};
+    return Error(Errc::invalid, std::string("the ") + what + " of an import has " +
+                                    std::to_string(given.size()) + " bytes, more than " +
+                                    std::to_string(kProgressBytesMax));
+  };
+  if (progress.finished) return {};
+  TOKVAULT_TRY(check("source", progress.source));
+  return check("state hash", progress.state_hash);
 }
 
 Error one_was_refused() { return Error(Errc::cancelled, "one before it was refused"); }
@@ -515,6 +530,7 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     std::span<const Conversation> conversations, const PutOptions& options,
     const ImportProgress* progress) {
   TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
+  if (progress != nullptr) TOKVAULT_TRY(check_progress(*progress));
   TOKVAULT_TRY(prepare_log());
   std::vector<Result<PutResult>> results;
   if (state_.tenant(tenant_name(options.tenant)) == nullptr) {

@@ -254,6 +254,28 @@ TEST_F(Limits, WhatIsRefusedMakesNoTenant) {
   EXPECT_EQ(*vault_->tenants(), (std::vector<std::string>{"default", "a"}));
 }
 
+// What the catalog would not take is not taken into the log, which could not be sealed then.
+TEST_F(Limits, AnImportOfATooLongNameOrHash) {
+  const std::vector<Conversation> batch{chain("a", 1)};
+  for (const bool is_source : {true, false}) {
+    ImportProgress progress;
+    progress.source = "s";
+    Buffer& longest = is_source ? progress.source : progress.state_hash;
+    longest = Buffer(4096, 'x');
+    EXPECT_EQ(vault_->put_batch(batch, {}, &progress).code(), Errc::invalid);
+    EXPECT_EQ(vault_->get("a").code(), Errc::not_found);
+    progress.finished = true;
+    EXPECT_TRUE(vault_->put_batch({}, {}, &progress));
+    progress.finished = false;
+    longest.pop_back();
+    EXPECT_TRUE(vault_->put_batch({}, {}, &progress));
+    EXPECT_TRUE(vault_->seal());
+    EXPECT_TRUE(vault_->import_progress(progress.source));
+  }
+  EXPECT_TRUE(vault_->put_batch(batch, {}));
+  EXPECT_TRUE(vault_->gc(false));
+}
+
 // Arrays have an element for each token of the content, whatever tokens stand beside it.
 TEST_F(Limits, ArraysThatDoNotFitTheContent) {
   Conversation c = chain("arrays", 1);
