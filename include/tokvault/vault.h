@@ -444,13 +444,13 @@ class Vault {
   virtual ~Vault() = default;
 
   // Stores a conversation; durable when it returns. Concurrent calls share a sync. Without an id
-  // one is made, "TIME-NUMBER", ordered by time; the result says it. `exists` if its id is there
-  // with other content and replace is false; the same content is `unchanged`, and what is there
-  // stays as it is: that is content that is equal as JSON, however forms and values divide it.
-  // `invalid` for an id, model or application that is no text, a tenant that is none or has more
-  // than 255 bytes, a time outside the years 1 to 9999, a form that does not fit its values, and
-  // arrays that do not fit the tokens of the content. `exhausted` above conversation_bytes_max,
-  // kMessagesMax or kValuesMax.
+  // one is made, "TIME-NUMBER", ordered by time, with "-2" or so where that is taken; the result
+  // says it. `exists` if its id is there with other content and replace is false; the same content
+  // is `unchanged`, and what is there stays as it is: that is content that is equal as JSON,
+  // however forms and values divide it. `invalid` for an id, model or application that is no text,
+  // a tenant that is none or has more than 255 bytes, a time outside the years 1 to 9999, a form
+  // that does not fit its values, and arrays that do not fit the tokens of the content. `exhausted`
+  // above conversation_bytes_max, kMessagesMax or kValuesMax.
   virtual Result<PutResult> put(const Conversation& conversation, const PutOptions& options) = 0;
   // The same for many, as one commit, in order. One outcome each; a refused one (`exists`,
   // `invalid`, `exhausted`) does not stop the others, unless the options say so: then those after

@@ -277,8 +277,17 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
   std::uint64_t first_sequence = 0;
   PutResult result{c.id, PutResult::Outcome::stored};
   if (c.id.empty()) {
-    // Ordered by time, unique by the sequence number, and next to nothing in the id column.
-    result.id = std::to_string(time) + "-" + std::to_string(pending.builder.counts().next_sequence);
+    // Ordered by time, unique by the sequence number, and next to nothing in the id column. One
+    // that another vault has made may have come in by an import.
+    const std::string made =
+        std::to_string(time) + "-" + std::to_string(pending.builder.counts().next_sequence);
+    result.id = made;
+    auto is_taken = [&] {
+      if (pending.ids.contains(result.id)) return true;
+      const auto now = standing(tenant, result.id);
+      return now && now->found;
+    };
+    for (int i = 2; is_taken(); ++i) result.id = made + "-" + std::to_string(i);
   } else {
     std::optional<Conversation> stored;
     bool is_doubtful = false;
@@ -288,6 +297,7 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
       first_sequence = in_batch->second.first_sequence;
       // Both are as they were given: compare them as if the first were stored.
       stored = before;
+      stored->id = c.id;
       stored->form = Stager::form_of(before);
     } else if (request.before != Request::Before::nothing) {
       auto now = standing(tenant, c.id);
@@ -333,10 +343,9 @@ Status VaultImpl::stage(Pending& pending, Request& request) {
                                  pending.builder, *stage_encoder_);
   // Numbers have been given out that will not be written: nothing can follow.
   if (!sequence) return fail(std::move(sequence).error());
-  if (!c.id.empty()) {
-    pending.ids[c.id] = {&c, first_sequence != 0 ? first_sequence : *sequence};
-  }
   request.result = std::move(result);
+  // The request, and its id with it, stays where it is as long as the batch is built.
+  pending.ids[request.result->id] = {&c, first_sequence != 0 ? first_sequence : *sequence};
   return {};
 }
 

@@ -899,5 +899,59 @@ TEST(VaultModel, WhatIsRefusedIsRefusedAlone) {
   EXPECT_TRUE(summary->tags.empty());
 }
 
+// What another vault has made up is an id like any other.
+TEST(VaultModel, AnIdThatIsMadeUpIsNoneThatIsThere) {
+  MemoryPlace memory;
+  ASSERT_OK(memory.create());
+  auto vault = memory.open();
+  ASSERT_OK(vault);
+  auto unnamed = [](const std::string& text) {
+    Conversation c = conversation("", {text});
+    c.form.clear();
+    return c;
+  };
+  const std::string time = std::to_string(unnamed("").time_ms) + "-";
+  std::vector<Conversation> imported;
+  for (int i = 100; i < 200; ++i) {
+    imported.push_back(conversation(time + std::to_string(i), {"imported"}));
+  }
+  ASSERT_OK((*vault)->put_batch(imported, {}));
+  std::set<std::string> ids;
+  for (int i = 0; i < 5; ++i) {
+    const auto put = (*vault)->put(unnamed("new"), {});
+    ASSERT_OK(put);
+    EXPECT_EQ(put->outcome, PutResult::Outcome::stored);
+    EXPECT_TRUE(ids.insert(put->id).second) << put->id;
+    const auto got = (*vault)->get(put->id);
+    ASSERT_OK(got);
+    EXPECT_EQ(got->messages.at(0).values.at(0).bytes, "new") << put->id;
+  }
+  for (const Conversation& c : imported) {
+    const auto got = (*vault)->get(c.id);
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == c) << c.id;
+  }
+  EXPECT_EQ((*vault)->list({}, 1000)->conversations.size(), imported.size() + 5);
+
+  // The same within a batch, in either order.
+  ASSERT_OK((*vault)->put(conversation("a", {"x"}), {}));
+  const std::uint64_t last = (*vault)->summary("a")->sequence;
+  std::vector<Conversation> batch{unnamed("first"), conversation("", {"second"}),
+                                  conversation("", {"third"}), unnamed("fourth")};
+  for (Conversation& c : batch) ++c.time_ms;
+  const std::string later = std::to_string(batch[0].time_ms) + "-";
+  batch[1].id = later + std::to_string(last + 1);
+  batch[2].id = later + std::to_string(last + 3);
+  const auto results = (*vault)->put_batch(batch, {});
+  ASSERT_OK(results);
+  ASSERT_OK((*results)[0]);
+  EXPECT_EQ((*results)[0]->id, batch[1].id);
+  EXPECT_EQ((*results)[1].code(), Errc::exists);
+  ASSERT_OK((*results)[2]);
+  ASSERT_OK((*results)[3]);
+  EXPECT_EQ((*results)[3]->id, batch[2].id + "-2");
+  EXPECT_EQ((*vault)->list({}, 1000)->conversations.size(), imported.size() + 9);
+}
+
 }  // namespace
 }  // namespace tokvault
