@@ -201,7 +201,7 @@ bool Retraining::is_named_elsewhere(std::uint64_t number) const {
 
 bool Retraining::is_active_unused() const {
   const auto& sources = vault_.state_.sources(tenant_);
-  return old_substrings_.number != 0 &&
+  return old_substrings_.number != 0 && !is_none_refused_ &&
          std::none_of(sources.begin(), sources.end(), [&](const auto& source) {
            return source->names_artifact(old_substrings_.number);
          });
@@ -385,6 +385,7 @@ bool Retraining::pays(const Merge& merge, const std::vector<CatalogFile>& files,
   for (const CatalogFile& file : files) now += file.size_bytes;
   const std::uint64_t before = *bytes_before + bytes_of(Choice::active);
   if (now < before) return true;
+  is_none_refused_ = is_none_refused_ || chosen_ == Choice::none;
   take(Choice::active, "all would take " + in_bytes(now) + " in place of " + in_bytes(before));
   return false;
 }

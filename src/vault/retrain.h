@@ -44,7 +44,8 @@ class Retraining {
   Status choose(Merge& merge);
   // Whether the packs may copy from what is active now, and from nothing else.
   bool keeps_active() const { return chosen_ == Choice::active; }
-  // Whether there is an active artifact that no pack of this step names.
+  // Whether there is an active set that no pack names and that may go: unless all was larger
+  // without it.
   bool is_active_unused() const;
   // What the packs may copy from.
   std::vector<std::shared_ptr<const ArtifactTokens>> artifacts() const;
@@ -104,6 +105,7 @@ class Retraining {
   ArtifactRecord trained_;  // what the substrings were found in
   SubstringSet found_;
   Choice chosen_ = Choice::active;
+  bool is_none_refused_ = false;
   std::vector<const Candidate*> put_;
   std::vector<std::uint64_t> removed_;
   std::vector<Choice> tried_;  // of report_.trials

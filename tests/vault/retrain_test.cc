@@ -198,6 +198,56 @@ TEST_F(Retrain, ASetThatDoesNotPayAnyMoreGoes) {
   expect_all(*vault, "many again");
 }
 
+// Packs that would be larger now, as another release may have made them, and a set that none uses:
+// neither with it nor without it is anything gained.
+TEST_F(Retrain, AnUnusedSetStaysWhereAllWouldBeLargerWithoutIt) {
+  {
+    auto vault = open();
+    Rng rng(99);
+    for (int i = 0; i < 60; ++i) {
+      put(*vault, conversation("w" + std::to_string(i), {random_text(rng, 300)}));
+    }
+    const std::string run = letters(rng, 32);
+    SubstringSet set;
+    ASSERT_OK(set.add(std::vector<Token>(run.begin(), run.end()), SubstringCounts{}));
+    ASSERT_OK(vault->substrings().add(set));
+    ASSERT_OK(vault->compact(Level::dense));
+  }
+  // Dense packs that say they are fast.
+  for (const auto& [name, bytes] : blobs(place_.disk, "packs")) {
+    const auto header = decode_pack_header(bytes);
+    const auto extent =
+        decode_pack_trailer(ByteView(bytes).substr(bytes.size() - kPackTrailerBytes), bytes.size());
+    ASSERT_OK(header);
+    ASSERT_OK(extent);
+    auto footer =
+        decode_pack_footer(ByteView(bytes).substr(extent->offset, extent->size), *extent, *header);
+    ASSERT_OK(footer);
+    footer->level = Level::fast;
+    const auto end = encode_pack_footer(*footer, extent->offset);
+    ASSERT_OK(end);
+    place_.disk.overwrite(name, bytes.substr(0, extent->offset) + *end);
+  }
+  auto vault = open();
+  const auto packs = blobs(place_.disk, "packs");
+  const auto artifacts = blobs(place_.disk, "artifacts");
+  ASSERT_EQ(packs.size(), 1u);
+  ASSERT_EQ(artifacts.size(), 1u);
+  int calls = 0;
+  const auto report = vault->compact({.level = Level::fast, .retrain = true},
+                                     [&](auto, auto) { return ++calls < 1000; });
+  ASSERT_OK(report);
+  ASSERT_EQ(report->retrained.size(), 1u);
+  EXPECT_FALSE(report->retrained[0].changed) << report->retrained[0].reason;
+  ASSERT_EQ(report->retrained[0].trials.size(), 2u);
+  EXPECT_NE(report->retrained[0].reason.find("in place of"), std::string::npos)
+      << report->retrained[0].reason;
+  EXPECT_EQ(report->files, 0u);
+  EXPECT_TRUE(blobs(place_.disk, "packs") == packs);
+  EXPECT_TRUE(blobs(place_.disk, "artifacts") == artifacts);
+  expect_all(*vault, "as it was");
+}
+
 // Values of fewer than 16 tokens are in no set, but in a dictionary.
 TEST_F(Retrain, ADictionaryTakesThePlaceOfTheOneBefore) {
   auto vault = open();
