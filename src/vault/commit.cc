@@ -790,29 +790,35 @@ Result<std::uint64_t> VaultImpl::forget(std::span<const std::string> ids,
   const auto count = static_cast<std::uint64_t>(
       std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.value; }));
   // An import that goes on would not bring back what it had stored before: let it begin again.
-  for (const Record& r : state_.live_records()) {
-    if (is_kind(r, RecordKind::progress)) changes.push_back({r.key, {}});
-  }
+  for (const Record& r : state_.find_records(progress_key(""))) changes.push_back({r.key, {}});
   if (count > 0) TOKVAULT_TRY(commit_records(tenant->record.number, changes));
   return count;
 }
 
 Result<std::uint64_t> VaultImpl::forget(const Filter& filter) {
-  // In commits of a size that one log takes.
-  constexpr std::size_t kIdsMax = 500'000;
+  // In commits of a size that one log takes: of conversations, and of tags that go with them.
+  constexpr std::size_t kChangesMax = 500'000;
   std::uint64_t count = 0;
   std::vector<std::string> ids;
+  std::size_t changes = 0;
+  auto forget_these = [&]() -> Status {
+    TOKVAULT_ASSIGN(const std::uint64_t gone, forget(ids, filter.tenant));
+    count += gone;
+    ids.clear();
+    changes = 0;
+    return {};
+  };
   std::string cursor;
   do {
     TOKVAULT_ASSIGN(Page page, list(filter, 10'000, cursor));
-    for (Summary& s : page.conversations) ids.push_back(std::move(s.id));
-    cursor = page.cursor;
-    if (cursor.empty() || ids.size() >= kIdsMax) {
-      TOKVAULT_ASSIGN(const std::uint64_t gone, forget(ids, filter.tenant));
-      count += gone;
-      ids.clear();
+    for (Summary& s : page.conversations) {
+      if (changes + 1 + s.tags.size() > kChangesMax) TOKVAULT_TRY(forget_these());
+      changes += 1 + s.tags.size();
+      ids.push_back(std::move(s.id));
     }
+    cursor = page.cursor;
   } while (!cursor.empty());
+  TOKVAULT_TRY(forget_these());
   return count;
 }
 

@@ -276,6 +276,30 @@ TEST_F(Limits, AnImportOfATooLongNameOrHash) {
   EXPECT_TRUE(vault_->gc(false));
 }
 
+// Tags go with what is forgotten, and count for the size of a commit as it does.
+TEST(ForgetLimits, ConversationsOfManyTagsAreForgottenInSeveralCommits) {
+  constexpr std::size_t kTags = 100'000;
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  auto vault = place.open({.level = Level::fast});
+  ASSERT_OK(vault);
+  std::vector<std::string> ids, tags;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back("c" + std::to_string(i));
+    ASSERT_OK((*vault)->put(chain(ids.back(), 1), {}));
+  }
+  for (std::size_t i = 0; i < kTags; ++i) tags.push_back(std::to_string(i));
+  ASSERT_OK((*vault)->tag(ids, tags, {}));
+  const std::uint64_t before = place.disk.counts().append;
+  const auto count = (*vault)->forget(Filter());
+  ASSERT_OK(count);
+  EXPECT_EQ(*count, ids.size());
+  EXPECT_EQ(place.disk.counts().append - before, 2u);
+  EXPECT_TRUE((*vault)->list({}, 10)->conversations.empty());
+  ASSERT_OK((*vault)->put(chain(ids[0], 1), {}));
+  EXPECT_TRUE((*vault)->summary(ids[0])->tags.empty());
+}
+
 // Arrays have an element for each token of the content, whatever tokens stand beside it.
 TEST_F(Limits, ArraysThatDoNotFitTheContent) {
   Conversation c = chain("arrays", 1);
