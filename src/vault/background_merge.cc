@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <span>
+#include <system_error>
 
 #include "base/background.h"
 #include "base/checksum.h"
@@ -46,14 +47,19 @@ BackgroundMerge::BackgroundMerge(Backend& backend, Cache& cache,
     supersedes_.push_back(pack->file());
     size_bytes_ += pack->size_bytes();
   }
-  thread_ = std::thread([this] {
-    give_way();
-    result_ = run();
-    job_ = Job();
-    std::lock_guard lock(mutex_);
+  try {
+    thread_ = std::thread([this] {
+      give_way();
+      result_ = run();
+      job_ = Job();
+      std::lock_guard lock(mutex_);
+      done_ = true;
+      done_changed_.notify_all();
+    });
+  } catch (const std::system_error& e) {
+    result_ = Error(Errc::exhausted, "no thread can be started", e.code().value());
     done_ = true;
-    done_changed_.notify_all();
-  });
+  }
 }
 
 BackgroundMerge::~BackgroundMerge() {

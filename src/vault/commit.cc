@@ -1,6 +1,8 @@
 // How conversations come in: staged together, encoded, appended to the log and synced.
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <system_error>
 
 #include "base/checksum.h"
 #include "base/clock.h"
@@ -484,7 +486,12 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
       queue_.clear();
       queue_lock.unlock();
       Status status = check_writable();
-      if (status) status = commit_requests(group);
+      try {
+        if (status) status = commit_requests(group);
+      } catch (const std::exception& e) {
+        // Nobody knows how far it came, and those who wait must hear of it.
+        status = fail(Error(Errc::exhausted, e.what()));
+      }
       if (!status) {
         for (Request* r : group) r->result = status.error().clone();
       }
@@ -587,11 +594,14 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
   if (ends.size() > 1) {
     for (unsigned i = 0; i < std::min<std::size_t>(thread_count(), ends.size()); ++i) {
       if (i == encoders_.size()) encoders_.push_back(tokenizer_->make_encoder());
-      threads.emplace_back(work, encoders_[i].get());
+      try {
+        threads.emplace_back(work, encoders_[i].get());
+      } catch (const std::system_error&) {  // fewer will do
+        break;
+      }
     }
-  } else {
-    work(stage_encoder_.get());
   }
+  if (threads.empty()) work(stage_encoder_.get());
 
   Pending pending = begin_batch(tenant);
   pending.ids.reserve(requests.size());

@@ -27,6 +27,9 @@ constexpr std::uint64_t kSampledCodeBytesMax = 128u << 10;
 constexpr std::uint64_t kBalancedLzWork = 80'000;
 constexpr std::uint64_t kDenseLzWork = 16'000'000;
 
+// In another thread; where none can be had, who waits for the result makes it.
+constexpr auto kBeside = std::launch::async | std::launch::deferred;
+
 // To name an artifact takes a few bytes of the footer, and holds it.
 constexpr std::uint64_t kNameBytes = 16;
 
@@ -702,8 +705,8 @@ Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, Dicti
     seen += table.code_sizes[i];
   }
   // The dictionary's frame is half of the work; blocks need its text only.
-  auto dictionary_frame = std::async(
-      std::launch::async, [&] { return zstd_compress(dictionary, levels.dictionary, stop_); });
+  auto dictionary_frame =
+      std::async(kBeside, [&] { return zstd_compress(dictionary, levels.dictionary, stop_); });
   std::vector<Block> blocks;
   auto cut = [&](std::uint64_t block_bytes) {
     blocks = cut_blocks(table, block_bytes);
@@ -747,7 +750,7 @@ Status PackBuilder::encode_with_dictionary(Stream stream, StreamText& all, Dicti
   // Two threads make half of the blocks each.
   TOKVAULT_ASSIGN(auto other_encoder, encoder->another());
   const std::size_t middle = blocks.size() / 2;
-  auto other = std::async(std::launch::async, [&]() -> Status {
+  auto other = std::async(kBeside, [&]() -> Status {
     for (std::size_t i = middle; i < blocks.size(); ++i) {
       TOKVAULT_TRY(encode(*other_encoder, blocks[i]));
     }
@@ -884,8 +887,8 @@ Status PackBuilder::verify(const Buffer& file) const {
   TOKVAULT_TRY(pack->check_filter(tables_.ids));
   for (const Stream stream : {kTokenStream, kByteStream}) {
     const auto count = static_cast<std::uint32_t>(origins_[stream].size());
-    auto other = std::async(std::launch::async,
-                            [&] { return verify_segments(*pack, stream, count / 2, count); });
+    auto other =
+        std::async(kBeside, [&] { return verify_segments(*pack, stream, count / 2, count); });
     Status status = verify_segments(*pack, stream, 0, count / 2);
     Status other_status = other.get();
     TOKVAULT_TRY(std::move(status));

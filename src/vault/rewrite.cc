@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <system_error>
 
 #include "base/checksum.h"
 #include "vault/recovery.h"
@@ -409,7 +410,7 @@ void VaultImpl::start_sealing() {
     // As a pack, a damaged log would look as if that were all it had held.
     if (log != log_ && log->lost().empty()) logs.push_back(log);
   }
-  sealer_ = std::thread([this, logs = std::move(logs)] {
+  auto work = [this, logs = std::move(logs)] {
     for (const auto& log : logs) {
       auto sealed = encode_log(log, false, options_.level);
       std::lock_guard lock(seal_mutex_);
@@ -421,7 +422,12 @@ void VaultImpl::start_sealing() {
       sealed_.push_back(std::move(*sealed));
     }
     sealing_done_ = true;
-  });
+  };
+  try {
+    sealer_ = std::thread(std::move(work));
+  } catch (const std::system_error& e) {  // the next one takes these logs, too
+    note_seal_error(Error(Errc::exhausted, "no thread can be started", e.code().value()));
+  }
 }
 
 void VaultImpl::join_sealing() {

@@ -109,6 +109,15 @@ void mount_disk(const std::string& disk) {
   ::_exit(kCannotRun);
 }
 
+// Of a child that is root, whom neither permissions nor limits stop.
+void become_nobody() {
+  constexpr uid_t kNobody = 65534;
+  if (::geteuid() != 0) return;
+  if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) {
+    ::_exit(kCannotRun);
+  }
+}
+
 class VaultProcess : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_OK(create_vault(path_, {.tokenizer = "bytes"})); }
@@ -385,6 +394,49 @@ TEST_F(VaultProcess, ThreadsThatPutAndReadAtOnce) {
   EXPECT_EQ(all->size(), static_cast<std::size_t>(kThreads * kEach));
 }
 
+// A disk that throws, as a standard library does that is out of memory.
+class ThrowingBackend final : public ForwardingBackend {
+ public:
+  ThrowingBackend(const FaultBackend& to, const std::atomic<bool>& throws)
+      : ForwardingBackend(to), throws_(throws) {}
+  Status append(std::string_view name, ByteView bytes) override {
+    if (throws_) (void)std::string().at(bytes.size());
+    return ForwardingBackend::append(name, bytes);
+  }
+
+ private:
+  const std::atomic<bool>& throws_;
+};
+
+// Whoever commits for the others tells them, and the next one that it is over.
+TEST_F(VaultProcess, ThreadsThatPutHearOfAnException) {
+  std::atomic<bool> throws{false};
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  {
+    auto vault = Vault::open(std::make_unique<ThrowingBackend>(place.disk, throws),
+                             std::make_unique<SharedCatalog>(place.catalog), {});
+    ASSERT_OK(vault);
+    ASSERT_OK((*vault)->put(conversation("a", {"x"}), {}));
+    throws = true;
+    std::vector<std::jthread> writers;
+    std::atomic<int> refused{0};
+    for (int t = 0; t < 4; ++t) {
+      writers.emplace_back([&, t] {
+        if (!(*vault)->put(conversation(std::to_string(t), {"x"}), {})) ++refused;
+      });
+    }
+    writers.clear();
+    EXPECT_EQ(refused, 4);
+    EXPECT_EQ((*vault)->put(conversation("b", {"x"}), {}).code(), Errc::exhausted);
+    EXPECT_OK((*vault)->get("a"));
+  }
+  auto vault = place.open();
+  ASSERT_OK(vault);
+  EXPECT_EQ(contents(**vault)->size(), 1u);
+  EXPECT_OK((*vault)->put(conversation("b", {"x"}), {}));
+}
+
 void read_without_writing(const std::string& path) {
   EXPECT_EQ(open_vault(path).code(), Errc::denied);
   auto reader = open_vault(path, {.read_only = true});
@@ -417,13 +469,8 @@ TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
   }
   fs::permissions(path_, fs::perms(0555));
   in_child([&] {
-    constexpr uid_t kNobody = 65534;
-    const bool is_root = ::geteuid() == 0;
-    if (is_root &&
-        (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0 ||
-         ::access(path_.c_str(), R_OK | X_OK) != 0)) {  // TMPDIR may be root's alone
-      ::_exit(kCannotRun);
-    }
+    become_nobody();
+    if (::access(path_.c_str(), R_OK | X_OK) != 0) ::_exit(kCannotRun);  // TMPDIR is root's alone
     read_without_writing(path_);
   });
   fs::permissions(path_, fs::perms::owner_all, fs::perm_options::add);
@@ -518,6 +565,72 @@ TEST_F(VaultProcess, AFileThatMayNotGrowIsToldAndSurvived) {
     limit.rlim_cur = 60'000;
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
     fill_and_go_on(path_, 200'000, [&] { ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0); });
+  });
+}
+
+// What threads would have done is done without them, or later, and said.
+TEST_F(VaultProcess, WhereNoThreadCanBeHadNothingIsLost) {
+  in_child([&] {
+    MemoryPlace place;
+    ASSERT_OK(place.create());
+    VaultOptions options{.level = Level::fast, .log_bytes_max = 4'000, .threads = 4};
+    options.merge_bytes_min = UINT64_MAX;
+    auto vault = place.open(options);
+    ASSERT_OK(vault);
+    become_nobody();
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NPROC, &limit), 0);
+    const rlimit before = limit;
+    limit.rlim_cur = 0;
+    ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &limit), 0);
+    try {
+      std::thread([] {}).join();
+      ::_exit(kCannotRun);
+    } catch (const std::system_error&) {  // as it is to be
+    }
+    Contents all;
+    Rng rng(7);
+    auto next = [&] {
+      const auto c = conversation("c" + std::to_string(all.size()), {random_text(rng, 400)});
+      all[{"default", c.id}] = c;
+      return c;
+    };
+    auto expect_all = [&] {
+      const auto seen = contents(**vault);
+      ASSERT_OK(seen);
+      EXPECT_TRUE(*seen == all);
+    };
+    for (int i = 0; i < 30; ++i) EXPECT_OK((*vault)->put(next(), {}));
+    EXPECT_EQ((*vault)->flush().code(), Errc::exhausted);
+    EXPECT_OK((*vault)->flush());
+    std::vector<Conversation> batch;
+    for (int i = 0; i < 300; ++i) batch.push_back(next());
+    const auto results = (*vault)->put_batch(batch, {});
+    ASSERT_OK(results);
+    for (const auto& result : *results) EXPECT_OK(result);
+    EXPECT_EQ((*vault)->seal().code(), Errc::exhausted);
+    expect_all();
+    // Packs are made all the same, but not beside the writer.
+    ASSERT_OK((*vault)->compact(Level::balanced));
+    EXPECT_EQ((*vault)->stats()->logs, 1u);
+    expect_all();
+    ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &before), 0);
+    for (int i = 0; i < 30; ++i) EXPECT_OK((*vault)->put(next(), {}));
+    EXPECT_OK((*vault)->seal());
+    vault->reset();
+    options.merge_bytes_min = 0;
+    vault = place.open(options);
+    ASSERT_OK(vault);
+    ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &limit), 0);
+    EXPECT_EQ((*vault)->finish_merging().code(), Errc::exhausted);
+    expect_all();
+    ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &before), 0);
+    EXPECT_OK((*vault)->finish_merging());
+    EXPECT_OK((*vault)->flush());
+    expect_all();
+    const auto report = (*vault)->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
   });
 }
 
