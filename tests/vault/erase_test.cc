@@ -2,6 +2,7 @@
 // forget and gc no file of the vault may hold one of them: not in its raw bytes, the catalog's free
 // pages included, and not in anything that can be decoded from a log or a pack.
 #include <chrono>
+#include <functional>
 #include <thread>
 
 #include "tests/vault/harness.h"
@@ -172,18 +173,18 @@ class Scanner {
   std::uint64_t looked_at_ = 0;
 };
 
-class VaultErase : public ::testing::TestWithParam<const char*> {
+class Erasing : public ::testing::Test {
  protected:
-  void SetUp() override {
-    auto tokenizer = open_tokenizer(GetParam());
+  void create(const char* name) {
+    auto tokenizer = open_tokenizer(name);
     ASSERT_TRUE(tokenizer) << "scripts/fetch_tokenizers installs the rank files";
     tokenizer_ = *tokenizer;
-    ASSERT_OK(create_vault(path_, {.tokenizer = GetParam()}));
+    ASSERT_OK(create_vault(path_, {.tokenizer = name}));
     open();
   }
-  void open(std::uint64_t merge_bytes_min = UINT64_MAX) {
+  void open(std::uint64_t merge_bytes_min = UINT64_MAX, Level level = Level::balanced) {
     vault_.reset();
-    auto vault = open_vault(path_, {.merge_bytes_min = merge_bytes_min});
+    auto vault = open_vault(path_, {.level = level, .merge_bytes_min = merge_bytes_min});
     ASSERT_OK(vault);
     vault_ = std::move(*vault);
   }
@@ -219,6 +220,18 @@ class VaultErase : public ::testing::TestWithParam<const char*> {
   void expect_gone() {
     for (const std::string& where : find()) ADD_FAILURE() << where;
   }
+  // Calls `look` with the only pack.
+  void look_at_pack(const std::function<void(const PackFile&)>& look) {
+    const auto backend = make_directory_backend(path_, {.read_only = true});
+    ASSERT_OK(backend);
+    const auto packs = (*backend)->list("packs");
+    ASSERT_OK(packs);
+    ASSERT_EQ(packs->size(), 1u);
+    Cache cache(64u << 20);
+    const auto pack = PackFile::open(**backend, cache, number_of((*packs)[0].name));
+    ASSERT_OK(pack);
+    look(**pack);
+  }
 
   Rng rng_{17};
   TempDir dir_;
@@ -226,6 +239,11 @@ class VaultErase : public ::testing::TestWithParam<const char*> {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<std::string> canaries_;
   std::unique_ptr<Vault> vault_;
+};
+
+class VaultErase : public Erasing, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override { create(GetParam()); }
 };
 
 // In a log, in a pack whose dictionary holds all, and in a log beside it.
@@ -485,7 +503,93 @@ TEST_P(VaultErase, NothingThatADictionaryWasTrainedOnStays) {
   }
 }
 
+// Under the codecs of packs that take most effort, where text is learned and not copied.
+TEST_P(VaultErase, NothingStaysOfADensePack) {
+  open(UINT64_MAX, Level::dense);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(fresh());
+    ASSERT_OK(vault_->put(marked(ids.back()), {}));
+    ASSERT_OK(vault_->put(conversation("live" + std::to_string(i), {shared_text(30 + i)}), {}));
+  }
+  ASSERT_OK(vault_->compact(Level::dense));
+  const auto expect_dense = [](const PackFile& pack) {
+    EXPECT_EQ(pack.footer().level, Level::dense);
+    EXPECT_NE(pack.footer().streams[kTokenStream].codec, PackCodec::zstd);
+  };
+  look_at_pack(expect_dense);
+  ASSERT_FALSE(find().empty());
+  ASSERT_OK(vault_->forget(ids));
+  ASSERT_OK(vault_->gc(false));
+  look_at_pack(expect_dense);
+  expect_gone();
+  open();
+  for (int i = 0; i < 6; ++i) {
+    const auto got = vault_->get("live" + std::to_string(i));
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == conversation("live" + std::to_string(i), {shared_text(30 + i)}));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tokenizers, VaultErase, ::testing::Values("bytes", "o200k_base"));
+
+// A pack of more text than a dictionary holds: what is forgotten stands in the segments that were
+// chosen for it because others have most of them too, so that their blocks copy from there.
+TEST_F(Erasing, NothingStaysOfADictionaryThatWasChosen) {
+  create("bytes");
+  open(UINT64_MAX, Level::fast);
+  constexpr int kConversations = 1'500;
+  constexpr int kPassages = 40;
+  std::vector<std::string> passages;
+  for (int i = 0; i < kPassages; ++i) passages.push_back(random_text(rng_, 60));
+  std::vector<Conversation> all;
+  std::vector<std::string> ids;
+  std::uint64_t text_bytes = 0;
+  for (int i = 0; i < kConversations; ++i) {
+    std::string text;
+    if (i % 300 == 100) {
+      for (int p = 0; p < kPassages; p += 8) text += passages[below(rng_, kPassages)];
+      text += fresh() + passages[0];
+      ids.push_back("c" + std::to_string(i));
+    } else {
+      text = random_text(rng_, 400) + passages[below(rng_, kPassages)] + random_text(rng_, 100);
+    }
+    text_bytes += text.size();
+    all.push_back(conversation("c" + std::to_string(i), {text}));
+  }
+  ASSERT_GT(text_bytes, kFingerprintlessTextBytes);
+  ASSERT_OK(vault_->put_batch(all, {}));
+  ASSERT_OK(vault_->seal());
+  look_at_pack([&](const PackFile& pack) {
+    EXPECT_GT(pack.footer().streams[kTokenStream].block_count, 10u);
+    const auto codes = pack.dictionary_text(kTokenStream);
+    ASSERT_OK(codes);
+    EXPECT_GT(codes->size(), kDictionaryTextBytes / 2);
+    std::vector<Token> tokens;
+    ASSERT_OK(pack.decode_tokens(*codes, tokens));
+    const std::string text(tokens.begin(), tokens.end());
+    EXPECT_TRUE(std::any_of(canaries_.begin(), canaries_.end(), [&](const std::string& c) {
+      return text.find(c) != std::string::npos;
+    }));
+  });
+  ASSERT_FALSE(find().empty());
+  ASSERT_OK(vault_->forget(ids));
+  ASSERT_OK(vault_->gc(false));
+  look_at_pack([](const PackFile& pack) {
+    EXPECT_GT(pack.footer().streams[kTokenStream].block_count, 10u);
+  });
+  expect_gone();
+  open();
+  for (int i = 0; i < kConversations; i += 7) {
+    const auto got = vault_->get(all[static_cast<std::size_t>(i)].id);
+    if (i % 300 == 100) {
+      EXPECT_EQ(got.code(), Errc::not_found);
+      continue;
+    }
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == all[static_cast<std::size_t>(i)]) << i;
+  }
+}
 
 }  // namespace
 }  // namespace tokvault
