@@ -11,7 +11,6 @@ namespace tokvault {
 namespace {
 
 // More than a log ever holds: 16 MB and one batch; a bound on what a damaged size may allocate.
-constexpr std::uint64_t kLogBytesMax = std::uint64_t{4} << 30;
 constexpr std::uint64_t kHeaderReadBytes = 64 * 1024;
 
 Buffer join(const std::vector<std::shared_ptr<const Buffer>>& bodies) {

@@ -29,6 +29,9 @@
 
 namespace tokvault {
 
+// A longer file is no log.
+inline constexpr std::uint64_t kLogBytesMax = std::uint64_t{4} << 30;
+
 // One tenant's part of a log.
 class LogPart final : public Source, private BatchVisitor {
  public:
@@ -83,6 +86,9 @@ class LogPart final : public Source, private BatchVisitor {
   void on_form(std::string_view form) override { tables_.add_form(form); }
   void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) override;
   void on_external(const External& external) override { tables_.externals.push_back(external); }
+  Stream external_stream(std::uint32_t number) const override {
+    return tables_.externals[number].stream;
+  }
   void on_node(std::uint32_t parent, std::uint32_t form, std::span<const SegmentRef> refs) override;
   void on_conversation(std::string_view id, Row row, std::span<const SegmentRef> refs) override;
   void on_record(Record record) override;

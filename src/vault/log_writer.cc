@@ -183,8 +183,9 @@ Result<Buffer> LogWriter::finish(std::uint64_t offset, bool same_sync, const Bat
   } else {
     payload += pieces_.body;
   }
-  if (body_size_ > 0xffffffffu || text_size_ > 0xffffffffu || payload.size() > 0xffffffffu) {
-    return Error(Errc::exhausted, "a batch of the log is larger than 4 GB");
+  if (body_size_ > 0xffffffffu || text_size_ > 0xffffffffu ||
+      offset + kBatchHeaderBytes + payload.size() > kLogBytesMax) {
+    return Error(Errc::exhausted, "with this batch the log is larger than 4 GB");
   }
   current_->text_bytes += body_size_ + text_size_;
   header_.body_size = static_cast<std::uint32_t>(body_size_);

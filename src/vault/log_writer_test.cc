@@ -157,6 +157,20 @@ TEST_F(LogWriterTest, ManyTenantsTakeTurnsInBoundedMemory) {
   expect_all_there();
 }
 
+// No reader would take the log then.
+TEST_F(LogWriterTest, ABatchThatEndsBeyondTheLongestLogIsRefused) {
+  for (const bool fits : {true, false}) {
+    LogWriter writer(*log_, Level::fast);
+    BatchBuilder builder(BatchBuilder::Counts{});
+    builder.put_record("key", "value");
+    ASSERT_TRUE(writer.begin(0, 1, false));
+    ASSERT_TRUE(writer.add(builder.body(), ""));
+    BatchHeader header;
+    const auto bytes = writer.finish(kLogBytesMax - (fits ? 1000 : 50), false, builder, header);
+    EXPECT_EQ(bytes.code(), fits ? Errc::ok : Errc::exhausted);
+  }
+}
+
 // A section that was there is taken up once, and not each time that its tenant's turn comes.
 TEST_F(LogWriterTest, ManyTenantsOfALogThatIsOpenedTakeTurns) {
   constexpr std::uint32_t kTenants = 7;
