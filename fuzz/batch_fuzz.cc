@@ -31,7 +31,14 @@ class Writer final : public BatchVisitor {
     expect(offset <= codes_.size() && size <= codes_.size() - offset);
     builder.add_segment(stream, codes_.substr(offset, size));
   }
-  void on_external(const External& external) override { builder.add_external(external); }
+  void on_external(const External& external) override {
+    externals_.push_back(external.stream);
+    builder.add_external(external);
+  }
+  Stream external_stream(std::uint32_t number) const override {
+    expect(number < externals_.size());
+    return externals_[number];
+  }
   void on_node(std::uint32_t parent, std::uint32_t form,
                std::span<const SegmentRef> refs) override {
     expect(parent == kNoNode || parent < builder.counts().nodes);
@@ -68,10 +75,12 @@ class Writer final : public BatchVisitor {
       const auto& counts = builder.counts();
       expect(refs[i].number() <
              (refs[i].is_external() ? counts.externals : counts.segments[info.stream_of(i)]));
+      expect(!refs[i].is_external() || externals_[refs[i].number()] == info.stream_of(i));
     }
   }
   const ByteView codes_;  // what segments lie in
   std::vector<FormInfo> forms_;
+  std::vector<Stream> externals_;
 };
 
 }  // namespace

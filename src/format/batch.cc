@@ -149,9 +149,11 @@ Status parse_batch(ByteView body, std::optional<std::uint64_t> text_size,
     for (std::size_t i = 0; i < info.ref_count(); ++i) {
       const std::uint64_t v = in.varint();
       const bool external = v % 2 == 1;
-      const std::uint64_t count = external ? counts.externals : counts.segments[info.stream_of(i)];
+      const Stream stream = info.stream_of(i);
+      const std::uint64_t count = external ? counts.externals : counts.segments[stream];
       if (!in.ok() || v / 2 >= count) return false;
       const auto number = static_cast<std::uint32_t>(count - 1 - v / 2);
+      if (external && visitor.external_stream(number) != stream) return false;
       refs.push_back(external ? SegmentRef::external(number) : SegmentRef::local(number));
     }
     return true;

@@ -110,6 +110,8 @@ class BatchVisitor {
   virtual void on_record(Record record) = 0;
   // Of forms that were added, for the number of references that follow.
   virtual const FormInfo& form_info(std::uint32_t form) const = 0;
+  // Of external segments that were added: in which stream they stand.
+  virtual Stream external_stream(std::uint32_t number) const = 0;
 };
 
 // Reads a body; `counts` are those before it and become those after it. `text_size`: of its text,

@@ -170,6 +170,31 @@ TEST(Tables, RoundTrip) {
   }
 }
 
+// Else a reader would look for the number that a segment of one stream has among those of another.
+TEST(Tables, AnExternalSegmentIsOfTheStreamOfItsReference) {
+  for (const Stream stream : {kTokenStream, kByteStream}) {
+    Tables t;
+    const std::uint32_t message = t.add_form("{\"content\":\x01}");
+    t.nodes.push_back({kNoNode, message, 0, 1});
+    t.refs.push_back(SegmentRef::external(0));
+    t.externals.push_back({stream, {{1, 2, 3}}, 1});
+    Row row;
+    row.leaf = 0;
+    row.nodes_end = 1;
+    row.refs_begin = 1;
+    row.form = t.add_form("{}");
+    row.sequence = row.first_sequence = 1;
+    t.models.add("");
+    t.applications.add("");
+    t.ids.add("a");
+    t.rows.push_back(row);
+    const auto coded = encode_tables(t, 3);
+    ASSERT_TRUE(coded);
+    const auto back = decode_tables(coded->parts, counts_of(t), coded->references);
+    EXPECT_EQ(back.code(), stream == kTokenStream ? Errc::ok : Errc::corrupt);
+  }
+}
+
 // A chain of nodes for each conversation; every node has one segment, `segment(row, node)`.
 template <class Segment>
 Tables chats(std::uint32_t rows, std::uint32_t messages, Segment segment) {

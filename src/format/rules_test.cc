@@ -117,7 +117,11 @@ class Words final : public BatchVisitor {
   void on_segment(Stream stream, std::uint64_t offset, std::uint64_t size) override {
     add((stream == kTokenStream ? "tokens " : "bytes ") + std::string(codes.substr(offset, size)));
   }
-  void on_external(const External& e) override { add("external " + std::to_string(e.file_hint)); }
+  void on_external(const External& e) override {
+    externals_.push_back(e.stream);
+    add("external " + std::to_string(e.file_hint));
+  }
+  Stream external_stream(std::uint32_t number) const override { return externals_[number]; }
   void on_node(std::uint32_t parent, std::uint32_t form,
                std::span<const SegmentRef> refs) override {
     add("node " + std::to_string(static_cast<std::int32_t>(parent)) + " " + std::to_string(form) +
@@ -146,6 +150,7 @@ class Words final : public BatchVisitor {
     return text;
   }
   std::vector<FormInfo> forms_;
+  std::vector<Stream> externals_;
 };
 
 std::string parse(const Buffer& body, std::optional<Buffer> text = std::nullopt) {
@@ -226,8 +231,10 @@ TEST(FormatRules, BatchesByHand) {
             "form;tokens a;tokens b;external 9;node -1 0 0;node 0 0 e0;");
   EXPECT_EQ(parse(form + segments + bytes({7, 0, 0, 4})), "refused");  // two back of two
   EXPECT_EQ(parse(form + segments + bytes({7, 0, 0, 1})), "refused");  // no external is there
-  EXPECT_EQ(parse(form + segments + bytes({7, 1, 0, 0})), "refused");  // no parent is there
-  EXPECT_EQ(parse(segments + bytes({7, 0, 0, 0})), "refused");         // no form is there
+  const Buffer other = bytes({6, 1}) + Buffer(16, 'd') + bytes({9});   // of bytes
+  EXPECT_EQ(parse(form + segments + other + bytes({7, 0, 0, 1})), "refused");
+  EXPECT_EQ(parse(form + segments + bytes({7, 1, 0, 0})), "refused");         // no parent is there
+  EXPECT_EQ(parse(segments + bytes({7, 0, 0, 0})), "refused");                // no form is there
   EXPECT_EQ(parse(bytes({6, 2}) + Buffer(16, 'd') + bytes({9})), "refused");  // a third stream
   EXPECT_EQ(parse(bytes({5, 1, 'x', 9, 1, 'k', 1, 'v', 10, 1, 'k'})),
             "bytes x;k=v 10;k removed 11;");

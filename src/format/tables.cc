@@ -452,6 +452,23 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
     }));
   }
 
+  ByteReader ext(part(TablePart::externals));
+  const ByteView hints_column = ext.sized();
+  const ByteView streams_column = ext.sized();
+  const ByteView digests = ext.rest();
+  std::vector<std::uint64_t> hints, streams;
+  if (!ext.ok() || digests.size() != counts.externals * 16) return corrupt_tables("externals");
+  TOKVAULT_TRY(decode_integers(hints_column, counts.externals, hints));
+  TOKVAULT_TRY(decode_integers(streams_column, counts.externals, streams));
+  for (std::size_t i = 0; i < counts.externals; ++i) {
+    if (streams[i] >= kStreams) return corrupt_tables("externals");
+    External e{static_cast<Stream>(streams[i]), {}, hints[i]};
+    for (std::size_t k = 0; k < 16; ++k) {
+      e.digest[k] = static_cast<std::uint8_t>(digests[i * 16 + k]);
+    }
+    t.externals.push_back(e);
+  }
+
   PartReader in(part(TablePart::trie));
   TOKVAULT_TRY(fill(in, [&](Row& r, std::uint64_t v) {
     r.form = static_cast<std::uint32_t>(v);
@@ -481,9 +498,8 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
     for (std::size_t i = 0; i < info.ref_count(); ++i) {
       const Stream s = info.stream_of(i);
       SegmentRef ref;
-      if (at[s] >= refs[s].size() || !coders[s].decode(refs[s][at[s]++], ref)) {
-        return false;
-      }
+      if (at[s] >= refs[s].size() || !coders[s].decode(refs[s][at[s]++], ref)) return false;
+      if (ref.is_external() && t.externals[ref.number()].stream != s) return false;
       t.refs.push_back(ref);
     }
     return true;
@@ -509,23 +525,6 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   }
   if (t.nodes.size() != counts.nodes || at[0] != refs[0].size() || at[1] != refs[1].size()) {
     return corrupt_tables("trie");
-  }
-
-  ByteReader ext(part(TablePart::externals));
-  const ByteView hints_column = ext.sized();
-  const ByteView streams_column = ext.sized();
-  const ByteView digests = ext.rest();
-  std::vector<std::uint64_t> hints, streams;
-  if (!ext.ok() || digests.size() != counts.externals * 16) return corrupt_tables("externals");
-  TOKVAULT_TRY(decode_integers(hints_column, counts.externals, hints));
-  TOKVAULT_TRY(decode_integers(streams_column, counts.externals, streams));
-  for (std::size_t i = 0; i < counts.externals; ++i) {
-    if (streams[i] >= kStreams) return corrupt_tables("externals");
-    External e{static_cast<Stream>(streams[i]), {}, hints[i]};
-    for (std::size_t k = 0; k < 16; ++k) {
-      e.digest[k] = static_cast<std::uint8_t>(digests[i * 16 + k]);
-    }
-    t.externals.push_back(e);
   }
   return t;
 }
