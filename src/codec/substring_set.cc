@@ -273,6 +273,9 @@ Result<SubstringColumns> parse_substring_columns(ByteView bytes) {
   }
   const ByteView map_bytes = in.sized();
   if (!in.ok() || tokens_total > in.left()) return damaged("it is cut short");
+  if (tokens_total > kSubstringSetTokensMax || in.left() > kTokenCodeBytesMax * tokens_total) {
+    return damaged("more tokens than a set has");
+  }
   TOKVAULT_ASSIGN(const TokenMap map, TokenMap::parse(map_bytes, CodeBytes::all));
   TOKVAULT_TRY(map.decode(in.rest(), out.tokens));
   if (out.tokens.size() != tokens_total) return damaged("its runs are not as long as it says");

@@ -208,6 +208,10 @@ TEST(SubstringSet, RefusesDamage) {
     append_varint(head, size);
     EXPECT_EQ(SubstringSet::parse(head + Buffer(100, '\0')).code(), Errc::corrupt);
   }
+  // More tokens than its runs have: none of them is decoded.
+  const auto long_tail = SubstringSet::parse(Buffer("\1\1\0\1\0", 5) + Buffer(1000, '\0'));
+  EXPECT_EQ(long_tail.code(), Errc::corrupt);
+  EXPECT_NE(long_tail.error().message().find("more tokens than a set has"), std::string::npos);
   // The same run twice.
   Buffer twice;
   for (const std::uint64_t v : {1, 9, 2, 0, 0, 0, 0, 1, 1, 4, 4, 0, 0, 1, 0})
