@@ -394,18 +394,19 @@ class Discovery {
 
   SubstringSet choose(const SubstringSet& candidates) const {
     struct Ranked {
-      double saved;
+      double saved;  // bytes for each of its tokens
       SubstringInfo info;
     };
     std::vector<Ranked> ranked;
     for (const SubstringInfo& info : candidates.list()) {
-      if (const Use* use = worthy(info)) ranked.push_back({saved_bytes(*use, info.tokens), info});
+      const Use* const use = worthy(info);
+      if (use == nullptr) continue;
+      const double saved = saved_bytes(*use, info.tokens) / static_cast<double>(info.tokens);
+      ranked.push_back({saved, info});
     }
     // By what a token of the set saves, as those are what there is room for.
     std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
-      const double x = a.saved * static_cast<double>(b.info.tokens);
-      const double y = b.saved * static_cast<double>(a.info.tokens);
-      return x != y ? x > y : a.info.id < b.info.id;
+      return a.saved != b.saved ? a.saved > b.saved : a.info.id < b.info.id;
     });
     SubstringSet kept;
     for (const Ranked& r : ranked) {
