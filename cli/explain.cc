@@ -235,7 +235,7 @@ void print_disk(const Explanation& all, const VaultStats& stats) {
   add("catalog", stats.catalog_bytes);
   add("leftovers", stats.leftover_bytes);
   add("damaged", stats.damaged_bytes);
-  add("total", stats.total_bytes);
+  table.add({"total", "", "", "", "", format_bytes(stats.total_bytes)});
   table.print();
 }
 

@@ -66,3 +66,6 @@ rm parts/packs/00000099.pack
 tokvault import parts parts.jsonl --tenant acme > /dev/null
 adds_up parts
 adds_up parts --tenant acme
+tokvault forget parts --all --tenant acme > /dev/null
+tokvault compact parts > /dev/null
+tokvault explain parts --tenant acme --families 0 | tail -n 2
