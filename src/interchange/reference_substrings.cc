@@ -104,8 +104,9 @@ Result<ReferenceSubstrings> read_reference_substrings(ByteView index_json, ByteV
   }
   // A set takes runs of ascending ids at its end, and moves all behind it for any other. Of runs
   // that are registered twice the first id stays.
-  std::stable_sort(places.begin(), places.end(),
-                   [](const Place& a, const Place& b) { return a.id < b.id; });
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return a.id != b.id ? a.id < b.id : a.number < b.number;
+  });
   ReferenceSubstrings out;
   for (const Place& place : places) {
     TOKVAULT_TRY(read_entry(place.entry, place.number, blobs, out));
