@@ -20,7 +20,7 @@ ONE_FAILED = """<testsuites><testsuite>
 
 
 def counted(status, report=None, steps=()):
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="tokvault-count-") as name:
         folder = pathlib.Path(name)
         folder.joinpath("dev").mkdir()
         folder.joinpath("dev.junit").write_text(

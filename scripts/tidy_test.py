@@ -68,7 +68,7 @@ BAD = {
 
 
 def rules_found(changes):
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(prefix="tokvault-tidy-") as root:
         for path, text in {**GOOD, **changes}.items():
             file = pathlib.Path(root, path)
             file.parent.mkdir(parents=True, exist_ok=True)

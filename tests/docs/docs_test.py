@@ -95,7 +95,7 @@ def main():
     parser.add_argument("--command", required=True)
     options = parser.parse_args()
     blocks = compile_blocks(options.compiler)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="tokvault-docs-") as folder:
         commands = run_commands(options.command, folder)
     paths = check_paths()
     print(f"{blocks} blocks, {commands} commands, {paths} paths")

@@ -178,7 +178,7 @@ def main():
         if name in ("log_cut_batch", "log_swapped_batches"):
             continue
         count += 1
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="tokvault-golden-") as folder:
             copy = pathlib.Path(folder) / "vault"
             shutil.copytree(HERE / vault, copy)
             shutil.copyfile(HERE / "bad" / name, copy / target)
