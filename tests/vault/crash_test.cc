@@ -85,11 +85,16 @@ Status put(Vault& vault, const Conversation& c, const PutOptions& options = {}) 
   return status_of(vault.put(c, options));
 }
 
+std::vector<Token> tokens_of(const std::string& text) {
+  std::vector<Token> tokens;
+  for (char c : text) tokens.push_back(static_cast<unsigned char>(c));
+  return tokens;
+}
+
 // Long and short, of tokens that conversations have, too, and of bytes.
 std::vector<Segment> some_segments() {
-  Segment tokens;
-  for (char c : shared_text(1)) tokens.tokens.push_back(static_cast<unsigned char>(c));
-  return {tokens, Segment::of_bytes(shared_text(8)), Segment::of_bytes("short")};
+  return {Segment::of_tokens(tokens_of(shared_text(1))), Segment::of_bytes(shared_text(8)),
+          Segment::of_bytes("short")};
 }
 
 std::vector<SegmentId> some_ids() {
@@ -99,6 +104,19 @@ std::vector<SegmentId> some_ids() {
 }
 
 std::vector<std::string> sharing_ids() { return {"s0", "s1", "s2", "s3"}; }
+
+SubstringTraining training() {
+  SubstringTraining options;
+  options.memory_bytes = 1u << 20;
+  return options;
+}
+
+Status retain_first_run(Vault& vault) {
+  TOKVAULT_ASSIGN(const auto set, vault.substrings().active());
+  const std::vector<SubstringInfo> runs = set->list();
+  if (runs.empty()) return Error(Errc::not_found, "there is no run to retain");
+  return status_of(vault.substrings().retain({&runs[0].id, 1}));
+}
 
 std::vector<Step> script() {
   static const std::vector<std::string> kA{"a"}, kRed{"red"}, kNone, kC{"c"};
@@ -173,20 +191,27 @@ std::vector<Step> script() {
          progress.finished = true;
          return status_of(v.put_batch(batch, {}, &progress));
        }},
-      {"put four that share a passage",
+      {"put four that share two passages",
        [](Vault& v) {
          std::vector<Conversation> batch;
          for (const std::string& id : sharing_ids()) {
-           batch.push_back(conversation(id, {id + shared_text(20) + id + id}));
+           batch.push_back(
+               conversation(id, {id + shared_text(20) + id + id, id + id + shared_text(21) + id}));
          }
          return status_of(v.put_batch(batch, {}));
        }},
-      {"train substrings",
-       [](Vault& v) {
-         SubstringTraining training;
-         training.memory_bytes = 1u << 20;
-         return status_of(v.substrings().train(training));
-       }},
+      {"seal what shares them", [](Vault& v) { return v.seal(); }},
+      {"train substrings", [](Vault& v) { return status_of(v.substrings().train(training())); }},
+      {"compact substrings", [](Vault& v) { return status_of(v.substrings().compact(training())); },
+       false, true},
+      {"retain one of them", retain_first_run, false, true},
+      {"add a run of a conversation",
+       [](Vault& v) -> Status {
+         SubstringSet set;
+         TOKVAULT_TRY(set.add(tokens_of(shared_text(7)), {}));
+         return status_of(v.substrings().add(set));
+       },
+       false, true},
       {"add it again",
        [](Vault& v) { return status_of(v.dictionaries().add(dictionary(), {.created_ms = 1})); }},
       {"activate it again",
@@ -224,11 +249,21 @@ const std::vector<Seen>& expected() {
       auto seen = see(**vault);
       EXPECT_OK(seen);
       // The script is of no use if these steps do nothing.
+      const std::size_t runs_before = out.back().substrings.size();
+      const std::size_t runs = seen->substrings.size();
       if (step.name.starts_with("gc again")) {
         EXPECT_FALSE(out.back().dictionaries.empty());
         EXPECT_TRUE(seen->dictionaries.empty());
+      } else if (step.name == "compact substrings") {
+        EXPECT_GT((*vault)->substrings().list()->at(0).files, 0u) << "no pack copies from the set";
+      } else if (step.name.starts_with("retain")) {
+        EXPECT_EQ(runs, 1u);
+        EXPECT_GT(runs_before, 1u);
+      } else if (step.name.starts_with("add a run")) {
+        EXPECT_EQ(runs, 2u);
       } else if (step.name.starts_with("gc, which")) {
-        EXPECT_LT(seen->substrings.size(), out.back().substrings.size());
+        EXPECT_EQ(runs, 1u);
+        EXPECT_EQ(runs_before, 2u);
       }
       out.push_back(std::move(*seen));
     }
