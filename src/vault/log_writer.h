@@ -59,7 +59,7 @@ class LogWriter {
     std::uint64_t text_bytes = 0;
     std::uint64_t last_used = 0;
     std::uint64_t tried = 0;  // number of the dictionary that was compared with it, or that it uses
-    Frames frames;
+    Frames frames;            // none: they were given up
   };
   // A new section with a dictionary, beside what the context makes of the same batch.
   struct Rival {
