@@ -44,9 +44,8 @@ Status pread_rest(const ReadOp& op, std::size_t done) {
 void set_fault_hook(FaultHook hook) { fault_hook = hook; }
 
 Result<std::shared_ptr<DiskFile>> disk_open(const std::string& path, int flags) {
-  if ((flags & O_CREAT) != 0) {
-    if (const int e = fault("create", path); e > 0) return errno_error(e, "create " + path);
-  }
+  const char* const call = (flags & O_CREAT) != 0 ? "create" : "open";
+  if (const int e = fault(call, path); e > 0) return errno_error(e, call + (" " + path));
   TOKVAULT_ASSIGN(File file, File::open(path, flags));
   return std::make_shared<DiskFile>(DiskFile{std::move(file), path});
 }

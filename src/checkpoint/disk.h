@@ -1,6 +1,6 @@
-// The store's door to the disk: every call that changes a file goes through here, so that tests can
-// fail each of them in turn, and reads of many ranges go to io_uring or preadv with the same
-// results.
+// The store's door to the disk: every call that opens or changes a file goes through here, so that
+// tests can fail each of them in turn, and reads of many ranges go to io_uring or preadv with the
+// same results.
 #ifndef TOKVAULT_CHECKPOINT_DISK_H_
 #define TOKVAULT_CHECKPOINT_DISK_H_
 

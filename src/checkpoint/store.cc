@@ -148,10 +148,12 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
     const auto sizes = impl_->text_sizes.find(parent);
     if (sizes == impl_->text_sizes.end()) return out;
     RecordId found = kNoRecord;
+    ByteView own;  // its text
     // The longest first: a full block before a partial one.
     for (auto it = sizes->second.rbegin(); it != sizes->second.rend(); ++it) {
       if (it->first > text.size() - out.bytes) continue;
-      const Hash128 hash = text_hash(text.substr(out.bytes, it->first));
+      own = text.substr(out.bytes, it->first);
+      const Hash128 hash = text_hash(own);
       const std::uint64_t fields[] = {parent, it->first, hash.lo};
       const auto child = impl_->text_children.find(
           checksum64(ByteView(reinterpret_cast<const char*>(fields), sizeof fields)));
@@ -174,10 +176,7 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
     lock.lock();
     impl_->release(found);
     if (!tail) impl_->set_aside(at, prefix ? tail.error() : prefix.error());
-    if (!tail || text.substr(out.bytes, tail->size()) != *tail ||
-        impl_->still(found, at.record.key()) == nullptr) {
-      return out;
-    }
+    if (!tail || *tail != own || impl_->still(found, at.record.key()) == nullptr) return out;
     out.bytes += tail->size();
     out.tokens.insert(out.tokens.end(), prefix->tokens.begin(), prefix->tokens.end());
     parent = found;
@@ -192,10 +191,15 @@ Status CheckpointStore::visit_texts(
   TOKVAULT_TRY(impl_->refresh());
   const auto number = impl_->namespace_number(name_space, false);
   if (!number) return {};
+  // By its hash: numbers are others where a writer rebuilt the index meanwhile.
+  const Hash128 root = impl_->namespaces[*number].hash;
   for (RecordId id = 0; id < impl_->index.limit(); ++id) {
     const BlockRecord& r = std::as_const(impl_->index)[id];
     const bool block = r.kind == Kind::block || r.kind == Kind::tail;
-    if (!block || r.name_space != *number || (r.flags & (kHasText | kBad)) != kHasText) continue;
+    if (!block || (r.flags & (kHasText | kBad)) != kHasText ||
+        impl_->namespaces[r.name_space].hash != root) {
+      continue;
+    }
     const Impl::Located at = impl_->locate(id);
     impl_->hold(id);
     lock.unlock();
@@ -353,23 +357,23 @@ Result<CheckpointState> CheckpointStore::find_state(const Namespace& name_space,
   if (impl_->closed) return closed_error();
   TOKVAULT_TRY(impl_->refresh());
   TOKVAULT_ASSIGN(const std::uint16_t number, impl_->namespace_number(name_space, false));
-  PrefixHasher hasher(impl_->namespaces[number].hash, 1);
-  std::vector<RecordId> candidates;
+  const Hash128 root = impl_->namespaces[number].hash;
+  PrefixHasher hasher(root, 1);
+  std::vector<std::pair<Hash128, std::size_t>> candidates;  // hash and length of a prefix
   std::size_t done = 0;
   for (const auto& [size, count] : impl_->namespaces[number].state_tokens) {
     if (size > prompt.size()) break;
     hasher.update(token_bytes(prompt.subspan(done, size - done)));
     done = size;
-    const RecordId id = impl_->index.find(hasher.digest());
-    if (id != kNoRecord) candidates.push_back(id);
+    const Hash128 hash = hasher.digest();
+    if (impl_->index.find(hash) != kNoRecord) candidates.emplace_back(hash, size);
   }
   for (std::size_t i = candidates.size(); i-- > 0;) {
-    // The lock was released since it was found.
-    if (candidates[i] >= impl_->index.limit() ||
-        std::as_const(impl_->index)[candidates[i]].kind != Kind::state) {
-      continue;
-    }
-    auto state = impl_->read_state(lock, candidates[i], &prompt, nullptr, payload);
+    // Looked up again: the lock is released while one is read.
+    const RecordId id = impl_->index.find(candidates[i].first);
+    if (id == kNoRecord) continue;
+    const TokenView prefix = prompt.first(candidates[i].second);
+    auto state = impl_->read_state(lock, id, root, &prefix, nullptr, payload);
     if (state) return state;
   }
   return Error(Errc::not_found, "no state of a prefix of this prompt is stored");
@@ -381,22 +385,23 @@ Result<CheckpointState> CheckpointStore::find_state_text(const Namespace& name_s
   if (impl_->closed) return closed_error();
   TOKVAULT_TRY(impl_->refresh());
   TOKVAULT_ASSIGN(const std::uint16_t number, impl_->namespace_number(name_space, false));
-  PrefixHasher hasher(impl_->namespaces[number].hash, 2);
-  std::vector<RecordId> candidates;
+  const Hash128 root = impl_->namespaces[number].hash;
+  PrefixHasher hasher(root, 2);
+  std::vector<std::pair<Hash128, std::size_t>> candidates;  // hash and length of a prefix
   std::size_t done = 0;
   for (const auto& [size, count] : impl_->namespaces[number].state_texts) {
     if (size > prompt.size()) break;
     hasher.update(prompt.substr(done, size - done));
     done = size;
-    const auto it = impl_->state_texts.find(hasher.digest());
-    if (it != impl_->state_texts.end()) candidates.push_back(it->second);
+    const Hash128 hash = hasher.digest();
+    if (impl_->state_texts.contains(hash)) candidates.emplace_back(hash, size);
   }
   for (std::size_t i = candidates.size(); i-- > 0;) {
-    if (candidates[i] >= impl_->index.limit() ||
-        std::as_const(impl_->index)[candidates[i]].kind != Kind::state) {
-      continue;
-    }
-    auto state = impl_->read_state(lock, candidates[i], nullptr, &prompt, payload);
+    // Looked up again: the lock is released while one is read.
+    const auto it = impl_->state_texts.find(candidates[i].first);
+    if (it == impl_->state_texts.end()) continue;
+    const ByteView prefix = prompt.substr(0, candidates[i].second);
+    auto state = impl_->read_state(lock, it->second, root, nullptr, &prefix, payload);
     if (state) return state;
   }
   return Error(Errc::not_found, "no state of a prefix of this text is stored");
@@ -410,11 +415,13 @@ Status CheckpointStore::visit_states(
   TOKVAULT_TRY(impl_->refresh());
   const auto number = impl_->namespace_number(name_space, false);
   if (!number) return {};
+  // By its hash: numbers are others where a writer rebuilt the index meanwhile.
+  const Hash128 root = impl_->namespaces[*number].hash;
   for (RecordId id = 0; id < impl_->index.limit(); ++id) {
     const BlockRecord& r = std::as_const(impl_->index)[id];
-    if (r.kind != Kind::state || r.name_space != *number) continue;
+    if (r.kind != Kind::state || impl_->namespaces[r.name_space].hash != root) continue;
     Buffer payload;
-    auto state = impl_->read_state(lock, id, nullptr, nullptr, &payload);
+    auto state = impl_->read_state(lock, id, root, nullptr, nullptr, &payload);
     if (!state) continue;
     lock.unlock();
     auto status = visit(*state, payload);

@@ -306,8 +306,9 @@ struct CheckpointStore::Impl {
   checkpoint::Chain walk(std::uint16_t number, TokenView tokens) const;
   void use(const std::vector<RecordId>& records);  // counts a hit of each
   bool is_protected(RecordId id) const;
-  // What stands under a number that was looked up before `lock` was released: a reader's index may
-  // have been loaded anew meanwhile. nullptr if that is another record, or none.
+  // What stands under a number that was looked up before `lock` was released: what goes leaves its
+  // number to what comes, of whichever namespace, and a reader's index may have been loaded anew.
+  // nullptr if that is another record, or none.
   const BlockRecord* still(RecordId id, Hash128 key) const;
   struct Located {
     RecordId id = checkpoint::kNoRecord;
@@ -331,9 +332,10 @@ struct CheckpointStore::Impl {
   bool is_there(const Located& at);
   Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
   Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
+  // With `tokens` or `text`: only a state of exactly these.
   Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,
-                                     const TokenView* prompt_tokens, const ByteView* prompt_text,
-                                     Buffer* payload);
+                                     Hash128 name_space, const TokenView* tokens,
+                                     const ByteView* text, Buffer* payload);
 };
 
 }  // namespace tokvault

@@ -382,11 +382,13 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
 }
 
 Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::mutex>& lock,
-                                                          RecordId id,
-                                                          const TokenView* prompt_tokens,
-                                                          const ByteView* prompt_text,
-                                                          Buffer* payload) {
+                                                          RecordId id, Hash128 name_space,
+                                                          const TokenView* tokens,
+                                                          const ByteView* text, Buffer* payload) {
   const Located at = locate(id);
+  if (at.record.kind != Kind::state || at.name_space != name_space) {
+    return Error(Errc::not_found, "no state of this namespace stands here");
+  }
   hold(id);
   lock.unlock();
   CheckpointState state;
@@ -398,9 +400,8 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
     state.meta = tail.substr(prefix.header.text_bytes);
     state.payload_bytes = prefix.header.payload_bytes;
     // The hash found it; the bytes decide.
-    const bool same = (prompt_text == nullptr || prompt_text->starts_with(state.text)) &&
-                      (prompt_tokens == nullptr ||
-                       token_bytes(*prompt_tokens).starts_with(token_bytes(state.tokens)));
+    const bool same = (text == nullptr || *text == state.text) &&
+                      (tokens == nullptr || token_bytes(*tokens) == token_bytes(state.tokens));
     if (!same) return Error(Errc::conflict, "another state has the same hash");
     if (payload != nullptr) {
       payload->resize(state.payload_bytes);
@@ -416,7 +417,7 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::
     set_aside(at, status.error());
     return std::move(status).error();
   }
-  const bool used = payload != nullptr && (prompt_tokens != nullptr || prompt_text != nullptr);
+  const bool used = payload != nullptr && (tokens != nullptr || text != nullptr);
   if (used && still(id, at.record.key()) != nullptr) use({id});
   return state;
 }

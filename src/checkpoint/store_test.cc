@@ -1081,6 +1081,113 @@ TEST(CheckpointStore, ReadersOutliveEveryIndex) {
   for (std::thread& t : threads) t.join();
 }
 
+// While a reader reads one state, the writer may put another where the next one stood that would be
+// tried: of another namespace, of other tokens, without any text. What was asked for is a miss.
+TEST(CheckpointStore, WhatTookThePlaceOfAStateIsNotServed) {
+  static CheckpointStore* writing;
+  static bool by_text;
+  static const Namespace other{.model = "toy", .dtype = "bf16", .lora = "other"};
+  for (const bool text : {false, true}) {
+    by_text = text;
+    const Folder folder;
+    const auto writer = open_store(folder / "s", small_options());
+    for (const std::size_t size : {16u, 32u}) {
+      const CheckpointState state{.tokens = prompt(1, size), .text = Buffer(size, 't')};
+      ASSERT_TRUE(writer->put_state(kModel, state, Buffer(size, 'p')));
+    }
+    const auto reader = open_store(folder / "s", {.read_only = true});
+    writing = writer.get();
+    checkpoint::set_fault_hook([](const char* call, const std::string& path) {
+      const bool log = std::string_view(call) == "open" && path.find("log-") != std::string::npos;
+      if (!log || writing == nullptr) return 0;
+      CheckpointStore& store = *writing;
+      writing = nullptr;
+      EXPECT_EQ(*store.remove_namespace(kModel), 2u);
+      for (const std::uint32_t family : {2u, 3u}) {
+        const CheckpointState state = by_text ? CheckpointState{.tokens = prompt(family, 16)}
+                                              : CheckpointState{.text = std::to_string(family)};
+        EXPECT_TRUE(store.put_state(other, state, "another's"));
+      }
+      return EIO;
+    });
+    Buffer payload;
+    const auto found = by_text ? reader->find_state_text(kModel, Buffer(40, 't'), &payload)
+                               : reader->find_state(kModel, prompt(1, 40), &payload);
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_EQ(writing, nullptr);
+    EXPECT_EQ(found.code(), Errc::not_found) << payload;
+    EXPECT_EQ(payload, "");
+  }
+}
+
+// A rebuilt index may number the namespaces otherwise: who is visiting one stays in it.
+TEST(CheckpointStore, AVisitStaysInItsNamespace) {
+  const Namespace other{.model = "toy", .dtype = "bf16", .tenant = "other"};
+  for (const bool texts : {false, true}) {
+    const Folder folder;
+    CheckpointOptions o = small_options();
+    o.segment_bytes = 1 << 20;
+    auto writer = open_store(folder / "s", o);
+    const auto put = [&](const Namespace& n, std::uint32_t family, const Buffer& payload) {
+      if (!texts) return writer->put_state(n, {.tokens = prompt(family, 16)}, payload);
+      const CheckpointBlock block{payload, n.tenant + "'s"};
+      EXPECT_TRUE(writer->remove(n, prompt(family, 16)));
+      auto done = writer->put(n, prompt(family, 16), {.blocks = {&block, 1}});
+      return done ? Status() : std::move(done).error();
+    };
+    ASSERT_TRUE(put(kModel, 1, Buffer(900000, 'm')));
+    for (const std::uint32_t family : {2u, 3u, 4u}) {
+      ASSERT_TRUE(put(other, family, Buffer(200000, 'o')));
+    }
+    ASSERT_TRUE(put(kModel, 1, "mine"));  // the first namespace stands last in the log from now on
+    ASSERT_FALSE(fs::exists(folder / "s/log-00000001"));
+    const auto reader = open_store(folder / "s", {.read_only = true});
+    std::size_t visited = 0;
+    const auto rebuild = [&] {
+      if (++visited > 1) return;
+      writer.reset();
+      fs::resize_file(folder / "s/index-00000001", 100);
+      writer = open_store(folder / "s", o);
+      EXPECT_TRUE(reader->match(kModel, prompt(1, 16)));
+    };
+    if (texts) {
+      EXPECT_TRUE(reader->visit_texts(kModel, [&](std::uint64_t, ByteView text) {
+        EXPECT_EQ(text, "'s");
+        rebuild();
+        return true;
+      }));
+    } else {
+      EXPECT_TRUE(reader->visit_states(kModel, [&](const CheckpointState&, ByteView payload) {
+        EXPECT_TRUE(payload == "mine");
+        rebuild();
+        return Status();
+      }));
+    }
+    EXPECT_GE(visited, 1u);
+  }
+}
+
+// Text that a block was put with once says nothing of what was put in its place without.
+TEST(CheckpointStore, TextOfWhatWasReplacedFindsNothing) {
+  const Folder folder;
+  const auto tokens = prompt(1, 32);
+  put_all(*open_store(folder / "s", small_options()), tokens, 100, true);
+  {
+    std::fstream file(folder / "s/log-00000001", std::ios::in | std::ios::out | std::ios::binary);
+    const Buffer bytes{std::istreambuf_iterator<char>(file), {}};
+    const auto at = bytes.find(payload_of(tokens, 0, 16, 100));
+    ASSERT_NE(at, Buffer::npos);
+    file.seekp(static_cast<std::streamoff>(at)) << "damage";
+  }
+  const auto store = open_store(folder / "s", small_options());
+  EXPECT_EQ(read_all(*store, tokens, 100), 0u);
+  put_all(*store, tokens, 100);
+  EXPECT_EQ(read_all(*store, tokens, 100), 32u);
+  Buffer text;
+  for (const Token t : tokens) text += std::to_string(t) + " ";
+  EXPECT_EQ(store->match_text(kModel, text)->tokens.size(), 0u);
+}
+
 // What a writer evicts under a reader is a miss, and no damage.
 TEST(CheckpointStore, EvictionIsNoDamageToReaders) {
   const Folder folder;
