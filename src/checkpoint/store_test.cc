@@ -820,6 +820,42 @@ TEST(CheckpointStore, ADamagedBlockIsAMissAndIsMended) {
   EXPECT_EQ(read_all(*store, tokens, 3000), 64u);
 }
 
+// What a put writes behind stays, though the only record before it is found damaged meanwhile.
+TEST(CheckpointStore, DamageFoundDuringAPutCostsThePutNothing) {
+  static CheckpointStore* reading;
+  static int writes;
+  for (const int failing : {0, ENOSPC}) {
+    static int fault;
+    fault = failing;
+    const Folder folder;
+    put_all(*open_store(folder / "s", small_options()), prompt(1, 16), 5000);
+    {
+      std::fstream file(folder / "s/log-00000001", std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(3000) << "damage";
+    }
+    auto store = open_store(folder / "s", small_options());
+    reading = store.get();
+    writes = 0;
+    checkpoint::set_fault_hook([](const char* call, const std::string& path) {
+      const bool log = std::string_view(call) == "write" && path.find("log-") != std::string::npos;
+      // The first write is of the namespace.
+      if (!log || ++writes != 2) return 0;
+      EXPECT_EQ(read_all(*reading, prompt(1, 16), 5000), 0u);
+      return fault;
+    });
+    put_all(*store, prompt(2, 32), 5000);
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_EQ(store->stats().quarantined, 1u);
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_EQ(read_all(*store, prompt(2, 32), 5000), 32u);
+      EXPECT_EQ(store->match(kModel, prompt(1, 16))->tokens, 0u);
+      EXPECT_EQ(store->stats().segments, 1u);
+      store.reset();
+      store = open_store(folder / "s", small_options());
+    }
+  }
+}
+
 TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   const Folder folder;
   checkpoint::set_fault_hook([](const char* call, const std::string&) {

@@ -258,7 +258,7 @@ std::uint32_t CheckpointStore::Impl::segment_to_clean() const {
   std::uint32_t best = 0;
   double least = 0.5;
   for (const auto& [number, s] : segments) {
-    if (number == active || s.size == 0) continue;
+    if (number == active || s.live == 0) continue;  // nothing to move
     const double share = static_cast<double>(s.live) / static_cast<double>(s.size);
     if (share >= least) continue;
     least = share;
@@ -367,7 +367,10 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std
   if (options.direct_io && paged) {
     TOKVAULT_ASSIGN(target, segment_file(number, true));
   }
-  lock.unlock();  // readers go on while the bytes are written
+  // Readers go on while the bytes are written. They may set aside what they find damaged: counted
+  // from now on, the new records keep the file when the last of the others goes.
+  segments[number].live += wanted;
+  lock.unlock();
   std::vector<Place> places;
   auto write = [&]() -> Status {
     // O_DIRECT wants aligned memory: what is not is copied, a payload that is is not.
@@ -439,7 +442,9 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std
       allocated += *after - segment.allocated;
       segment.allocated = *after;
     }
+    segment.live -= wanted;
     if (!cut && segment.live > 0) active = 0;
+    if (segment.live == 0) free_bytes(number, 0, 0);
     return std::move(status).error();
   }
   for (std::size_t i = 0; i < run.size(); ++i) {
@@ -449,7 +454,6 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std
     }
     const std::uint64_t bytes = run[i].header.record_bytes();
     segment.size = places[i].offset + bytes;
-    segment.live += bytes;
     counters.bytes_written += bytes;
   }
   unsynced[number] = true;
