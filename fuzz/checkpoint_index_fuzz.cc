@@ -1,5 +1,6 @@
-// Index files of the checkpoint store: opening one never crashes. Checksums are mended where the
-// sizes fit, or nothing behind them would be reached.
+// Index files of the checkpoint store: opening one never crashes, nor does what readers and a
+// writer do with it, and all of it ends. Checksums are mended where the sizes fit, or nothing
+// behind them would be reached.
 #include <unistd.h>
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "checkpoint/record.h"
 #include "tokvault/checkpoint.h"
 
 using namespace tokvault;
@@ -20,17 +22,31 @@ const std::string& directory() {
   static const auto* const path = new std::string([] {
     std::string name = (std::filesystem::temp_directory_path() / "tokvault-fuzz-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
-    Buffer store;
-    append_le<std::uint32_t>(store, 0xf17a9cd1);
-    append_le<std::uint32_t>(store, 1);
-    append_le<std::uint32_t>(store, 16);
-    append_le<std::uint32_t>(store, 0);
-    append_le(store, checksum64(store));
-    std::ofstream(name + "/store", std::ios::binary) << store;
     std::atexit([] { std::filesystem::remove_all(directory()); });
     return name;
   }());
   return *path;
+}
+
+// A store that has this index and nothing else, and a reader that used the first block of `prompt`.
+void make_store(ByteView index, TokenView prompt) {
+  std::filesystem::remove_all(directory());
+  std::filesystem::create_directory(directory());
+  Buffer store;
+  append_le<std::uint32_t>(store, 0xf17a9cd1);
+  append_le<std::uint32_t>(store, 1);
+  append_le<std::uint32_t>(store, 16);
+  append_le<std::uint32_t>(store, 0);
+  append_le(store, checksum64(store));
+  std::ofstream(directory() + "/store", std::ios::binary) << store;
+  std::ofstream(directory() + "/index-00000001", std::ios::binary) << index;
+  const checkpoint::Hash128 root =
+      checkpoint::namespace_hash(checkpoint::encode_namespace({.model = "toy"}));
+  const checkpoint::Hash128 key = checkpoint::block_hash(root, prompt.first(16));
+  Buffer use;
+  append_le(use, key.lo);
+  append_le(use, key.hi);
+  std::ofstream(directory() + "/uses", std::ios::binary) << use;
 }
 
 void mend(Buffer& b) {
@@ -64,17 +80,31 @@ void mend(Buffer& b) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Buffer bytes(reinterpret_cast<const char*>(data), size);
   mend(bytes);
-  std::ofstream(directory() + "/index-00000001", std::ios::binary | std::ios::trunc) << bytes;
-  auto store = CheckpointStore::open(directory(), {.read_only = true});
-  if (!store) return 0;
-  std::vector<Token> prompt(40, 7);
-  for (const char* model : {"", "toy"}) {
-    const Namespace n{.model = model};
-    static_cast<void>((*store)->match(n, prompt).has_value());
-    static_cast<void>((*store)->explain(n, prompt, "logits").has_value());
-    static_cast<void>((*store)->find_state(n, prompt, nullptr).has_value());
-    static_cast<void>((*store)->match_text(n, "some text").has_value());
+  const std::vector<Token> prompt(40, 7);
+  const Namespace n{.model = "toy"};
+  make_store(bytes, prompt);
+  {
+    auto store = CheckpointStore::open(directory(), {.read_only = true});
+    if (!store) return 0;
+    for (const char* model : {"", "toy"}) {
+      const Namespace other{.model = model};
+      static_cast<void>((*store)->match(other, prompt).has_value());
+      static_cast<void>((*store)->explain(other, prompt, "logits").has_value());
+      static_cast<void>((*store)->find_state(other, prompt, nullptr).has_value());
+      static_cast<void>((*store)->match_text(other, "some text").has_value());
+      CheckpointRead reads[] = {{.block = 0}, {.block = 1}, {.block = 2}};
+      static_cast<void>((*store)->get(other, prompt, reads).has_value());
+    }
+    static_cast<void>((*store)->list([](const CheckpointEntry&) { return true; }).has_value());
+    // Where the index is not believed, a writer has nothing to go by: it would only cost time.
+    const auto match = (*store)->match(n, prompt);
+    if (!match || match->tokens == 0) return 0;
   }
-  static_cast<void>((*store)->list([](const CheckpointEntry&) { return true; }).has_value());
+  auto store = CheckpointStore::open(directory(), {});
+  if (!store) return 0;
+  const CheckpointBlock blocks[] = {{.payload = "a"}, {.payload = "b"}, {.payload = "c"}};
+  static_cast<void>((*store)->put(n, prompt, {.blocks = blocks}).has_value());
+  static_cast<void>((*store)->remove(n, prompt, 16).has_value());
+  static_cast<void>((*store)->remove_namespace(n).has_value());
   return 0;
 }

@@ -31,6 +31,26 @@ std::uint64_t text_key(std::uint64_t parent, std::uint32_t size, Hash128 text) {
 
 Error damaged(const char* what) { return Error(Errc::corrupt, std::string("index file: ") + what); }
 
+// Whether a record of this kind and size can stand behind `parent` (nullptr: behind none). A writer
+// makes no other; who made the file up may.
+bool can_stand(const BlockRecord& r, const BlockRecord* parent, std::uint32_t block_tokens) {
+  switch (r.kind) {
+    case Kind::block:
+      return r.tokens == block_tokens && (parent == nullptr || parent->kind == Kind::block);
+    case Kind::tail:
+      return r.tokens > 0 && r.tokens < block_tokens &&
+             (parent == nullptr || parent->kind == Kind::block);
+    case Kind::sidecar:
+      return parent != nullptr && (parent->kind == Kind::block || parent->kind == Kind::tail);
+    case Kind::state:
+      return parent == nullptr;
+    case Kind::free:
+    case Kind::name_space:
+      break;
+  }
+  return false;
+}
+
 }  // namespace
 
 namespace checkpoint {
@@ -176,6 +196,9 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
       if (e.has_parent) {
         parent = index.find(e.parent);
         if (parent == kNoRecord) return damaged("an unknown parent");
+      }
+      if (!can_stand(e.record, e.has_parent ? &index[parent] : nullptr, block_tokens)) {
+        return damaged("a record that cannot be");
       }
       RecordId id = index.find(e.key);
       if (id != kNoRecord) {
@@ -457,37 +480,63 @@ Status CheckpointStore::Impl::decode_small_tables(ByteView small, std::uint32_t 
   return {};
 }
 
+// The checksums held, so what is wrong here was written so. Still nothing is followed that is out
+// of range, leads round in a circle, or would hand out what is in use.
 Status CheckpointStore::Impl::link_records(std::uint32_t limit, std::uint32_t size,
                                            RecordId free_head) {
-  // Only records with something beside them need their side tables linked. The checksums held, so
-  // what is wrong here was written so; still nothing out of range is followed.
+  const BlockIndex& records = index;
+  std::vector<bool> used(limit);
+  std::vector<std::uint32_t> children(limit);
   std::uint32_t in_use = 0;
-  const auto in_range = [limit](RecordId id) { return id < limit || id == kNoRecord; };
-  if (!in_range(free_head)) return damaged("the first free record is out of range");
   for (RecordId id = 0; id < limit; ++id) {
-    const BlockRecord& record = std::as_const(index)[id];
-    if (!in_range(record.parent)) return damaged("a parent is out of range");
+    const BlockRecord& record = records[id];
     if (record.kind == Kind::free) continue;
+    used[id] = true;
     ++in_use;
-    if (record.name_space >= namespaces.size() || record.kind > Kind::state) {
-      return damaged("a record of no namespace or kind");
+    const bool root = record.parent == kNoRecord;
+    if (record.name_space >= namespaces.size() || (!root && record.parent >= limit) ||
+        !can_stand(record, root ? nullptr : &records[record.parent], block_tokens)) {
+      return damaged("a record that cannot be");
     }
+    if (!root) ++children[record.parent];
+    // Only records with something beside them need their side tables linked.
     if (record.kind == Kind::block && (record.flags & kHasText) == 0) {
       ++blocks;
-      continue;
+    } else {
+      link_record(id);
     }
-    if (record.kind == Kind::sidecar && record.parent == kNoRecord) {
-      return damaged("a sidecar without a boundary");
-    }
-    link_record(id);
   }
-  std::uint64_t filled = 0;
-  for (const RecordId id : std::as_const(index).slots()) {
-    if (!in_range(id)) return damaged("a slot is out of range");
-    filled += id != kNoRecord ? 1 : 0;
+  for (const auto& [id, extra] : extras) {
+    if (!used[id]) return damaged("an extra of no record");
+  }
+  // The table has each record once, and the free ones are in one list.
+  std::uint32_t filled = 0;
+  std::vector<bool> missing = used;
+  for (const RecordId id : records.slots()) {
+    if (id == kNoRecord) continue;
+    if (id >= limit || !missing[id]) return damaged("a slot names no record, or one twice");
+    missing[id] = false;
+    ++filled;
   }
   if (in_use != size || filled != size) return damaged("the counts are wrong");
-  return {};
+  std::uint32_t free = limit - in_use;
+  for (RecordId id = free_head; id != kNoRecord; id = records[id].parent, --free) {
+    if (id >= limit || used[id] || free == 0) return damaged("the free records are no list");
+  }
+  // Taking away what has no children, again and again, takes all there is.
+  for (RecordId id = 0; id < limit; ++id) {
+    if (used[id] && records[id].children() != children[id]) return damaged("a count of children");
+  }
+  for (RecordId id = 0; id < limit; ++id) {
+    RecordId at = id;
+    while (at != kNoRecord && used[at] && children[at] == 0) {
+      used[at] = false;
+      --in_use;
+      at = records[at].parent;
+      if (at != kNoRecord) --children[at];
+    }
+  }
+  return in_use == 0 ? Status() : damaged("parents in a circle");
 }
 
 Status CheckpointStore::Impl::load_index(std::uint64_t from_generation) {

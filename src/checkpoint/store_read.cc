@@ -259,7 +259,9 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
       Item& item = items[i];
       item.found = true;
       item.at = locate(chain.records[reads[i].block]);
-      item.ids = tokens.subspan(std::size_t{reads[i].block} * block_tokens, item.at.record.tokens);
+      const TokenView rest = tokens.subspan(std::size_t{reads[i].block} * block_tokens);
+      // The record decides whether these are its ids: the index may say anything.
+      item.ids = rest.first(std::min<std::size_t>(rest.size(), item.at.record.tokens));
       hold(item.at.id);
       // Who asks for a size is about to read.
       if (!reads[i].out.empty()) used = std::max<std::size_t>(used, reads[i].block + 1);
