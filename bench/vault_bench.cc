@@ -1,4 +1,5 @@
-// Timings of a vault through the public API; bench/run prepares the data and prints the tables.
+// Timings of a vault through the public API, but for what get() counts in the tables of packs;
+// bench/run prepares the data and prints the tables.
 //
 //   vault_bench get     vault=DIR [count=5000] [seed=1] [cache_mb=N]
 //   vault_bench first   vault=DIR [count=50] [seed=1] [cache_mb=N]
@@ -25,11 +26,14 @@
 #include <ctime>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <thread>
 #include <unordered_set>
 
 #include "bench/bench_tools.h"
 #include "tokvault/tokvault.h"
+#include "vault/cache.h"
+#include "vault/pack_file.h"
 
 namespace tokvault::bench {
 namespace {
@@ -129,6 +133,33 @@ std::vector<Wanted> sample(const Arguments& arguments, std::uint64_t count) {
   return out;
 }
 
+// Of every conversation in packs: how many packs hold it, its own and those that the external table
+// names for its segments. Where a hint is stale, get() reads another one in its place.
+std::vector<double> packs_of_each(const std::string& vault) {
+  const auto backend = need(make_directory_backend(vault, {.read_only = true}), vault);
+  Cache cache(1u << 30);
+  std::vector<double> counts;
+  for (const BlobInfo& blob : need(backend->list("packs"), "list")) {
+    const std::uint64_t own = std::stoull(blob.name.substr(blob.name.find('/') + 1));
+    const auto pack = need(PackFile::open(*backend, cache, own), blob.name);
+    const auto tables = need(pack->tables(), blob.name);
+    for (const Row& row : tables->rows) {
+      std::set<std::uint64_t> files{own};
+      const auto take = [&](std::uint32_t form, const SegmentRef* refs) {
+        for (std::size_t i = 0; i < tables->form_infos[form].ref_count(); ++i) {
+          if (refs[i].is_external()) files.insert(tables->externals[refs[i].number()].file_hint);
+        }
+      };
+      take(row.form, tables->row_refs(row));
+      for (const std::uint32_t at : tables->path(row)) {
+        take(tables->nodes[at].form, tables->node_refs(tables->nodes[at]));
+      }
+      counts.push_back(static_cast<double>(files.size()));
+    }
+  }
+  return counts;
+}
+
 void get(const Arguments& arguments) {
   const auto wanted = sample(arguments, arguments.count("count", 5000) + 1);
   const Stopwatch since_start;
@@ -155,14 +186,24 @@ void get(const Arguments& arguments) {
       long_tokens += static_cast<double>(wanted[i].tokens);
     }
   }
+  const double seconds = total.seconds();
+  const double rss_mb = peak_rss_mb();
+  const auto packs = packs_of_each(arguments.text("vault"));
+  const auto few = std::count_if(packs.begin(), packs.end(), [](double n) { return n <= 2; });
   print_json({{"open_us", open_us},
               {"first_get_us", first_us},
               {"p50_us", quantile(micros, 0.5)},
               {"p99_us", quantile(micros, 0.99)},
               {"max_us", quantile(micros, 1)},
+              {"long_tokens", long_tokens},
               {"long_ns_per_token", long_tokens == 0 ? 0 : long_ns / long_tokens},
-              {"text_mb_per_s", text_bytes / total.seconds() / 1e6},
-              {"peak_rss_mb", peak_rss_mb()}});
+              {"text_mb_per_s", text_bytes / seconds / 1e6},
+              {"peak_rss_mb", rss_mb},
+              {"packs_p50", quantile(packs, 0.5)},
+              {"packs_p99", quantile(packs, 0.99)},
+              {"packs_max", quantile(packs, 1)},
+              {"packs_at_most_2",
+               packs.empty() ? 0 : static_cast<double>(few) / static_cast<double>(packs.size())}});
 }
 
 // What the first get of a process costs: each in a process of its own.
