@@ -227,6 +227,7 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
       Segment& segment = segments[r.segment];
       segment.live += r.bytes();
       segment.size = std::max(segment.size, r.offset() + r.bytes());
+      next_segment = std::max(next_segment, r.segment + 1);  // [S4], also where its file is lost
       return {};
     }
     case Event::remove: {

@@ -230,6 +230,8 @@ Status CheckpointStore::Impl::sweep() {
     if (stale || zero || unfinished) TOKVAULT_TRY(disk_unlink(path));
   }
   for (auto it = segments.begin(); it != segments.end();) {
+    // The last one, if it is there and has room.
+    active = 0;
     auto file = segment_file(it->first, false);
     if (!file) {  // the file is lost: its records are misses, found when they are read
       ++it;
@@ -239,10 +241,8 @@ Status CheckpointStore::Impl::sweep() {
     if (size > it->second.size) TOKVAULT_TRY(disk_truncate(**file, it->second.size));
     TOKVAULT_ASSIGN(it->second.allocated, disk_allocated(**file));
     allocated += it->second.allocated;
+    if (it->second.size < segment_bytes) active = it->first;
     ++it;
-  }
-  if (!segments.empty() && segments.rbegin()->second.size < segment_bytes) {
-    active = segments.rbegin()->first;
   }
   return {};
 }

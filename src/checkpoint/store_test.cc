@@ -1077,6 +1077,31 @@ TEST(CheckpointStore, AFileUnderTheNextNameIsPassedOver) {
   EXPECT_EQ(again->check()->bad, 0u);
 }
 
+// The newest file of the log is lost: what it had is missed, and a new one is written, under a
+// number that no record that is still known has.
+TEST(CheckpointStore, TheNewestLogFileMayBeLost) {
+  const Folder folder;
+  auto store = open_store(folder / "s", small_options());
+  put_all(*store, prompt(1, 40), 5000);
+  ASSERT_TRUE(store->flush());
+  fs::copy(folder / "s", folder / "journal");  // knows what it knows by its journal
+  store.reset();
+  for (const std::string& path : {folder / "s", folder / "journal"}) {
+    fs::remove(path + "/log-00000001");
+    store = open_store(path, small_options());
+    put_all(*store, prompt(2, 40), 5000);
+    EXPECT_FALSE(fs::exists(path + "/log-00000001"));
+    EXPECT_EQ(read_all(*store, prompt(1, 40), 5000), 0u);
+    put_all(*store, prompt(1, 40), 5000);
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_EQ(read_all(*store, prompt(1, 40), 5000), 40u);
+      EXPECT_EQ(read_all(*store, prompt(2, 40), 5000), 40u);
+      store.reset();
+      store = open_store(path, small_options());
+    }
+  }
+}
+
 // Readers go on while writers fill the store, empty it and write new indexes, so that what they
 // looked up is gone when they come back from reading.
 TEST(CheckpointStore, ReadersOutliveEveryIndex) {
