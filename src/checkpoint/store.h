@@ -144,7 +144,7 @@ struct CheckpointStore::Impl {
   std::uint64_t allocated = 0;                                  // of all segments
   std::unordered_map<std::uint64_t, std::uint32_t> dead_edges;  // page -> dead bytes of a live page
   bool punching = true;
-  std::map<std::uint32_t, bool> unsynced;
+  std::set<std::uint32_t> unsynced;
   bool new_names = true;  // of files, since the directory was synced
   std::unordered_map<std::uint32_t, std::shared_ptr<checkpoint::DiskFile>> files[2];  // [direct]
   std::uint64_t generation = 0;

@@ -759,6 +759,39 @@ TEST(CheckpointStore, ADurablePutSyncsOnce) {
   }
 }
 
+// More files wait for a sync than are kept open: one that cannot be opened is no success, and is
+// synced when it can be.
+TEST(CheckpointStore, AFlushThatCannotOpenAFileSaysSo) {
+  static std::atomic<int> opens{0};
+  static std::atomic<int> syncs{0};
+  static std::atomic<bool> failing{false};
+  const Folder folder;
+  CheckpointOptions o = small_options();
+  o.segment_bytes = 4096;
+  const auto store = open_store(folder / "s", o);
+  constexpr int kFiles = 300;
+  for (std::uint32_t i = 0; i < kFiles; ++i) put_all(*store, prompt(i, 16), 4000);
+  ASSERT_EQ(store->stats().segments, std::size_t{kFiles});
+  EXPECT_LT(std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()),
+            kFiles);
+  checkpoint::set_fault_hook([](const char* call, const std::string& path) {
+    if (path.find("log-") == std::string::npos) return 0;
+    syncs += std::string_view(call) == "sync" ? 1 : 0;
+    if (std::string_view(call) != "open") return 0;
+    ++opens;
+    return failing ? EMFILE : 0;
+  });
+  failing = true;
+  EXPECT_EQ(store->flush().code(), Errc::exhausted);
+  EXPECT_GT(opens, 0);
+  EXPECT_LT(syncs, kFiles);
+  failing = false;
+  const auto flushed = store->flush();
+  checkpoint::set_fault_hook(nullptr);
+  EXPECT_TRUE(flushed);
+  EXPECT_EQ(syncs, kFiles);
+}
+
 TEST(CheckpointStore, AsyncCompletesAndCancels) {
   const Folder folder;
   CheckpointOptions o = small_options();

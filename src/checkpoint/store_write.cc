@@ -277,8 +277,7 @@ Status CheckpointStore::Impl::new_segment() {
     new_names = true;
     active = number;
     segments[active] = {};
-    files[0][active] = *created;
-    return {};
+    return {};  // segment_file opens it, and keeps no more open than it may
   }
 }
 
@@ -315,7 +314,7 @@ Status CheckpointStore::Impl::clean(std::uint32_t number) {
     allocated += now - target.allocated;
     target.allocated = now;
     counters.bytes_written += bytes;
-    unsynced[active] = true;
+    unsynced.insert(active);
     const std::uint64_t old = r.offset();
     r.segment = active;
     r.offset_units = e.record.offset_units;
@@ -456,7 +455,7 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std
     segment.size = places[i].offset + bytes;
     counters.bytes_written += bytes;
   }
-  unsynced[number] = true;
+  unsynced.insert(number);
   return places;
 }
 
@@ -893,27 +892,25 @@ Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
 // Makes the log durable. Without the journal what was put is durable all the same: opening finds it
 // in the log, behind what the journal knows. With it opening need not look.
 Status CheckpointStore::Impl::sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal) {
-  std::vector<std::shared_ptr<DiskFile>> to_sync;
-  for (const auto& [number, yes] : unsynced) {
-    auto file = segment_file(number, false);
-    if (file) to_sync.push_back(*file);
+  const auto sync = [&](const auto& how) {
+    lock.unlock();
+    auto status = how();
+    lock.lock();
+    if (!status) broken = std::string(status.error().message());
+    return status;
+  };
+  // One at a time: there may be more of them than a process may have open. One that cannot be
+  // opened now is due the next time.
+  while (!unsynced.empty()) {
+    const std::uint32_t number = *unsynced.begin();
+    TOKVAULT_ASSIGN(const auto file, segment_file(number, false));
+    unsynced.erase(number);
+    TOKVAULT_TRY(sync([&] { return disk_sync(*file); }));
   }
   const auto journal_file = journal;
-  const bool names = new_names;
-  lock.unlock();
-  Status status;
-  for (const auto& file : to_sync) {
-    if (status) status = disk_sync(*file);
-  }
-  if (status && with_journal) status = disk_sync(*journal_file);
-  if (status && names) status = sync_folder(directory);
-  lock.lock();
-  if (!status) {
-    broken = std::string(status.error().message());
-    return status;
-  }
+  if (with_journal) TOKVAULT_TRY(sync([&] { return disk_sync(*journal_file); }));
+  if (new_names) TOKVAULT_TRY(sync([&] { return sync_folder(directory); }));
   new_names = false;
-  unsynced.clear();
   return {};
 }
 
