@@ -22,10 +22,11 @@ RecordId BlockIndex::insert(Hash128 key, RecordId parent, Kind kind) {
   if (id != kNoRecord) {
     free_ = (*this)[id].parent;
   } else {
-    id = limit_++;
+    id = limit_;
     if ((id >> kChunkBits) == chunks_.size()) {
       chunks_.push_back(std::make_unique<BlockRecord[]>(std::size_t{1} << kChunkBits));
     }
+    ++limit_;
   }
   BlockRecord& r = (*this)[id];
   r = BlockRecord{};

@@ -47,6 +47,9 @@ int fail(Errc code, const char* what) {
   return static_cast<int>(code);
 }
 
+// C knows no exceptions. What the standard library throws here is that memory is missing.
+int no_memory() { return fail(Errc::exhausted, "no memory"); }
+
 Namespace from_c(const tokvault_kv_namespace* n) {
   Namespace out;
   if (n == nullptr) return out;
@@ -122,7 +125,7 @@ std::vector<CheckpointBlock> blocks_of(const tokvault_kv_block* blocks, std::siz
 extern "C" {
 
 int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
-                     tokvault_kv** store) {
+                     tokvault_kv** store) try {
   if (directory == nullptr || store == nullptr) return fail(Errc::invalid, "a null argument");
   CheckpointOptions o;
   if (options != nullptr) {
@@ -146,13 +149,17 @@ int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
   if (*store == nullptr) return fail(Errc::exhausted, "no memory");
   (*store)->store = std::move(*opened);
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
-int tokvault_kv_close(tokvault_kv* store) {
+int tokvault_kv_close(tokvault_kv* store) try {
+  const std::unique_ptr<tokvault_kv> closing(store);
   if (store == nullptr) return 0;
   auto status = store->store->close();
-  delete store;
   return status ? 0 : fail(status.error());
+} catch (...) {
+  return no_memory();
 }
 
 uint32_t tokvault_kv_block_tokens(const tokvault_kv* store) {
@@ -161,18 +168,21 @@ uint32_t tokvault_kv_block_tokens(const tokvault_kv* store) {
 const char* tokvault_kv_last_error(void) { return last_error.c_str(); }
 
 int tokvault_kv_match_prefix(tokvault_kv* store, const tokvault_kv_namespace* ns,
-                             const uint32_t* tokens, size_t token_count, tokvault_kv_match* match) {
+                             const uint32_t* tokens, size_t token_count,
+                             tokvault_kv_match* match) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (match == nullptr) return fail(Errc::invalid, "match is NULL");
   auto found = store->store->match(from_c(ns), TokenView(tokens, token_count));
   if (!found) return fail(found.error());
   *match = {found->tokens, found->blocks, found->tail_tokens};
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                     size_t token_count, tokvault_kv_read* reads, size_t read_count,
-                    uint64_t* good_tokens) {
+                    uint64_t* good_tokens) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (const char* what = wrong(reads, read_count)) return fail(Errc::invalid, what);
   std::vector<CheckpointRead> list = reads_of(reads, read_count);
@@ -181,11 +191,13 @@ int tokvault_kv_get(tokvault_kv* store, const tokvault_kv_namespace* ns, const u
   give_back(list, reads);
   if (good_tokens != nullptr) *good_tokens = *got;
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
                     size_t token_count, size_t first_block, const tokvault_kv_block* blocks,
-                    size_t block_count, uint32_t* blocks_written) {
+                    size_t block_count, uint32_t* blocks_written) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (const char* what = wrong(blocks, block_count)) return fail(Errc::invalid, what);
   const std::vector<CheckpointBlock> list = blocks_of(blocks, block_count);
@@ -194,22 +206,26 @@ int tokvault_kv_put(tokvault_kv* store, const tokvault_kv_namespace* ns, const u
   if (!put) return fail(put.error());
   if (blocks_written != nullptr) *blocks_written = put->blocks_written;
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_put_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
                             const uint32_t* tokens, size_t token_count, const char* name,
-                            const void* data, size_t size) {
+                            const void* data, size_t size) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (data == nullptr && size > 0) return fail(Errc::invalid, "data is NULL");
   if (name == nullptr) return fail(Errc::invalid, "name is NULL");
   auto status = store->store->put_sidecar(from_c(ns), TokenView(tokens, token_count), name,
                                           {static_cast<const char*>(data), size});
   return status ? 0 : fail(status.error());
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_get_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
                             const uint32_t* tokens, size_t token_count, const char* name,
-                            void* data, size_t* size) {
+                            void* data, size_t* size) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (name == nullptr || size == nullptr) return fail(Errc::invalid, "a null argument");
   auto got = store->store->get_sidecar(from_c(ns), TokenView(tokens, token_count), name);
@@ -221,44 +237,54 @@ int tokvault_kv_get_sidecar(tokvault_kv* store, const tokvault_kv_namespace* ns,
   }
   if (!got->empty()) std::memcpy(data, got->data(), got->size());
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_pin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
-                    size_t token_count, uint64_t* pinned) {
+                    size_t token_count, uint64_t* pinned) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->pin(from_c(ns), TokenView(tokens, token_count));
   if (!done) return fail(done.error());
   if (pinned != nullptr) *pinned = *done;
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_unpin(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
-                      size_t token_count) {
+                      size_t token_count) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->unpin(from_c(ns), TokenView(tokens, token_count));
   return done ? 0 : fail(done.error());
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_remove(tokvault_kv* store, const tokvault_kv_namespace* ns, const uint32_t* tokens,
-                       size_t token_count, uint64_t from_token, uint64_t* removed) {
+                       size_t token_count, uint64_t from_token, uint64_t* removed) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   auto done = store->store->remove(from_c(ns), TokenView(tokens, token_count), from_token);
   if (!done) return fail(done.error());
   if (removed != nullptr) *removed = *done;
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_remove_namespace(tokvault_kv* store, const tokvault_kv_namespace* ns,
-                                 uint64_t* removed) {
+                                 uint64_t* removed) try {
   if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   auto count = store->store->remove_namespace(from_c(ns));
   if (!count) return fail(count.error());
   if (removed != nullptr) *removed = *count;
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
-                            int (*visit)(void*, uint64_t, const void*, size_t), void* context) {
+                            int (*visit)(void*, uint64_t, const void*, size_t), void* context) try {
   if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   if (visit == nullptr) return fail(Errc::invalid, "a null argument");
   auto status =
@@ -266,26 +292,32 @@ int tokvault_kv_visit_texts(tokvault_kv* store, const tokvault_kv_namespace* ns,
         return visit(context, position, text.data(), text.size()) == 0;
       });
   return status ? 0 : fail(status.error());
+} catch (...) {
+  return no_memory();
 }
 
-int tokvault_kv_flush(tokvault_kv* store) {
+int tokvault_kv_flush(tokvault_kv* store) try {
   if (store == nullptr) return fail(Errc::invalid, "the store is NULL");
   auto status = store->store->flush();
   return status ? 0 : fail(status.error());
+} catch (...) {
+  return no_memory();
 }
 
-int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats) {
+int tokvault_kv_get_stats(tokvault_kv* store, tokvault_kv_stats* stats) try {
   if (store == nullptr || stats == nullptr) return fail(Errc::invalid, "a null argument");
   const auto s = store->store->stats();
   *stats = {s.blocks,       s.sidecars,      s.states,     s.disk_bytes,
             s.budget_bytes, s.lookup_tokens, s.hit_tokens, s.bytes_written,
             s.bytes_read,   s.evicted,       s.refused,    s.quarantined};
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_submit_get(tokvault_kv* store, const tokvault_kv_namespace* ns,
                            const uint32_t* tokens, size_t token_count, tokvault_kv_read* reads,
-                           size_t read_count, uint64_t* id) {
+                           size_t read_count, uint64_t* id) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (const char* what = wrong(reads, read_count)) return fail(Errc::invalid, what);
   if (id == nullptr) return fail(Errc::invalid, "id is NULL");
@@ -300,11 +332,13 @@ int tokvault_kv_submit_get(tokvault_kv* store, const tokvault_kv_namespace* ns,
   *id = *submitted;
   store->submitted[*id] = std::move(kept);
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_submit_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
                            const uint32_t* tokens, size_t token_count, size_t first_block,
-                           const tokvault_kv_block* blocks, size_t block_count, uint64_t* id) {
+                           const tokvault_kv_block* blocks, size_t block_count, uint64_t* id) try {
   if (const char* what = wrong(store, tokens, token_count)) return fail(Errc::invalid, what);
   if (const char* what = wrong(blocks, block_count)) return fail(Errc::invalid, what);
   if (id == nullptr) return fail(Errc::invalid, "id is NULL");
@@ -317,6 +351,8 @@ int tokvault_kv_submit_put(tokvault_kv* store, const tokvault_kv_namespace* ns,
   *id = *submitted;
   store->submitted[*id] = std::move(kept);
   return 0;
+} catch (...) {
+  return no_memory();
 }
 
 int tokvault_kv_cancel(tokvault_kv* store, uint64_t id) {
@@ -325,7 +361,7 @@ int tokvault_kv_cancel(tokvault_kv* store, uint64_t id) {
 }
 
 size_t tokvault_kv_take_completions(tokvault_kv* store, tokvault_kv_completion* out, size_t room,
-                                    uint64_t timeout_ms) {
+                                    uint64_t timeout_ms) try {
   if (store == nullptr || out == nullptr || room == 0) return 0;
   std::vector<CheckpointCompletion> taken(std::min<std::size_t>(room, 256));
   const std::size_t count = store->store->take_completions(taken, timeout_ms);
@@ -339,6 +375,8 @@ size_t tokvault_kv_take_completions(tokvault_kv* store, tokvault_kv_completion* 
     store->submitted.erase(it);
   }
   return count;
+} catch (...) {
+  return 0;
 }
 
 int tokvault_kv_completion_fd(const tokvault_kv* store) {

@@ -2,11 +2,28 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
 
 #include "checkpoint/test_states.h"
 #include "tokvault/tokvault_checkpoint_c.h"
+
+namespace {
+
+// What this thread may have in one piece.
+thread_local std::size_t piece_bytes_max = std::size_t{1} << 40;
+
+}  // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  void* const p = size > piece_bytes_max ? nullptr : std::malloc(size);
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t /*size*/) noexcept { std::free(p); }
 
 namespace tokvault {
 namespace {
@@ -126,6 +143,47 @@ TEST_F(CheckpointC, CompletesAndCancels) {
   EXPECT_EQ(read.bytes, 3000u);
   EXPECT_EQ(tokvault_kv_cancel(store_, get), 7);
   EXPECT_EQ(tokvault_kv_cancel(store_, 0), 7);
+}
+
+// Memory that is missing is an error like any other: C knows no exceptions.
+TEST_F(CheckpointC, SaysThatThereIsNoMemory) {
+  const Buffer logits(1 << 20, 'l');
+  Buffer out = logits;
+  std::size_t size = out.size();
+  ASSERT_EQ(tokvault_kv_put_sidecar(store_, &kName, tokens_.data(), 32, "logits", logits.data(),
+                                    logits.size()),
+            0);
+  std::vector<tokvault_kv_read> reads(10000);
+  std::uint64_t id = 0;
+  const std::string name(100000, 'n');
+  tokvault_kv_namespace named = {};
+  named.model = name.c_str();
+  tokvault_kv_match match = {};
+  tokvault_kv* other = nullptr;
+  piece_bytes_max = 50000;
+  const int codes[] = {
+      tokvault_kv_open(name.c_str(), nullptr, &other),
+      tokvault_kv_match_prefix(store_, &named, tokens_.data(), 32, &match),
+      tokvault_kv_get(store_, &kName, tokens_.data(), 32, reads.data(), 10000, nullptr),
+      tokvault_kv_put(store_, &named, tokens_.data(), 40, 0, blocks_.data(), 3, nullptr),
+      tokvault_kv_put_sidecar(store_, &named, tokens_.data(), 32, "x", "y", 1),
+      tokvault_kv_get_sidecar(store_, &kName, tokens_.data(), 32, "logits", out.data(), &size),
+      tokvault_kv_pin(store_, &named, tokens_.data(), 32, nullptr),
+      tokvault_kv_unpin(store_, &named, tokens_.data(), 32),
+      tokvault_kv_remove(store_, &named, tokens_.data(), 32, 0, nullptr),
+      tokvault_kv_remove_namespace(store_, &named, nullptr),
+      tokvault_kv_visit_texts(
+          store_, &named, [](void*, std::uint64_t, const void*, std::size_t) { return 0; },
+          nullptr),
+      tokvault_kv_submit_get(store_, &kName, tokens_.data(), 32, reads.data(), 10000, &id),
+      tokvault_kv_submit_put(store_, &named, tokens_.data(), 40, 0, blocks_.data(), 3, &id),
+  };
+  piece_bytes_max = std::size_t{1} << 40;
+  for (std::size_t i = 0; i < std::size(codes); ++i) EXPECT_EQ(codes[i], 8) << i;
+  EXPECT_STREQ(tokvault_kv_last_error(), "no memory");
+  ASSERT_EQ(
+      tokvault_kv_get_sidecar(store_, &kName, tokens_.data(), 32, "logits", out.data(), &size), 0);
+  EXPECT_EQ(out, logits);
 }
 
 TEST_F(CheckpointC, RefusesWhatCannotBe) {

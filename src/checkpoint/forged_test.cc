@@ -204,5 +204,27 @@ TEST(Forged, AJournalThatCannotBeIsNotFollowed) {
   }
 }
 
+// A payload is made room for before it is read: a record says no more than could be put.
+TEST(Forged, ARecordIsNoLargerThanWhatCanBePut) {
+  const std::pair<Kind, std::uint64_t> limits[] = {{Kind::block, std::uint64_t{3} << 30},
+                                                   {Kind::tail, std::uint64_t{3} << 30},
+                                                   {Kind::sidecar, std::uint64_t{3} << 30},
+                                                   {Kind::state, std::uint64_t{1} << 37},
+                                                   {Kind::name_space, 0}};
+  for (const auto& [kind, limit] : limits) {
+    RecordHeader h;
+    h.kind = kind;
+    Buffer head = encode_prefix(h, {}, {});
+    EXPECT_TRUE(peek_header(head));
+    store_le(limit, head.data() + 72);
+    EXPECT_TRUE(peek_header(head)) << static_cast<int>(kind);
+    store_le(limit + 1, head.data() + 72);
+    EXPECT_FALSE(peek_header(head)) << static_cast<int>(kind);
+    store_le<std::uint64_t>(0, head.data() + 72);
+    store_le<std::uint32_t>((1u << 28) + 1, head.data() + 64);
+    EXPECT_FALSE(peek_header(head)) << static_cast<int>(kind);
+  }
+}
+
 }  // namespace
 }  // namespace tokvault

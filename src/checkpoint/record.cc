@@ -48,6 +48,22 @@ Hash128 take_hash(ByteReader& r) {
   return h;
 }
 
+// What can be put. A reader makes room for as much as a record claims.
+bool can_be_put(const RecordHeader& h) {
+  switch (h.kind) {
+    case Kind::block:
+    case Kind::tail:
+    case Kind::sidecar:
+      return h.tokens <= kBlockTokensMax && h.payload_bytes <= kPayloadBytesMax;
+    case Kind::state:
+      return h.tokens <= kStateTokensMax && h.payload_bytes <= kStateBytesMax;
+    case Kind::name_space:
+    case Kind::free:
+      break;
+  }
+  return h.tokens == 0 && h.payload_bytes == 0;
+}
+
 std::uint64_t padded(std::uint64_t n, std::uint64_t unit) { return (n + unit - 1) / unit * unit; }
 
 }  // namespace
@@ -198,7 +214,7 @@ std::optional<RecordHeader> peek_header(ByteView bytes) {
     }
   }
   if (rest.find_first_not_of('\0') != ByteView::npos) return std::nullopt;
-  if (h.payload_bytes > std::uint64_t{1} << 40) return std::nullopt;
+  if (!can_be_put(h)) return std::nullopt;
   return h;
 }
 

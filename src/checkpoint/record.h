@@ -45,7 +45,10 @@ inline constexpr std::uint64_t kRecordHeaderBytes = 128;
 inline constexpr std::uint64_t kChunkBytes = 256 << 10;  // each chunk of a payload has a checksum
 // From this payload size on a record starts at a page and its payload does too.
 inline constexpr std::uint64_t kPagedPayloadBytes = 256 << 10;
-inline constexpr std::uint64_t kPayloadBytesMax = std::uint64_t{3} << 30;
+inline constexpr std::uint64_t kPayloadBytesMax = std::uint64_t{3} << 30;  // not of a state
+inline constexpr std::uint64_t kStateBytesMax = std::uint64_t{1} << 37;
+inline constexpr std::uint32_t kStateTokensMax = 1u << 28;
+inline constexpr std::uint32_t kBlockTokensMax = 4096;
 
 struct RecordHeader {
   Kind kind = Kind::block;
