@@ -88,7 +88,8 @@ struct DictionaryImport {
 // Adds every ID.zstd of a folder (or the one dictionary that `path` is), in the order of their ids,
 // and activates the one that the folder has as active. `invalid` if a file is no dictionary, or is
 // named or described as another; `exists` if the tenant has another one of its id. What was added
-// before an error stays.
+// before an error stays. `not_found`, before anything is added, if an ID.json has no ID.zstd beside
+// it, and for a folder with neither a dictionary nor `active`.
 Result<DictionaryImport> import_dictionaries(Dictionaries& dictionaries, const std::string& path,
                                              std::string_view tenant = {});
 // Writes all dictionaries of a tenant into a folder, which is made if it is absent, and returns
