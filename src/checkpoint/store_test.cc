@@ -908,6 +908,43 @@ TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   checkpoint::set_fault_hook(nullptr);
 }
 
+// A put that finds the disk full takes the place of about as much as it needs, also where that does
+// not come free; one that fails for another reason takes nothing with it.
+TEST(CheckpointStore, AFullDiskDoesNotEmptyTheStore) {
+  static int fault;
+  static const char* failing;
+  for (const bool no_file : {false, true}) {
+    fault = no_file ? EMFILE : ENOSPC;
+    failing = no_file ? "create" : "write";
+    const Folder folder;
+    CheckpointOptions o = small_options();
+    o.segment_bytes = 8 << 20;
+    const auto store = open_store(folder / "s", o);
+    for (std::uint32_t i = 0; i < 100; ++i) put_all(*store, prompt(i, 16), 80000);
+    static bool full;
+    full = false;
+    checkpoint::set_fault_hook([](const char* made, const std::string& path) {
+      if (std::string_view(made) == "punch") return EOPNOTSUPP;
+      const bool log = path.find("log-") != std::string::npos;
+      return full && log && std::string_view(made) == failing ? fault : 0;
+    });
+    ASSERT_TRUE(store->remove(kModel, prompt(0, 16)));  // sees that there are no holes
+    full = true;
+    const Buffer payload(1 << 20, 'b');
+    const CheckpointBlock large{payload, {}};
+    EXPECT_EQ(store->put(kModel, prompt(200, 16), {.blocks = {&large, 1}}).code(), Errc::exhausted);
+    checkpoint::set_fault_hook(nullptr);
+    const std::uint64_t evicted = store->stats().evicted;
+    if (fault == ENOSPC) {
+      EXPECT_GT(evicted, 12u);
+      EXPECT_LT(evicted, 40u);
+    } else {
+      EXPECT_EQ(evicted, 0u);
+    }
+    EXPECT_EQ(store->stats().blocks, 99 - evicted);
+  }
+}
+
 // What is larger than a smaller budget, or stands behind such, can never stay: it goes first,
 // however much it was used, and the rest is kept as if it had not been there.
 TEST(CheckpointStore, WhatCannotStayDoesNotTakeTheRestWithIt) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <future>
 
 #include "base/checksum.h"
@@ -578,12 +579,17 @@ void CheckpointStore::Impl::add_run(std::unique_lock<std::mutex>& lock,
   }
   run = run.first(count);
   auto places = write_run(lock, run);
-  for (int attempt = 1; attempt < 3 && !places && places.code() == Errc::exhausted; ++attempt) {
-    // A full disk is pressure: as much as the records need goes, and the write is tried again.
-    const std::uint64_t before = allocated;
-    while (before - std::min(before, allocated) < wanted) {
+  const auto disk_full = [](const Error& e) {
+    return e.os_code() == ENOSPC || e.os_code() == EDQUOT;
+  };
+  for (int attempt = 1; attempt < 3 && !places && disk_full(places.error()); ++attempt) {
+    // A full disk is pressure: records of as many bytes go, whatever the file system gives back
+    // for them, and the write is tried again.
+    for (std::uint64_t gone_bytes = 0; gone_bytes < wanted;) {
       const RecordId victim = policy->victim([&](RecordId id) { return is_protected(id); });
-      if (victim == kNoRecord || !erase(victim, Gone::evicted)) break;
+      if (victim == kNoRecord) break;
+      gone_bytes += index[victim].bytes();
+      if (!erase(victim, Gone::evicted)) break;
       ++report.evicted;
       ++counters.evicted;
     }
