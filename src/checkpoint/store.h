@@ -150,9 +150,11 @@ struct CheckpointStore::Impl {
   std::uint64_t generation = 0;
   std::shared_ptr<checkpoint::DiskFile> journal;
   std::uint64_t journal_bytes = 0;
-  bool journal_torn = false;  // it goes on behind journal_bytes with what is no event
-  bool recovered = false;     // the log knew more: a new index is due
-  bool rebuilt = false;       // read-only: the index came from the log; no journal continues it
+  bool journal_torn = false;          // it goes on behind journal_bytes with what is no event
+  std::uint64_t torn_size = 0;        // read-only: of the journal when that was last seen
+  std::uint64_t torn_size_known = 0;  // and when all was loaded anew because of it
+  bool recovered = false;             // the log knew more: a new index is due
+  bool rebuilt = false;  // read-only: the index came from the log; no journal continues it
   std::int64_t directory_time = 0;  // of the directory when it was rebuilt
   std::uint64_t index_file_bytes = 0;
   bool dirty = false;
@@ -193,6 +195,7 @@ struct CheckpointStore::Impl {
   Status refuse_other_folder() const;
   std::int64_t directory_changed() const;
   Status refresh();  // read-only: what the writer published since
+  bool journal_is_over();
   Status sweep();
   void reset();
   std::uint64_t disk_bytes() const;  // what the budget counts

@@ -196,14 +196,34 @@ Status CheckpointStore::Impl::refresh() {
     auto next = disk_open(numbered(directory, "journal", generation + 1), O_RDONLY);
     if (!next) return load();
     journal = *next;
-    journal_bytes = 0;
+    journal_bytes = torn_size = torn_size_known = 0;
     ++generation;
   }
   if (journal_bytes != before) {
     files[0].clear();
     files[1].clear();
+    return {};
   }
-  return {};
+  if (!journal_is_over()) return {};
+  const std::uint64_t torn = torn_size;
+  auto status = load();
+  torn_size_known = torn;
+  return status;
+}
+
+// Whether the journal that has nothing new will not go on from here: its writer could not say where
+// to read on, or took back what it had half written. REQUIRES: journal
+bool CheckpointStore::Impl::journal_is_over() {
+  struct stat st{};
+  if (::fstat(journal->file.fd(), &st) != 0) return false;
+  const auto size = static_cast<std::uint64_t>(st.st_size);
+  if (st.st_nlink == 0 || size < journal_bytes) return true;
+  if (!journal_torn) return false;
+  // What is just being written is whole the next time. What a writer left when it was killed stays
+  // until the next one opens: to look at that once is enough.
+  const bool stays = size == torn_size;
+  torn_size = size;
+  return stays && size != torn_size_known;
 }
 
 Status CheckpointStore::Impl::sweep() {

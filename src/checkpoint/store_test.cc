@@ -645,6 +645,63 @@ TEST(CheckpointStore, OneWriterManyReaders) {
   EXPECT_EQ(read_all(*reader, prompt(29, 64), 1000), 64u);
 }
 
+// A writer may be stopped, or out of space, before it can tell readers where to read on, or take
+// back what it has half written: they notice, and begin anew.
+TEST(CheckpointStore, AReaderNoticesThatItsJournalIsOver) {
+  const Folder folder;
+  const std::string path = folder / "s";
+  auto writer = open_store(path, small_options());
+  put_all(*writer, prompt(1, 64), 1000);
+  const auto reader = open_store(path, {.read_only = true});
+  ASSERT_EQ(reader->match(kModel, prompt(1, 64))->tokens, 64u);
+  checkpoint::set_fault_hook([](const char* call, const std::string& file) {
+    const bool told = std::string_view(call) == "write" && file.find("journal-") != file.npos;
+    return told ? ENOSPC : 0;
+  });
+  ASSERT_TRUE(writer->close());
+  checkpoint::set_fault_hook(nullptr);
+  writer = open_store(path, small_options());
+  put_all(*writer, prompt(2, 64), 1000);
+  EXPECT_EQ(reader->match(kModel, prompt(2, 64))->tokens, 64u);
+  EXPECT_EQ(read_all(*reader, prompt(1, 64), 1000), 64u);
+
+  const std::string journal = path + "/journal-00000001";
+  checkpoint::JournalEvent taken_back;
+  taken_back.event = checkpoint::Event::remove;
+  taken_back.key = checkpoint::namespace_hash(checkpoint::encode_namespace(kModel));
+  for (const std::size_t at : {0, 16, 32, 48}) {
+    const auto all = prompt(1, 64);
+    taken_back.key = checkpoint::block_hash(taken_back.key, TokenView(all).subspan(at, 16));
+  }
+  for (const bool at_once : {true, false}) {
+    SCOPED_TRACE(at_once);
+    const std::uint64_t size = fs::file_size(journal);
+    Buffer bytes;
+    append_event(bytes, taken_back);
+    std::ofstream(journal, std::ios::binary | std::ios::app) << bytes;
+    const auto known =
+        reader->match(kModel, prompt(1, 64))->tokens + reader->match(kModel, prompt(2, 64))->tokens;
+    EXPECT_EQ(known, 112u);
+    fs::resize_file(journal, size);
+    if (at_once) {
+      EXPECT_EQ(reader->match(kModel, prompt(1, 64))->tokens, 64u);
+    }
+    const auto next = prompt(at_once ? 3 : 4, 64);
+    put_all(*writer, next, 1000);
+    EXPECT_LE(reader->match(kModel, next)->tokens, 64u);
+    EXPECT_EQ(reader->match(kModel, next)->tokens, 64u);
+    EXPECT_EQ(read_all(*reader, prompt(1, 64), 1000), 64u);
+    EXPECT_EQ(read_all(*reader, prompt(2, 64), 1000), 64u);
+  }
+  // What nobody takes back is looked at once, not with every call.
+  std::ofstream(journal, std::ios::binary | std::ios::app) << "half an event";
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(reader->match(kModel, prompt(1, 64))->tokens, 64u);
+  for (const auto& item : fs::directory_iterator(path)) {
+    if (item.path() != journal) fs::remove(item.path());
+  }
+  EXPECT_EQ(reader->match(kModel, prompt(1, 64))->tokens, 64u);
+}
+
 TEST(CheckpointStore, WhatReadersUseStays) {
   const Folder folder;
   CheckpointOptions o = small_options(4 << 20);
