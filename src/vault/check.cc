@@ -8,6 +8,12 @@
 
 namespace tokvault {
 
+std::string contents_of(const CatalogFile& pack) {
+  return std::to_string(pack.conversations) +
+         (pack.conversations == 1 ? " conversation, commits " : " conversations, commits ") +
+         std::to_string(pack.sequence_first) + " to " + std::to_string(pack.sequence_last);
+}
+
 void report_lost(const LogFile& log, CheckReport& report) {
   for (const LostCommits& lost : log.lost()) {
     std::string what = lost.what;
@@ -232,12 +238,7 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
         file.kind == CatalogFile::Kind::log ? log_name(file.number) : pack_name(file.number);
     report.findings.push_back(
         {name, error.code(),
-         without_name(error, name) +
-             (file.conversations == 0
-                  ? ""
-                  : ": " + std::to_string(file.conversations) + " conversations, commits " +
-                        std::to_string(file.sequence_first) + " to " +
-                        std::to_string(file.sequence_last))});
+         without_name(error, name) + (file.conversations == 0 ? "" : ": " + contents_of(file))});
     report.lost_conversations += file.conversations;
   }
   for (const auto& [number, log] : state.logs()) report_lost(*log, report);

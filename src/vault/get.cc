@@ -110,10 +110,7 @@ std::vector<Finding> VaultImpl::damage() const {
     for (Finding& f : report.findings) findings.push_back(std::move(f));
   }
   for (const auto& [number, pack] : state_.lost_packs()) {
-    findings.push_back({pack_name(number), pack.code,
-                        pack.what + ": " + std::to_string(pack.file.conversations) +
-                            " conversations, commits " + std::to_string(pack.file.sequence_first) +
-                            " to " + std::to_string(pack.file.sequence_last)});
+    findings.push_back({pack_name(number), pack.code, pack.what + ": " + contents_of(pack.file)});
   }
   std::lock_guard passed_over(passed_over_->mutex);
   for (const auto& [number, pack] : state_.packs()) {

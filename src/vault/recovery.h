@@ -24,12 +24,16 @@ std::uint64_t number_of(std::string_view name);
 Result<bool> holds_anything_written(const Backend& backend);
 
 // What the packs and logs under a backend say is live: sets that are whole supersede what they
-// name. What cannot be read goes into `report`; without a report it is an error. An older catalog,
-// if there is one, says how much of a log was acknowledged, so that a damaged end is not taken for
-// an interrupted write, and which vault it was if no file can. `not_found` if nothing says that.
+// name. What is damaged or of another vault goes into `report`; without a report damage is an
+// error, and what a newer program wrote, or the disk does not give out, always is. An older
+// catalog, if there is one, says how much of a log was acknowledged, so that a damaged end is not
+// taken for an interrupted write, which vault it is, and which of two sets that replace the same
+// file was swapped in. `not_found` if nothing says which vault it is.
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
                                      const CatalogState* before = nullptr);
 
+// What a pack had: "2 conversations, commits 3 to 5".
+std::string contents_of(const CatalogFile& pack);
 // What a damaged log has lost, as findings, and how many conversations as far as that is known.
 void report_lost(const LogFile& log, CheckReport& report);
 // The vocabulary that a vault keeps itself. Returns whether its texts can be read.
@@ -54,8 +58,8 @@ class Leftovers {
   // Whether the state names a file, or has an artifact that is registered or that a file names.
   bool is_live(std::string_view name) const { return live_.contains(number_of(name)); }
   // Whether a file that is not live can go: a live pack replaces it; or it is of a rewrite that was
-  // not committed, and all that it would replace is live; or nothing in it is visible. Anything
-  // else that the catalog does not know is for `check` to report.
+  // not committed, and all that it would replace is live, or replaced by others; or nothing in it
+  // is visible. Anything else that the catalog does not know is for `check` to report.
   bool contains(std::string_view name) const;
 
  private:

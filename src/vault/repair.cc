@@ -516,11 +516,9 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
           f.kind == CatalogFile::Kind::log ? log_name(f.number) : pack_name(f.number);
       report.lost_conversations += f.conversations;
       // The catalog counts a pack's conversations, and none of a log: it grows without it.
-      const std::string lost =
-          f.kind == CatalogFile::Kind::log
-              ? "lost, as far as it could not be read"
-              : "lost: " + std::to_string(f.conversations) + " conversations, commits " +
-                    std::to_string(f.sequence_first) + " to " + std::to_string(f.sequence_last);
+      const std::string lost = f.kind == CatalogFile::Kind::log
+                                   ? "lost, as far as it could not be read"
+                                   : "lost: " + contents_of(f);
       const auto told = std::find_if(report.findings.begin(), report.findings.end(),
                                      [&](const Finding& known) { return known.file == name; });
       if (told == report.findings.end()) {
