@@ -232,11 +232,6 @@ Status CheckpointStore::put_sidecar(const Namespace& name_space, TokenView token
   const BlockRecord at = impl_->index[boundary];
   const Hash128 key = sidecar_hash(at.key(), name);
   impl_->policy->begin(++impl_->clock);
-  const RecordId old = impl_->index.find(key);
-  if (old != kNoRecord) {
-    if (impl_->is_protected(old)) return Error(Errc::busy, "the sidecar is being read");
-    TOKVAULT_TRY(impl_->erase(old, Gone::replaced));
-  }
   Impl::NewRecord record;
   record.header.kind = Kind::sidecar;
   record.header.paged = payload.size() >= kPagedPayloadBytes || impl_->options.direct_io;
@@ -319,11 +314,6 @@ Status CheckpointStore::put_state(const Namespace& name_space, const CheckpointS
     key = by_tokens.digest();
   }
   impl_->policy->begin(++impl_->clock);
-  const RecordId old = impl_->index.find(key);
-  if (old != kNoRecord) {
-    if (impl_->is_protected(old)) return Error(Errc::busy, "the state is being read");
-    TOKVAULT_TRY(impl_->erase(old, Gone::replaced));
-  }
   Buffer tail = state.text;
   tail += state.meta;
   Impl::NewRecord record;

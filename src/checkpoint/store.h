@@ -262,7 +262,7 @@ struct CheckpointStore::Impl {
   Status clean(std::uint32_t segment);
   std::uint32_t segment_to_clean() const;
   struct NewRecord {
-    checkpoint::RecordHeader header;  // codec and coded size are taken from `ready`
+    checkpoint::RecordHeader header;
     TokenView tokens;
     ByteView payload;
     checkpoint::PreparedPayload ready;
@@ -273,6 +273,11 @@ struct CheckpointStore::Impl {
     std::uint16_t depth = 0;
     std::uint16_t worth_tokens = 0;
     checkpoint::Extra extra;
+    void set_ready(checkpoint::PreparedPayload p) {
+      ready = std::move(p);
+      header.codec = ready.coded.codec;
+      header.coded_bytes = ready.coded.bytes.size();
+    }
     ByteView stored() const {
       return ready.coded.codec == CheckpointCodec::none ? payload : ByteView(ready.coded.bytes);
     }
@@ -293,7 +298,10 @@ struct CheckpointStore::Impl {
   std::size_t run_size(std::span<const NewRecord> records) const;
   Result<std::vector<checkpoint::Place>> write_run(std::unique_lock<std::mutex>& lock,
                                                    std::span<const NewRecord> run);
-  // One record that is no block; the payload is coded meanwhile, so `lock` is released.
+  std::uint64_t framing_bytes(std::uint16_t name_space) const;  // of a run, beside its records
+  bool can_fit(const NewRecord& record) const;                  // if all others went
+  // One record that is no block, in the place of the one of its key. The payload is coded
+  // meanwhile, so `lock` is released.
   Status add_single(std::unique_lock<std::mutex>& lock, NewRecord record);
   CheckpointCodec codec_for(std::uint16_t name_space) const;
   bool may_be_empty(RecordId id) const;

@@ -419,6 +419,34 @@ TEST(CheckpointStore, PinsKeepAndARecordThatCannotFitIsRefused) {
   EXPECT_EQ(store->explain(kModel, tokens)->reason, "no_room");
 }
 
+// What can never fit is refused, and what it was to replace stays. What is smaller when it is coded
+// fits.
+TEST(CheckpointStore, ARefusedReplacementLeavesWhatWasThere) {
+  const Folder folder;
+  CheckpointOptions o = small_options(2 << 20);
+  o.codec = CheckpointCodec::zstd;
+  const auto store = open_store(folder / "s", o);
+  const auto tokens = prompt(1, 16);
+  const CheckpointState state{.tokens = tokens};
+  const Buffer huge = payload_of(tokens, 0, 16, 3 << 20);
+  put_all(*store, tokens, 100);
+  ASSERT_TRUE(store->put_state(kModel, state, "a state"));
+  ASSERT_TRUE(store->put_sidecar(kModel, tokens, "logits", "a sidecar"));
+  EXPECT_EQ(store->put_state(kModel, state, huge).code(), Errc::exhausted);
+  EXPECT_EQ(store->put_sidecar(kModel, tokens, "logits", huge).code(), Errc::exhausted);
+  Buffer payload;
+  EXPECT_TRUE(store->find_state(kModel, tokens, &payload));
+  EXPECT_EQ(payload, "a state");
+  const auto sidecar = store->get_sidecar(kModel, tokens, "logits");
+  EXPECT_TRUE(sidecar && *sidecar == "a sidecar");
+  EXPECT_EQ(store->stats().evicted, 0u);
+  const Buffer alike(3 << 20, 'a');
+  EXPECT_TRUE(store->put_state(kModel, state, alike));
+  EXPECT_TRUE(store->find_state(kModel, tokens, &payload));
+  EXPECT_TRUE(payload == alike);
+  EXPECT_EQ(store->stats().states, 1u);
+}
+
 TEST(CheckpointStore, ExpiresAndRemoves) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());

@@ -501,10 +501,6 @@ CheckpointStore::Impl::Added CheckpointStore::Impl::add(std::unique_lock<std::mu
                                                         CheckpointPutReport& report,
                                                         bool optional) {
   Added out;
-  for (NewRecord& r : records) {
-    r.header.codec = r.ready.coded.codec;
-    r.header.coded_bytes = r.ready.coded.bytes.size();
-  }
   while (out.ids.size() < records.size() && !out.failure && !out.not_worth) {
     const auto left = records.subspan(out.ids.size());
     RecordId parent = kNoRecord;
@@ -527,14 +523,30 @@ Status CheckpointStore::Impl::add_single(std::unique_lock<std::mutex>& lock, New
   const CheckpointCodec codec = codec_for(record.name_space);
   if (parent != kNoRecord) hold(parent);
   lock.unlock();
-  record.ready = prepare_payload(codec, record.payload);
+  record.set_ready(prepare_payload(codec, record.payload));
   lock.lock();
   if (parent != kNoRecord) release(parent);
+  const RecordId old = index.find(record.header.key);
+  if (old != kNoRecord && can_fit(record)) {
+    if (is_protected(old)) return Error(Errc::busy, "what would be replaced is being read");
+    TOKVAULT_TRY(erase(old, Gone::replaced));
+  }
   CheckpointPutReport report;
   Added added = add(lock, {&record, 1}, report, false);
   if (added.failure) return std::move(*added.failure);
   if (options.sync == CheckpointSync::every_put) return sync_segments(lock, false);
   return {};
+}
+
+std::uint64_t CheckpointStore::Impl::framing_bytes(std::uint16_t name_space) const {
+  return kSegmentSlack +
+         round_up(kRecordHeaderBytes + namespaces[name_space].encoded.size(), kPage);
+}
+
+bool CheckpointStore::Impl::can_fit(const NewRecord& record) const {
+  return framing_bytes(record.name_space) + record.header.record_bytes() + kJournalSlack +
+             index_estimate() + disk_bytes() - allocated <=
+         options.budget_bytes;
 }
 
 // Makes room, writes, journals and publishes. What does not fit with the ones before it is left to
@@ -549,17 +561,13 @@ void CheckpointStore::Impl::add_run(std::unique_lock<std::mutex>& lock,
     }
     out.failure = std::move(error);
   };
-  const std::uint64_t framing =
-      kSegmentSlack +
-      round_up(kRecordHeaderBytes + namespaces[run.front().name_space].encoded.size(), kPage);
-  std::uint64_t wanted = framing;
+  std::uint64_t wanted = framing_bytes(run.front().name_space);
   std::size_t count = 0;
   for (; count < run.size(); ++count) {
     const NewRecord& n = run[count];
     const std::uint64_t bytes = n.header.record_bytes();
     // What can never fit must not empty the store before it is refused.
-    if (framing + bytes + kJournalSlack + index_estimate() + disk_bytes() - allocated >
-        options.budget_bytes) {
+    if (!can_fit(n)) {
       if (count > 0) break;
       return no_room(n, Error(Errc::exhausted, "a record of " + std::to_string(bytes) +
                                                    " bytes does not fit the budget"));
@@ -815,7 +823,7 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
       record.header.created_ms = now;
       record.has_parent = k > 0;
       record.payload = b.payload;
-      record.ready = std::move(ready[k - i]);
+      record.set_ready(std::move(ready[k - i]));
       record.text = b.text;
       record.name_space = number;
       record.depth = static_cast<std::uint16_t>(std::min<std::size_t>(k, 65535));
