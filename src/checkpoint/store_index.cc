@@ -201,9 +201,16 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
         return damaged("a record that cannot be");
       }
       RecordId id = index.find(e.key);
-      if (id != kNoRecord) {
-        const BlockRecord& old = index[id];
+      bool is_new = id == kNoRecord;
+      if (!is_new) {
+        BlockRecord& old = index[id];
         if ((old.flags & kBad) == 0) segments[old.segment].live -= old.bytes();
+        // What fills a hole has what it was put with; what was only moved keeps what it has.
+        if ((old.flags & kBad) != 0 && old.units == 0) {
+          is_new = true;
+          unlink_record(id);
+          old.flags &= static_cast<std::uint8_t>(~kHasText);
+        }
       } else {
         id = index.insert(e.key, parent, e.record.kind);
         BlockRecord& r = index[id];
@@ -211,6 +218,9 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
         r.tokens = e.record.tokens;
         r.depth = e.record.depth;
         r.last_use = clock;
+      }
+      BlockRecord& r = index[id];
+      if (is_new) {
         if (!e.extra.empty()) {
           extras[id] = e.extra;
           r.flags |= kHasText;
@@ -219,7 +229,6 @@ Status CheckpointStore::Impl::apply(const JournalEvent& e) {
         }
         link_record(id);
       }
-      BlockRecord& r = index[id];
       r.segment = e.record.segment;
       r.offset_units = e.record.offset_units;
       r.units = e.record.units;

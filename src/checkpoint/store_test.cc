@@ -974,6 +974,37 @@ TEST(CheckpointStore, DamageFoundDuringAPutCostsThePutNothing) {
   }
 }
 
+// What fills a hole has what it was put with: its text, and no end to its life.
+TEST(CheckpointStore, AMendedBlockHasWhatItWasPutWith) {
+  const Folder folder;
+  const std::string path = folder / "s";
+  CheckpointOptions o = small_options();
+  auto store = open_store(path, o);
+  const auto tokens = prompt(1, 32);
+  const Blocks plain = blocks_of(tokens, 16, 1000);
+  const Blocks texts = blocks_of(tokens, 16, 1000, true);
+  ASSERT_TRUE(store->put(kModel, TokenView(tokens).first(16),
+                         {.blocks = std::span(plain.blocks).first(1), .time_to_live_ms = 300}));
+  ASSERT_TRUE(store->put(kModel, tokens, {.blocks = plain.blocks}));
+  {
+    std::fstream file(path + "/log-00000001", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(fs::file_size(path + "/log-00000001")) - 2500);
+    file << "damage";
+  }
+  ASSERT_EQ(read_all(*store, tokens, 1000), 0u);
+  ASSERT_EQ(store->stats().quarantined, 1u);
+  ASSERT_TRUE(store->put(kModel, tokens, {.blocks = texts.blocks}));
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(store->match_text(kModel, texts.texts[0] + "and more")->tokens.size(), 16u);
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    EXPECT_EQ(store->expire().value(), 0u);
+    EXPECT_EQ(read_all(*store, tokens, 1000), 32u);
+    EXPECT_EQ(store->stats().blocks, 2u);
+    store.reset();
+    store = open_store(path, o);
+  }
+}
+
 TEST(CheckpointStore, CleansWhereHolesCannotBePunched) {
   const Folder folder;
   checkpoint::set_fault_hook([](const char* call, const std::string&) {
