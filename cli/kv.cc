@@ -294,21 +294,28 @@ Status kv_get(const KvCommand& o) {
                std::to_string(payload.size()) + " bytes");
     return {};
   }
-  TOKVAULT_ASSIGN(const auto match, store.match(n, tokens));
-  // Two passes: how large each block is, then all of them at once.
-  std::vector<CheckpointRead> reads(match.blocks);
-  for (std::uint32_t i = 0; i < match.blocks; ++i) reads[i].block = i;
-  TOKVAULT_TRY(store.get(n, tokens, reads));
+  // Two passes: how large each block is, then all of them at once. Again, if a writer replaced one
+  // by one of another size in between.
+  std::vector<CheckpointRead> reads;
+  const auto is_other = [](const CheckpointRead& r) {
+    return r.status == Errc::ok && r.payload_bytes != r.out.size();
+  };
+  do {
+    TOKVAULT_ASSIGN(const auto match, store.match(n, tokens));
+    reads.assign(match.blocks, {});
+    for (std::uint32_t i = 0; i < match.blocks; ++i) reads[i].block = i;
+    TOKVAULT_TRY(store.get(n, tokens, reads));
+    std::uint64_t all = 0;
+    for (const CheckpointRead& r : reads) all += r.payload_bytes;
+    payload.assign(all, '\0');
+    std::span<char> room(payload.data(), payload.size());
+    for (CheckpointRead& r : reads) {
+      r.out = room.first(r.payload_bytes);
+      room = room.subspan(r.payload_bytes);
+    }
+    TOKVAULT_ASSIGN(covered, store.get(n, tokens, reads));
+  } while (std::any_of(reads.begin(), reads.end(), is_other));
   std::uint64_t bytes = 0;
-  for (const CheckpointRead& r : reads) bytes += r.payload_bytes;
-  payload.resize(bytes);
-  std::span<char> room(payload.data(), payload.size());
-  for (CheckpointRead& r : reads) {
-    r.out = room.first(r.payload_bytes);
-    room = room.subspan(r.payload_bytes);
-  }
-  TOKVAULT_ASSIGN(covered, store.get(n, tokens, reads));
-  bytes = 0;
   for (const CheckpointRead& r : reads) {
     if (r.status != Errc::ok) break;
     bytes += r.payload_bytes;
