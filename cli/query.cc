@@ -287,15 +287,22 @@ ExitStatus run_list(const ListCommand& command) {
     } else {
       print_page(page.conversations, table);
     }
-    if (cursor.empty()) return command.keep_going ? report_damage(*vault, command) : 0;
+    if (cursor.empty()) break;
   }
-  if (command.json) {
-    print_line(JsonObject().field("cursor", cursor).text());
-  } else {
-    TOKVAULT_TRY(finish_output());
-    print_note("there are more: --cursor " + cursor);
+  // The last page may be full, too.
+  Page rest;
+  if (!cursor.empty()) {
+    TOKVAULT_ASSIGN(rest, vault->list(command.filter, 1, cursor));
   }
-  return 0;
+  if (!rest.conversations.empty()) {
+    if (command.json) {
+      print_line(JsonObject().field("cursor", cursor).text());
+    } else {
+      TOKVAULT_TRY(finish_output());
+      print_note("there are more: --cursor " + cursor);
+    }
+  }
+  return command.keep_going ? report_damage(*vault, command) : 0;
 }
 
 ExitStatus run_stats(const StatsCommand& command) {

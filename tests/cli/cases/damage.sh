@@ -14,6 +14,8 @@ tokvault list v
 echo "$?"
 tokvault list v --keep-going
 echo "$?"
+tokvault list v --keep-going --limit 1
+echo "$?"
 tokvault export v
 echo "$?"
 tokvault export v --keep-going
