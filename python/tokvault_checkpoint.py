@@ -201,6 +201,7 @@ class CheckpointStore:
     def _read(self, tokens, buffers, first_block=0):
         """For each buffer the bytes that were read and those of the whole block, or None."""
         _in_range("first_block", first_block)
+        _in_range("the last block", first_block + len(buffers) - 1 if buffers else 0)
         reads = (_Read * len(buffers))()
         kept = []
         for i, buffer in enumerate(buffers):

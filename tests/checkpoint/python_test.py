@@ -113,6 +113,10 @@ class Test(unittest.TestCase):
                 store.put(tokens, states, first_block=number)
             with self.assertRaises(ValueError):
                 store.get(tokens, [bytearray(3000)], first_block=number)
+        # Not block 0 behind the last that there can be.
+        self.assertEqual(store.get(tokens, [bytearray(3000)], first_block=(1 << 32) - 1), [None])
+        with self.assertRaises(ValueError):
+            store.get(tokens, [bytearray(3000)] * 2, first_block=(1 << 32) - 1)
             with self.assertRaises(ValueError):
                 store.block_bytes(tokens, number)
         with self.assertRaises(ValueError):
