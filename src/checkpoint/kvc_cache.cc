@@ -4,7 +4,7 @@
 //   [K1] a file's bytes are durable before its name appears, and the name before save returns;
 //   [K2] a touch writes through the descriptor that the header was read from, and only the two
 //        fields that it changes: a file that was replaced meanwhile never gets an older header;
-//   [K3] a file that does not decode is renamed, so it is tried once;
+//   [K3] a file that does not decode is renamed, so it is tried once; not one that replaced it;
 //   [K4] everything in the directory counts against the budget: bad files and leftovers too.
 #include <dirent.h>
 #include <fcntl.h>
@@ -92,7 +92,14 @@ struct KvcCache::Impl {
     entries[key] = entry;
     ++text_sizes[entry.text_bytes];
   }
-  void set_aside(const std::string& key) {
+  // Renames a file that was found bad, unless another process has saved another one meanwhile.
+  void set_aside(const std::string& key, const File& found) {
+    struct stat was{};
+    struct stat now{};
+    if (::fstat(found.fd(), &was) == 0 && ::stat(path(key).c_str(), &now) == 0 &&
+        (was.st_ino != now.st_ino || was.st_dev != now.st_dev)) {
+      return;
+    }
     const auto it = entries.find(key);
     const std::uint64_t bytes = it == entries.end() ? 0 : it->second.bytes;
     const std::string name = key + std::string(kBadSuffix);
@@ -152,7 +159,7 @@ Status KvcCache::Impl::scan() {
     }
     entries[key] = entry;
     ++text_sizes[0];
-    set_aside(key);
+    set_aside(key, *file);
   }
   return {};
 }
@@ -186,20 +193,20 @@ Result<std::optional<KvcFile>> KvcCache::Impl::read(const std::string& key, cons
   }
   TOKVAULT_ASSIGN(const std::uint64_t size, opened->size());
   if (size > budget) {
-    set_aside(key);
+    set_aside(key, *opened);
     return std::optional<KvcFile>();
   }
   Buffer bytes(size, '\0');
   TOKVAULT_TRY(opened->pread(0, size, bytes.data()));
   auto file = kvc_decode(bytes);
   if (!file) {
-    set_aside(key);
+    set_aside(key, *opened);
     return std::optional<KvcFile>();
   }
   if (text != nullptr && file->text != *text) {
     // Another text under this name: the name is no proof. Where the name does not even belong to
     // the text it holds, the file is bad; else it is a collision and stays.
-    if (kvc_key(file->text) != key) set_aside(key);
+    if (kvc_key(file->text) != key) set_aside(key, *opened);
     return std::optional<KvcFile>();
   }
   if (file->header.hit_count != 0xffffffffu) ++file->header.hit_count;

@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/file.h"
 #include "checkpoint/test_states.h"
@@ -116,6 +118,41 @@ TEST(KvcCache, LongestPrefixFallsBackPastABadFile) {
   EXPECT_EQ((*cache->load_longest("abcdefgh"))->text, "a");
   cache = *KvcCache::open(folder / "kvc", 64);
   EXPECT_EQ((*cache->load_longest("xyz!"))->payload, "xyz");
+}
+
+// A file that another process saves while the bad one before it is being read is not put aside.
+TEST(KvcCache, AFileThatReplacesABadOneStays) {
+  const Folder folder;
+  const std::string directory = folder / "kvc";
+  const std::string key = kvc_key("abc");
+  const std::string path = directory + "/" + key + ".kv";
+  const auto cache = *KvcCache::open(directory, 64);
+  const auto header = KvcHeader::make(4, KvcReason::cold, 1, 1);
+  ASSERT_TRUE(cache->save(key, header, "abc", "good"));
+  fs::rename(path, folder / "good");
+  ASSERT_TRUE(cache->save(key, header, "abc", Buffer(40 << 20, 'p')));
+  fs::resize_file(path, 39 << 20);
+  std::atomic<bool> done{false};
+  std::thread saving([&] {
+    for (bool replaced = false; !replaced && !done;) {
+      for (const auto& fd : fs::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;
+        if (fs::read_symlink(fd.path(), gone) != path) continue;
+        fs::rename(folder / "good", path);
+        replaced = true;
+        break;
+      }
+    }
+  });
+  const auto bad = cache->load(key);
+  done = true;
+  saving.join();
+  ASSERT_TRUE(bad);
+  EXPECT_FALSE(bad->has_value());
+  ASSERT_FALSE(fs::exists(folder / "good"));
+  const auto good = cache->load(key);
+  ASSERT_TRUE(good && good->has_value());
+  EXPECT_EQ((*good)->payload, "good");
 }
 
 TEST(KvcCache, FindsByTextAndTouches) {
