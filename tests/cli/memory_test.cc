@@ -1,6 +1,8 @@
 // What the command takes in memory: 512 MB (of 10^6 bytes) for any number of lines, and for one
-// very large line six times that line more, at the most, to store it and to get it back.
+// very large line six times that line more, at the most, to store it and to get it back; and
+// without a larger --max-line such a line is refused.
 #include <array>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -44,6 +46,18 @@ class Words {
   std::array<std::string, 5000> words_;
 };
 
+// What it prints when it is refused.
+std::string refused(const std::string& arguments) {
+  const std::string command = std::string(std::getenv("TOKVAULT_BIN")) + " " + arguments + " 2>&1";
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return "not run";
+  std::string text;
+  char piece[256];
+  while (std::fgets(piece, sizeof piece, pipe) != nullptr) text += piece;
+  EXPECT_NE(::pclose(pipe), 0);
+  return text;
+}
+
 TEST(Memory, OfAVeryLargeLineIsBounded) {
   const TempDir dir;
   const std::string input = dir / "line.jsonl", vault = dir / "vault", output = dir / "out.jsonl";
@@ -63,11 +77,16 @@ TEST(Memory, OfAVeryLargeLineIsBounded) {
     ASSERT_TRUE(file);
   }
   run({"init", vault});
+  const std::string why = refused("import " + vault + " " + input);
+  EXPECT_NE(why.find("line.jsonl:2: the line is longer than "), std::string::npos) << why;
   const std::uint64_t stored =
       run({"import", vault, input, "--level", "fast", "--max-line", "128M"});
   EXPECT_GT(stored, kLineBytes);
   EXPECT_LE(stored, kLineMemoryMax);
-  EXPECT_LE(run({"export", vault, "-o", output}), kLineMemoryMax);
+  const std::uint64_t read = run({"export", vault, "-o", output});
+  EXPECT_LE(read, kLineMemoryMax);
+  std::cout << stored / kMegabyte << " MB to store and " << read / kMegabyte
+            << " MB to get a line of " << kLineBytes / kMegabyte << " MB\n";
   // The same bytes.
   std::ifstream before(input, std::ios::binary), after(output, std::ios::binary);
   std::vector<char> a(1 << 20), b(a.size());
