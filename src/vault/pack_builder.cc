@@ -328,6 +328,7 @@ Status PackBuilder::encode_stream(Stream stream, const Levels& levels, Level lev
       all.table.fingerprints.push_back(fingerprint(digest));
     }
   }
+  tokens = std::vector<Token>();  // of a very large segment more than its text
   out.text_bytes = all.text.size();
   const std::size_t before = file.size();
   const bool is_one_text = all.can_end && all.text.size() <= kFingerprintlessTextBytes;
