@@ -22,6 +22,10 @@ thread_local std::size_t piece_bytes_max = std::size_t{1} << 40;
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
+[[gnu::noinline]] void* operator new(std::size_t size,
+                                     const std::nothrow_t& /*no throw*/) noexcept {
+  return size > piece_bytes_max ? nullptr : std::malloc(size);
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t /*size*/) noexcept { std::free(p); }
 

@@ -1377,7 +1377,8 @@ TEST(CheckpointStore, AVisitStaysInItsNamespace) {
     auto writer = open_store(folder / "s", o);
     const auto put = [&](const Namespace& n, std::uint32_t family, const Buffer& payload) {
       if (!texts) return writer->put_state(n, {.tokens = prompt(family, 16)}, payload);
-      const CheckpointBlock block{payload, n.tenant + "'s"};
+      const Buffer text = n.tenant + "'s";
+      const CheckpointBlock block{payload, text};
       EXPECT_TRUE(writer->remove(n, prompt(family, 16)));
       auto done = writer->put(n, prompt(family, 16), {.blocks = {&block, 1}});
       return done ? Status() : std::move(done).error();
