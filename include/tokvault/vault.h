@@ -407,8 +407,8 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Threads: all methods may be called from any thread at once.
 // Processes: one writing Vault and any number of read-only ones, which see new commits. It writes
 // in the process that opened it: in a child that was forked, every call that may write is `denied`,
-// and the destructor writes and waits for nothing. Reading there is only safe if no other thread
-// was in a call at the fork; the child may open a Vault of its own.
+// and the destructor writes and waits for nothing. Reading there, and destroying it, is only safe
+// if no other thread was in a call at the fork; the child may open a Vault of its own.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry
