@@ -505,10 +505,21 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
 }
 
 Result<PutResult> VaultImpl::put(const Conversation& conversation, const PutOptions& options) {
+  TOKVAULT_TRY(check_writer());
   Request request;
   request.conversation = &conversation;
   request.options = &options;
-  {
+  // write_mutex_ is held while another's sync lasts: who waits for it would not be in the queue
+  // when the next one begins.
+  const auto known = [&]() -> std::optional<std::uint32_t> {
+    std::shared_lock lock(state_mutex_);
+    const TenantState* tenant = state_.tenant(tenant_name(options.tenant));
+    if (tenant == nullptr) return {};
+    return tenant->record.number;
+  }();
+  if (known) {
+    request.tenant = *known;
+  } else {
     TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
     TOKVAULT_TRY(prepare_log());
     TOKVAULT_ASSIGN(request.tenant, tenant_for(conversation, options.tenant));

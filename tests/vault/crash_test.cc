@@ -5,9 +5,13 @@
 //
 // Commits of the catalog are atomic and durable here; SQLite's own crashes are in kill_test and in
 // the catalog's conformance tests.
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <functional>
+#include <mutex>
 #include <optional>
+#include <thread>
 
 #include "codec/dictionary.h"
 #include "tests/vault/harness.h"
@@ -366,6 +370,31 @@ class Unsynced final : public ForwardingBackend {
   Status sync(std::string_view) override { return {}; }
 };
 
+// Forwards to a disk, whose syncs take their time.
+class SlowToSync final : public ForwardingBackend {
+ public:
+  explicit SlowToSync(const FaultBackend& disk) : ForwardingBackend(disk), disk_(disk) {}
+  Status append(std::string_view name, ByteView bytes) override {
+    std::lock_guard lock(mutex_);
+    return ForwardingBackend::append(name, bytes);
+  }
+  Status sync(std::string_view name) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::lock_guard lock(mutex_);
+    return ForwardingBackend::sync(name);
+  }
+  // As it is found if power is lost now, and nothing was written that no sync has covered.
+  FaultBackend power_cut() {
+    std::lock_guard lock(mutex_);
+    const std::vector<Fate> dropped(disk_.pending().size(), Fate::dropped);
+    return disk_.power_cut(dropped, 1);
+  }
+
+ private:
+  const FaultBackend disk_;
+  std::mutex mutex_;  // over what is pending
+};
+
 struct Crash {
   std::uint64_t call = 1;
   Fault::Effect effect = Fault::Effect::none;
@@ -682,6 +711,47 @@ TEST(VaultCrash, AFileThatCouldNotBeRemovedDoesNotComeBack) {
   ASSERT_OK(vault);
   EXPECT_OK((*vault)->get("b"));
   EXPECT_EQ((*vault)->get("a").code(), Errc::not_found);
+}
+
+// Who puts while another syncs waits for the next sync, together with all who do; and when a put
+// returns, a sync has covered it.
+TEST(VaultCrash, ConcurrentPutsShareASync) {
+  constexpr std::size_t kThreads = 8;
+  constexpr std::size_t kEach = 10;
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  auto backend = std::make_unique<SlowToSync>(place.disk);
+  SlowToSync& disk = *backend;
+  auto vault = Vault::open(std::move(backend), std::make_unique<SharedCatalog>(place.catalog), {});
+  ASSERT_OK(vault);
+  ASSERT_OK(put(**vault, conversation("first", {"makes the log"})));
+  place.disk.reset_counts();
+  std::array<std::vector<std::pair<std::string, FaultBackend>>, kThreads> after;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (std::size_t i = 0; i < kEach; ++i) {
+          const std::string id = std::to_string(t) + "-" + std::to_string(i);
+          if (!put(**vault, conversation(id, {"of " + id}))) return;
+          after[t].emplace_back(id, disk.power_cut());
+        }
+      });
+    }
+  }
+  const std::uint64_t syncs = place.disk.counts().sync;
+  std::size_t puts = 0;
+  for (const auto& one : after) {
+    for (const auto& [id, found] : one) {
+      auto reader = MemoryPlace::of(found, place.catalog).open({.read_only = true});
+      ASSERT_OK(reader);
+      EXPECT_OK((*reader)->get(id)) << id;
+      ++puts;
+    }
+  }
+  EXPECT_EQ(puts, kThreads * kEach);
+  std::cout << syncs << " syncs for " << puts << " puts\n";
+  EXPECT_LE(syncs, puts / 2);
 }
 
 }  // namespace
