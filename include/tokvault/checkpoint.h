@@ -156,11 +156,11 @@ struct CheckpointStats {
   std::uint64_t states = 0;
   std::uint64_t namespaces = 0;
   std::uint64_t budget_bytes = 0;
-  std::uint64_t disk_bytes = 0;    // everything in the directory
+  std::uint64_t disk_bytes = 0;    // everything in the folder
   std::uint64_t live_bytes = 0;    // records that can be read
   std::uint64_t index_bytes = 0;   // index files and journal
   std::uint64_t memory_bytes = 0;  // of the index and the eviction policy
-  std::uint64_t segments = 0;
+  std::uint64_t segments = 0;      // files of the log
   // Since it was opened:
   std::uint64_t lookups = 0;
   std::uint64_t lookup_tokens = 0;
@@ -221,7 +221,7 @@ struct CheckpointCompletion {
 // Threads: all methods from any thread at once. Puts are taken one at a time.
 // Processes: one may write (a second gets `busy`, which names the holder), any number may read; a
 // reader sees what the writer published when the reader's call began; its uses count for eviction
-// if it may write to the directory, but what it reads may go meanwhile, which is a miss. Lifetime:
+// if it may write to the folder, but what it reads may go meanwhile, which is a miss. Lifetime:
 // buffers that are handed in are borrowed for the call; for an asynchronous call until its
 // completion was taken. Nothing that is returned points into the store. Errors: a damaged block is
 // a miss, not an error. A full disk or budget makes put evict, and then refuse (`exhausted`); the
@@ -230,7 +230,7 @@ struct CheckpointCompletion {
 // is `exhausted`), 3 GiB a block; docs/format/checkpoint.md.
 class CheckpointStore {
  public:
-  // Opens the directory, or creates it (not if read-only). `invalid` if there are files in it that
+  // Opens the folder, or creates it (not if read-only). `invalid` if there are files in it that
   // are no store's.
   static Result<std::unique_ptr<CheckpointStore>> open(const std::string& directory,
                                                        const CheckpointOptions& options = {});
@@ -347,7 +347,7 @@ class CheckpointStore {
 
   // Makes everything durable, and writes the index if the journal has grown.
   Status flush();
-  // Waits for asynchronous calls, flushes, and lets go of the directory. Further calls fail.
+  // Waits for asynchronous calls, flushes, and lets go of the folder. Further calls fail.
   Status close();
 
   // Part of the implementation, visible to its own files only.
@@ -358,7 +358,7 @@ class CheckpointStore {
   std::unique_ptr<Impl> impl_;
 };
 
-// Imports every good file of a KVC directory (*.kv) as a state of the namespace. Files are left
+// Imports every good file of a KVC folder (*.kv) as a state of the namespace. Files are left
 // where they are, and one that cannot be read or stored does not stop the ones behind it.
 struct KvcTransfer {
   std::uint64_t files = 0;    // came
