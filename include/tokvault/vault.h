@@ -43,7 +43,9 @@ struct VaultOptions {
   // MB for a writer, which needs memory for sealing and merging too.
   // One entry larger than this, such as the model of a dense pack, is kept beside the others.
   std::optional<std::uint64_t> cache_bytes{};
-  unsigned threads = 0;  // for sealing and import; 0: as many as cores
+  // That put_batch() looks up and tokenises with; 0: as many as cores. Nothing else goes by it,
+  // making packs neither.
+  unsigned threads = 0;
   // Packs of a tenant that sealing made are merged in the background, with those that are like
   // them, once they take this much on disk and weigh a quarter of what was merged before. It writes
   // each byte some five times in all, takes memory for 128 MB of text and room for the packs that
@@ -76,7 +78,7 @@ struct Filter {
   std::string model{};
   std::string application{};
   std::vector<std::string> tags{};         // all of them
-  std::int64_t time_from_ms = INT64_MIN;   // inclusive
+  std::int64_t time_from_ms = INT64_MIN;   // since 1970, UTC; inclusive
   std::int64_t time_until_ms = INT64_MAX;  // exclusive
 };
 
@@ -85,9 +87,9 @@ struct Summary {
   std::string id;
   std::string model;
   std::string application;
-  std::int64_t time_ms = 0;
+  std::int64_t time_ms = 0;  // since 1970, UTC
   std::uint64_t messages = 0;
-  std::uint64_t tokens = 0;          // of all texts and token arrays, logical
+  std::uint64_t tokens = 0;          // of all texts and token arrays
   std::uint64_t text_bytes = 0;      // of all texts
   std::uint64_t sequence = 0;        // order of writing; grows with every version
   std::uint64_t first_sequence = 0;  // of its first version; the order of list and export
@@ -118,7 +120,7 @@ struct VaultStats {
   std::uint64_t conversations = 0;
   std::uint64_t messages = 0;
   std::uint64_t segments = 0;        // stored
-  std::uint64_t tokens_logical = 0;  // of all conversations
+  std::uint64_t tokens_logical = 0;  // of all conversations: counted as often as they occur
   std::uint64_t tokens_stored = 0;   // of all stored segments
   std::uint64_t text_bytes = 0;      // of all conversations
   std::uint64_t forgotten = 0;       // conversations and versions that gc would erase
@@ -176,7 +178,7 @@ struct FileInfo {
   std::uint64_t conversations = 0;
   std::uint64_t segments = 0;
   std::uint64_t tokens_stored = 0;
-  std::int64_t time_first_ms = 0;  // of its conversations, if there are any
+  std::int64_t time_first_ms = 0;  // of its conversations, if there are any; since 1970, UTC
   std::int64_t time_last_ms = 0;
   // Of packs; the first version of the format does not say the level.
   std::optional<Level> level;
@@ -225,7 +227,8 @@ struct CompactOptions {
   // Packs become no larger than this on disk, but for one conversation alone; 0: as they come, at
   // most 64 MB of text each.
   std::uint64_t pack_bytes_max = 0;
-  // Only packs whose conversations are all older; what is in logs counts as new.
+  // Only packs whose conversations are all older than this time (ms since 1970, UTC); what is in
+  // logs counts as new.
   std::int64_t older_than_ms = INT64_MAX;
   // Trains a dictionary and a set of substrings on what a tenant has, and uses the one that makes
   // its packs smaller by more than it takes, in place of what was active; if none does, the active
@@ -302,7 +305,7 @@ struct DuplicateOptions {
 struct DuplicateMember {
   std::string id;
   double similarity = 1;     // to the representative
-  std::uint64_t tokens = 0;  // logical
+  std::uint64_t tokens = 0;  // of all its texts
 };
 
 // Conversations that are each like one of them.
@@ -327,7 +330,7 @@ struct DuplicateReport {
 // first of these that fits. `near` and `substring` are measured by anchors, among the texts of one
 // file.
 struct TokenOrigins {
-  std::uint64_t tokens = 0;     // logical, the sum of what follows
+  std::uint64_t tokens = 0;     // as often as they occur; the sum of what follows
   std::uint64_t prefix = 0;     // in messages that begin an earlier conversation too
   std::uint64_t exact = 0;      // in texts that were stored already
   std::uint64_t near = 0;       // in texts of which an earlier one has at least 85 %
@@ -441,6 +444,11 @@ class Vault {
   static Result<CheckReport> repair(Backend& backend, Catalog& catalog,
                                     const RepairOptions& options = {},
                                     const Progress& progress = {});
+  // Of a writer: writes what put_async() took, as flush() does but without its report; waits until
+  // the log that is being made a pack is one, and breaks off a merge (finish_merging() waits for
+  // it). What could not be written is lost with it, so who wants to know calls flush() before. The
+  // log stays as it is: seal() makes a pack of it. Then the next writer may open the vault.
+  // No call may be running, and snapshots must be gone.
   virtual ~Vault() = default;
 
   // Stores a conversation; durable when it returns. Concurrent calls share a sync. Without an id
@@ -596,7 +604,11 @@ class Vault {
   Result<CompactReport> compact(Level level, const Progress& progress = {}) {
     return compact(CompactOptions{.level = level}, progress);
   }
-  // Rewrites the log as packs now.
+  // Rewrites what is in logs as packs now, one of each tenant or more, and begins a new log; packs
+  // and catalog are durable when it returns. What put_async() has taken and nobody has written is
+  // not in it: flush() first. Does nothing if the log is empty; a damaged log stays. Nothing is
+  // lost by a failure: what could not be made a pack stays in its log, and the next seal() tries
+  // again.
   virtual Status seal() = 0;
   // Waits until what is sealed and merged in the background is done, and begins with what is due
   // (VaultOptions::merge_bytes_min); others may write meanwhile. Without it, closing the vault
