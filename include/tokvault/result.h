@@ -3,6 +3,10 @@
 // The library neither throws nor prints. A function that can fail returns Result<T> (a value or an
 // Error) or Status (success or an Error); both are [[nodiscard]]. Error is one pointer wide, so a
 // Status costs one word on success. A code exists only where the caller would act differently.
+//
+// Where memory is missing the standard library throws std::bad_alloc, which the library lets pass
+// (but for the C functions, which return `exhausted`); on a thread of its own it ends the process.
+// What was acknowledged is safe; what the call was made on is to be opened again.
 #ifndef TOKVAULT_RESULT_H_
 #define TOKVAULT_RESULT_H_
 
