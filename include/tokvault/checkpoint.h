@@ -183,9 +183,13 @@ struct CheckpointStats {
 struct CheckpointExplanation {
   CheckpointMatch match;
   std::uint64_t prompt_tokens = 0;
-  // Why the match ended: "complete", "never_stored", "evicted", "removed", "expired",
-  // "quarantined", "other_namespace", "no_room"; "unknown_namespace" if nothing was ever stored
-  // under it.
+  // Why the match ended. "complete": it did not, the whole prompt is stored. Otherwise the first of
+  // these that is true of the block at which it ended (of a last one that is partial, with exactly
+  // the tokens that the prompt has). What became of it, which is remembered of the last 65,536 or
+  // fewer: "quarantined" (damaged), "evicted", "removed", "expired", "no_room" (refused, because
+  // budget or disk was full). "other_namespace": another one has more of the prompt, whether
+  // anything was ever put under this one or not. "never_stored": never put, or not worth what would
+  // have had to go for it, or nobody remembers. "unknown_namespace": nothing was ever put under it.
   std::string reason;
   std::string detail;            // a sentence
   bool sidecar_missing = false;  // the sidecar that was asked for is not at the matched boundary
