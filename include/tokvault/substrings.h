@@ -171,13 +171,13 @@ Result<std::vector<FoundSubstring>> measure_substrings(const TrainingSource& sou
                                                        const SubstringSet& set,
                                                        const SubstringTraining& options);
 
-// A set from the two files of the reference system's registry: an index, which is a JSON array of
-// objects with id, length, source_occurrences, offset, bytes and created_at (ISO 8601, optional),
-// and the tokens of all runs as varints. `invalid` says which entry is wrong and why: it reaches
-// beyond the tokens, they are cut short, overlong, not as many as `length` says, or it has the id
-// of another run. A run that is there under several ids, which that registry does not prevent,
-// keeps the first of them. Runs above kSubstringTokensMax are passed over. New runs of the set get
-// ids above all that the index has.
+// A set from the two files of the registry of the reference system (stowken 0.7): an index, which
+// is a JSON array of objects with id, length, source_occurrences, offset, bytes and created_at (ISO
+// 8601, optional), and the tokens of all runs as varints. `invalid` says which entry is wrong and
+// why: it reaches beyond the tokens, they are cut short, overlong, not as many as `length` says, or
+// it has the id of another run. A run that is there under several ids, which that registry does not
+// prevent, keeps the first of them. Runs above kSubstringTokensMax are passed over. New runs of the
+// set get ids above all that the index has.
 struct ReferenceSubstrings {
   SubstringSet set;
   std::uint64_t too_long = 0;  // runs that were passed over
