@@ -54,7 +54,7 @@ class Backend {
   virtual Status put(std::string_view name, ByteView bytes) = 0;
 
   // Reads exactly `size` bytes from `offset` into `out`; `corrupt` if the blob is shorter than
-  // that, never a short read. `not_found` if there is no such blob.
+  // that, never a short read. `not_found`, with a code of the system, if there is no such blob.
   virtual Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
                      Buffer& out) const = 0;
 
@@ -70,7 +70,7 @@ class Backend {
   // blob must be given up for writing: later syncs of it may go on failing.
   virtual Status sync(std::string_view name) = 0;
 
-  // The size of a blob, or `not_found`. An appended blob grows between two calls.
+  // The size of a blob, or `not_found` as of get(). An appended blob grows between two calls.
   virtual Result<std::uint64_t> size(std::string_view name) const = 0;
 
   // Every blob of a folder ("packs") whose put finished before the call, ordered by name.

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include <bit>
+#include <cerrno>
 #include <cstdlib>
 
 #define XXH_INLINE_ALL
@@ -77,7 +78,11 @@ Buffer random_bytes(std::size_t count) {
   std::size_t done = 0;
   while (done < count) {
     const ssize_t n = getrandom(out.data() + done, count - done, 0);
-    if (n > 0) done += static_cast<std::size_t>(n);
+    if (n > 0) {
+      done += static_cast<std::size_t>(n);
+    } else if (errno != EINTR) {
+      std::abort();  // a kernel without it, or a sandbox: what is not random would be taken for it
+    }
   }
   return out;
 }

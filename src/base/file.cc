@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 namespace tokvault {
 
@@ -145,6 +146,24 @@ Result<Buffer> read_file(const std::string& path, std::uint64_t bytes_max) {
   auto status = file.pread(0, *size, out.data());
   if (!status) return std::move(status).error().with(path);
   return out;
+}
+
+Status check_is_outside(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::path whole = fs::weakly_canonical(path, failed);
+  if (failed) return {};  // whoever makes it says why not
+  for (fs::path inner = whole; inner.has_relative_path(); inner = inner.parent_path()) {
+    const fs::path folder = inner.parent_path();
+    const bool is_vault = fs::is_regular_file(folder / "catalog.db", failed) &&
+                          fs::is_directory(folder / "log", failed);
+    const bool is_store = fs::is_regular_file(folder / "store", failed) &&
+                          fs::is_regular_file(folder / "lock", failed);
+    if (!is_vault && !is_store) continue;
+    return Error(Errc::invalid,
+                 path + " is inside the " + (is_vault ? "vault " : "store ") + folder.string());
+  }
+  return {};
 }
 
 Status sync_folder(const std::string& path) {

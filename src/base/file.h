@@ -46,6 +46,9 @@ class File {
 
 // The whole of a file, refused with `exhausted` above `bytes_max`.
 Result<Buffer> read_file(const std::string& path, std::uint64_t bytes_max);
+// `invalid` if what is to be made there would be inside the folder of a vault or of a checkpoint
+// store, which goes with that.
+Status check_is_outside(const std::string& path);
 // Makes the names in a folder durable.
 Status sync_folder(const std::string& path);
 

@@ -2,6 +2,7 @@
 
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <sys/mman.h>
 
@@ -37,6 +38,7 @@ Status encoder_status(std::size_t code) {
 }
 
 Error bad_frame(std::size_t code) {
+  if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation) return no_memory();
   return Error(Errc::corrupt, std::string("zstd frame: ") +
                                   (ZSTD_isError(code) ? ZSTD_getErrorName(code) : "wrong size"));
 }
@@ -45,6 +47,15 @@ Error bad_frame(std::size_t code) {
 // least 4 bytes. Checked before memory is taken for a size that nothing else bounds.
 bool can_give(ByteView frame, std::uint64_t size) {
   return size <= static_cast<std::uint64_t>(frame.size() / 4) << 17;
+}
+
+// Whether the header of a frame is as docs/format/frame.md has it; what decodes at once, without a
+// window, would take any.
+bool has_our_header(ByteView frame) {
+  constexpr unsigned kDictionaryIdBits = 3;
+  constexpr unsigned kWindowDescriptorMax = (kWindowLogMax - 10) << 3;
+  return frame.size() >= 2 && (static_cast<unsigned char>(frame[0]) & ~kDictionaryIdBits) == 0 &&
+         static_cast<unsigned char>(frame[1]) <= kWindowDescriptorMax;
 }
 
 Status set(ZSTD_CCtx* c, ZSTD_cParameter parameter, int value) {
@@ -176,7 +187,7 @@ class BlockDecoderImpl final : public BlockDecoder {
   explicit BlockDecoderImpl(Ddict dictionary) : dictionary_(std::move(dictionary)) {}
 
   Status decode(ByteView frame, std::uint64_t size, Buffer& out) const override {
-    if (!can_give(frame, size)) return bad_frame(0);
+    if (!can_give(frame, size) || !has_our_header(frame)) return bad_frame(0);
     TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
     ZSTD_DCtx_refDDict(d, dictionary_.get());
     out.resize(size);
@@ -390,7 +401,7 @@ Result<Buffer> zstd_compress(ByteView text, int level, const std::stop_token& st
 }
 
 Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView prefix) {
-  if (!can_give(frame, size)) return bad_frame(0);
+  if (!can_give(frame, size) || !has_our_header(frame)) return bad_frame(0);
   TOKVAULT_ASSIGN(ZSTD_DCtx * d, thread_dctx());
   if (!prefix.empty()) {  // for this frame only
     const std::size_t code =
@@ -405,7 +416,7 @@ Status zstd_decompress(ByteView frame, std::uint64_t size, Buffer& out, ByteView
 
 Result<std::unique_ptr<FrameReader>> FrameReader::make(Buffer frame, std::uint64_t size,
                                                        Buffer prefix) {
-  if (!can_give(frame, size)) return bad_frame(0);
+  if (!can_give(frame, size) || !has_our_header(frame)) return bad_frame(0);
   TOKVAULT_ASSIGN(Dctx d, make_dctx());
   auto reader =
       std::make_unique<FrameReaderImpl>(std::move(d), std::move(frame), size, std::move(prefix));

@@ -376,7 +376,7 @@ void CheckpointStore::Impl::take_uses() {
 Status CheckpointStore::Impl::refuse_other_folder() const {
   if (::access((directory + "/store").c_str(), F_OK) == 0) return {};
   auto names = names_in(directory);
-  if (!names) return {};  // to be made, or what opening says of it
+  if (!names) return check_is_outside(directory);  // to be made, or what opening says of it
   for (const std::string& name : *names) {
     if (number_of(name, "log") > 0 || number_of(name, "index") > 0) return {};
   }
@@ -389,7 +389,7 @@ Status CheckpointStore::Impl::refuse_other_folder() const {
     return Error(Errc::invalid,
                  directory + " is no checkpoint store, and not empty: it has " + name);
   }
-  return {};
+  return check_is_outside(directory);
 }
 
 // The store file: which format, the block size that all hashes rest on, and the budget. Where it is

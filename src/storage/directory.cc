@@ -303,7 +303,7 @@ class DirectoryBackend final : public Backend {
     TOKVAULT_TRY(parse_name(name));
     TOKVAULT_ASSIGN(const auto st, look_at(path_of(name)));
     if (!st || !S_ISREG(st->st_mode)) {
-      return Error(Errc::not_found, "no blob " + std::string(name));
+      return Error(Errc::not_found, "no blob " + std::string(name), ENOENT);
     }
     return size_of(*st);
   }
@@ -581,9 +581,10 @@ Result<std::unique_ptr<Backend>> make_directory_backend(const std::string& path,
   if (options.create && options.read_only) {
     return Error(Errc::invalid, "a directory cannot be created for reading only");
   }
-  // Absolute and without a trailing slash: the caller may change its working directory.
+  // Absolute and without a trailing slash: the caller may change its working directory. What ".."
+  // means behind a link, the system says, as it does of every other file of the caller's.
   std::error_code failed;
-  auto absolute = std::filesystem::absolute(path, failed).lexically_normal();
+  auto absolute = std::filesystem::absolute(path, failed);
   if (failed || path.empty()) return Error(Errc::invalid, "not a path: " + path);
   if (!absolute.has_filename()) absolute = absolute.parent_path();
   const std::string root = absolute.string();

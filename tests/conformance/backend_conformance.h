@@ -161,6 +161,9 @@ TEST_P(BackendConformance, WhatIsAbsentIsNotFound) {
   Buffer out;
   EXPECT_EQ(backend().get("packs/a", 0, 0, out).code(), Errc::not_found);
   EXPECT_EQ(backend().size("packs/a").code(), Errc::not_found);
+  // By which the engine tells a file that went away from a conversation that is not there.
+  EXPECT_NE(backend().size("packs/a").error().os_code(), 0);
+  EXPECT_NE(backend().get("packs/a", 0, 0, out).error().os_code(), 0);
   EXPECT_TRUE(backend().remove("packs/a"));
   EXPECT_EQ(names("packs"), Names{});
   ASSERT_TRUE(backend().put("packs/b", "x"));
