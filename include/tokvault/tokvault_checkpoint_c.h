@@ -6,7 +6,7 @@
  * prints or exits. A NULL where none is allowed, and sizes that cannot be, are 3 (invalid). All may
  * be called from any thread at once, but for closing. Memory belongs to the caller; what is passed
  * in is borrowed for the call, for a submitted call until its completion was taken. Where memory
- * is missing a call is 8; a submitted one that finds none while it runs ends the process.
+ * is missing a call is 8, and so is the completion of a submitted one.
  *
  * Tokens are ids, sizes and offsets are bytes, and a block has as many tokens as
  * tokvault_kv_block_tokens() says; the last of a prompt may have fewer. checkpoint.h says more of
@@ -98,9 +98,9 @@ typedef struct tokvault_kv_stats {
       bytes_written, bytes_read, evicted, refused, quarantined;
 } tokvault_kv_stats;
 
-/* Opens the folder, or makes it (not if read_only). `options` may be NULL; `store` is for use only
- * if 0 is returned. busy (7) if another process writes there, invalid (3) for options that cannot
- * be, or a folder with other files in it. */
+/* Opens the folder, or makes it (not if read_only). `options` may be NULL; `*store` is NULL unless
+ * 0 is returned. busy (7) if another process writes there, invalid (3) for options that cannot be,
+ * or a folder with other files in it. */
 TOKVAULT_KV_API int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
                                      tokvault_kv** store);
 /* Finishes all submitted calls, those that have not begun too, flushes, and frees, whatever it

@@ -126,6 +126,7 @@ extern "C" {
 
 int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
                      tokvault_kv** store) try {
+  if (store != nullptr) *store = nullptr;
   if (directory == nullptr || store == nullptr) return fail(Errc::invalid, "a null argument");
   CheckpointOptions o;
   if (options != nullptr) {
@@ -142,7 +143,6 @@ int tokvault_kv_open(const char* directory, const tokvault_kv_options* options,
     if (options->sync_every_put != 0) o.sync = tokvault::CheckpointSync::every_put;
     if (options->threads != 0) o.threads = options->threads;
   }
-  *store = nullptr;
   auto opened = CheckpointStore::open(directory, o);
   if (!opened) return fail(opened.error());
   *store = new (std::nothrow) tokvault_kv;

@@ -273,7 +273,9 @@ TEST_F(CheckpointC, RefusesWhatCannotBe) {
         &tokvault_kv_options::threads, &tokvault_kv_options::codec}) {
     o = {};
     o.*field = 0xfffffff0u;
+    other = store_;
     EXPECT_EQ(tokvault_kv_open(path.c_str(), &o, &other), kInvalid);
+    EXPECT_EQ(other, nullptr);
   }
   o = {};
   o.budget_bytes = 1;

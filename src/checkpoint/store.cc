@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <system_error>
 
 #include "base/bytes.h"
@@ -759,7 +760,12 @@ Result<std::uint64_t> CheckpointStore::Impl::submit(std::function<CheckpointComp
         task = std::move(tasks.front());
         tasks.pop_front();
       }
-      CheckpointCompletion c = task.run();
+      CheckpointCompletion c;
+      try {
+        c = task.run();
+      } catch (const std::bad_alloc&) {
+        c.status = Errc::exhausted;
+      }
       c.id = task.id;
       complete(c);
     }
