@@ -897,11 +897,17 @@ class Artifact:
         return out[:1 << 20]
 
 
+def numbered(folder, kind):
+    """The files of a kind in a folder: other names are not of the vault (layout.md, rule 1)."""
+    return [path for path in sorted(folder.glob("*." + kind))
+            if re.fullmatch(r"\d{8,}", path.stem) and path.stem == "%08d" % int(path.stem)]
+
+
 def artifacts_of(folder):
     """The artifacts of a vault by number, or what is wrong with them: what needs them fails, and
     nothing else."""
     out = {}
-    for path in sorted((folder / "artifacts").glob("*.artifact")):
+    for path in numbered(folder / "artifacts", "artifact"):
         try:
             out[int(path.stem)] = Artifact(path.read_bytes(), int(path.stem))
         except Failure as failure:
@@ -913,6 +919,10 @@ def artifacts_of(folder):
 
 TEXT, TOKENS, STRING, SCALAR, JSON, BINARY = 1, 2, 3, 4, 5, 6
 TOKEN_STREAM, BYTE_STREAM = 0, 1
+
+
+def has_known_holes(form):
+    return all(c >= 0x20 or TEXT <= c <= BINARY or 0x10 <= c <= 0x15 for c in form)
 
 
 def streams_of(form):
@@ -1010,7 +1020,7 @@ class Log:
         h = In(data[at:at + 48])
         if h.le(4) != 0xB9E2D70F:
             return None
-        b = {"flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4),
+        b = {"at": at, "flags": h.le(1), "cipher": h.le(1), "zero": h.le(2), "key": h.le(4),
              "tenant": h.le(4), "section": h.le(4), "sequence": h.le(8), "size": h.le(4),
              "body_size": h.le(4)}
         own, expected = h.le(4), h.le(8)
@@ -1065,7 +1075,9 @@ class Log:
         sections, bodies, texts = {}, [b""] * len(batches), [None] * len(batches)
         for i, b in enumerate(batches):
             if b["flags"] & 1:
-                check(b["section"] not in sections, "a section begins twice")
+                check(b["section"] not in sections and b["section"] >= len(sections) and
+                      max(sections, default=-1) < b["section"] <= b["at"] // 48,
+                      "a section begins out of order")
                 sections[b["section"]] = {"tenant": b["tenant"], "frames": []}
             section = sections.get(b["section"])
             check(section is not None and section["tenant"] == b["tenant"], "no such section")
@@ -1118,6 +1130,7 @@ class Log:
             tag = source.le(1)
             if tag in (1, 2, 3):
                 (part.models, part.applications, part.forms)[tag - 1].append(source.sized())
+                check(tag != 3 or has_known_holes(part.forms[-1]), "a form's holes")
             elif tag in (4, 5):
                 part.segments[tag - 4].append(codes.bytes(source.varint()))
             elif tag == 6:
@@ -1133,7 +1146,7 @@ class Log:
                           time_ms=source.svarint(), sequence=sequence,
                           first=sequence - source.varint(), form=source.varint(), leaf=node_back(),
                           tokens=source.varint(), text_bytes=source.varint())
-                check(row.model < len(part.models) and row.first >= 0, "conversation")
+                check(row.model < len(part.models) and row.first >= 1, "conversation")
                 check(row.application < len(part.applications), "conversation")
                 row.refs = references(row.form)
                 part.rows.append(row)
@@ -1245,6 +1258,7 @@ class Pack(Source):
             read.append(strings(p.sized(), count))
         p.end("strings")
         self.models, self.applications, self.forms = read
+        check(all(has_known_holes(form) for form in self.forms), "a form's holes")
         n = self.row_count
         ids = strings(self.part(self.tables[1]), n)
         sources = [In(self.part(t)) for t in self.tables]
@@ -1491,8 +1505,8 @@ class Vault:
     def __init__(self, folder, ranks=None):
         folder = pathlib.Path(folder)
         artifacts = artifacts_of(folder)
-        packs = self.read_all(folder / "packs", "*.pack", lambda d, n: Pack(d, n, artifacts))
-        logs = self.read_all(folder / "log", "*.log", lambda d, n: Log(d, n, artifacts))
+        packs = self.read_all(folder / "packs", "pack", lambda d, n: Pack(d, n, artifacts))
+        logs = self.read_all(folder / "log", "log", lambda d, n: Log(d, n, artifacts))
         if not packs and not logs:
             raise Failure(3, f"not_found: no log and no pack in {folder}")
         there = set(packs) | set(logs)
@@ -1522,9 +1536,9 @@ class Vault:
         self.vocabulary = self.read_vocabulary(folder, ranks)
 
     @staticmethod
-    def read_all(folder, pattern, read):
+    def read_all(folder, kind, read):
         out = {}
-        for path in sorted(folder.glob(pattern)):
+        for path in numbered(folder, kind):
             number = int(path.stem)
             try:
                 out[number] = read(path.read_bytes(), number)

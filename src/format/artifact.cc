@@ -108,7 +108,9 @@ Result<Artifact> decode_artifact(ByteView file) {
   }
   if (version != kVersion || features != 0 || cipher != 0) {
     return Error(Errc::unsupported, "artifact version " + std::to_string(version) +
-                                        " is newer than this program; use the one that wrote it");
+                                        " with features " + std::to_string(features) +
+                                        " and cipher " + std::to_string(cipher) +
+                                        " needs a newer program; use the one that wrote it");
   }
   if (zero8 != 0 || zero16 != 0 || key_id != 0) return damaged("reserved bytes are not zero");
   if (body_checksum != checksum64(file.substr(kArtifactHeaderBytes))) {

@@ -173,6 +173,7 @@ Status parse_batch(ByteView body, std::optional<std::uint64_t> text_size,
           ++counts.applications;
           visitor.on_application(text);
         } else {
+          if (!has_known_holes(text)) return corrupt_batch("an unknown hole");
           ++counts.forms;
           visitor.on_form(text);
         }
@@ -230,7 +231,7 @@ Status parse_batch(ByteView body, std::optional<std::uint64_t> text_size,
         row.text_bytes = in.varint();
         if (!in.ok() || !leaf_ok || row.model >= counts.models ||
             row.application >= counts.applications || row.form >= counts.forms ||
-            (back != 0 && back >= counts.next_sequence) || !take_refs(row.form)) {
+            back >= counts.next_sequence || !take_refs(row.form)) {
           return corrupt_batch("conversation");
         }
         row.sequence = counts.next_sequence++;

@@ -290,6 +290,9 @@ Status decode_lengths(ByteView column, std::uint64_t count, std::uint64_t text_b
 }  // namespace
 
 Result<Buffer> encode_bytes(ByteView bytes, int level) {
+  if (bytes.size() > kColumnBytesMax) {
+    return Error(Errc::exhausted, "more than a column of 1 GB holds");
+  }
   Buffer raw(1, '\0');
   if (bytes.size() < 12) return raw.append(bytes), raw;
   TOKVAULT_ASSIGN(Buffer frame, zstd_compress(bytes, level));

@@ -131,7 +131,8 @@ Result<LogHeader> decode_log_header(ByteView file, std::uint64_t& size) {
   }
   if (header.version != 1 || features != 0) {
     return Error(Errc::unsupported, "log version " + std::to_string(header.version) +
-                                        " is newer than this program; use the one that wrote it");
+                                        " with features " + std::to_string(features) +
+                                        " needs a newer program; use the one that wrote it");
   }
   TOKVAULT_ASSIGN(header.vault, decode_vault(vault));
   return header;

@@ -103,6 +103,8 @@ Result<PackHeader> decode_pack_header(ByteView bytes) {
   if (h.version == 0 || h.version > kPackVersion || h.cipher != 0 ||
       (h.features & ~(h.version == 1 ? 0 : kPackFeatures)) != 0) {
     return Error(Errc::unsupported, "pack version " + std::to_string(h.version) +
+                                        " with features " + std::to_string(h.features) +
+                                        " and cipher " + std::to_string(h.cipher) +
                                         " needs a newer program; use the one that wrote it");
   }
   if (zero3.find_first_not_of('\0') != ByteView::npos ||

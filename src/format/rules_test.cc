@@ -255,6 +255,8 @@ TEST(FormatRules, BatchesByHand) {
             "model m;application n;" + before + "c 10 10 0 1;");
   EXPECT_EQ(parse(bytes({0})), "refused");
   EXPECT_EQ(parse(bytes({11})), "refused");
+  for (const int hole : {0, 7, 0x0f, 0x16, 0x1f}) EXPECT_EQ(parse(bytes({3, 1, hole})), "refused");
+  for (const int hole : {1, 6, 0x10, 0x15}) EXPECT_EQ(parse(bytes({3, 1, hole})), "form;");
   for (std::size_t n = 1; n < node.size(); ++n) {
     const std::string cut = parse(node.substr(0, n));
     EXPECT_TRUE(cut == "refused" || before.starts_with(cut)) << n;

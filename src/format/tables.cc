@@ -210,6 +210,15 @@ FormInfo analyse_form(std::string_view form) {
   return info;
 }
 
+bool has_known_holes(std::string_view form) {
+  return std::all_of(form.begin(), form.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte >= 0x20 || is_value_hole(c) ||
+           (byte >= static_cast<unsigned char>(Hole::messages) &&
+            byte <= static_cast<unsigned char>(Hole::time_ms));
+  });
+}
+
 Tables::Tables() {
   models.add("");
   applications.add("");
@@ -392,6 +401,7 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   }
   t.form_infos.reserve(t.forms.size());
   for (std::size_t i = 0; i < t.forms.size(); ++i) {
+    if (!has_known_holes(t.forms[i])) return corrupt_tables("an unknown hole");
     t.form_infos.push_back(analyse_form(t.forms[i]));
   }
   for (std::size_t s = 0; s < kStreams; ++s) {
@@ -433,7 +443,7 @@ Result<Tables> decode_tables(const std::array<Buffer, kTableParts>& parts,
   }
   {
     PartReader in(part(TablePart::sequence));
-    TOKVAULT_TRY(fill(in, [](Row& r, std::uint64_t v) { return r.sequence = v, true; }));
+    TOKVAULT_TRY(fill(in, [](Row& r, std::uint64_t v) { return r.sequence = v, v > 0; }));
     TOKVAULT_TRY(fill(in, [](Row& r, std::uint64_t v) {
       r.first_sequence = r.sequence - v;
       return v <= r.sequence;

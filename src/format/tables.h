@@ -60,6 +60,8 @@ struct FormInfo {
   Stream stream_of(std::size_t ref) const;
 };
 FormInfo analyse_form(std::string_view form);
+// Whether every control byte in it is a hole.
+bool has_known_holes(std::string_view form);
 
 inline constexpr std::uint32_t kNoNode = 0xffffffffu;
 

@@ -468,6 +468,11 @@ def variants():
             batch(data, at)
         return run
 
+    def renumbered(data):
+        for at in batches(data):
+            put(data, at + 16, get(data, at + 16, 4) + 1000, 4)
+            batch(data, at)
+
     log = [
         ("log_magic", "corrupt", "the first byte is another", flip(0)),
         ("log_header_bit", "corrupt", "a bit of the vault record is another", flip(40)),
@@ -490,6 +495,9 @@ def variants():
          last(lambda d, at: put(d, at + 16, 7, 4))),
         ("batch_other_tenant", "corrupt", "a batch of another tenant than its section",
          last(lambda d, at: put(d, at + 12, 5, 4))),
+        ("batch_section_ahead", "corrupt", "more sections than there were batches", renumbered),
+        ("body_hole", "corrupt", "a form with a control byte that is no hole",
+         lambda d: with_body(d, lambda b: b.extend(b"\x03\x07{\"a\":\x07}"))),
         ("batch_body_size", "corrupt", "a body larger than its payload gives",
          last(lambda d, at: put(d, at + 32, get(d, at + 32, 4) + 1, 4))),
         ("body_tag", "corrupt", "an unknown tag in a body",
@@ -626,6 +634,9 @@ def variants():
         ("pack_dictionary_frame", "corrupt", "a reserved bit in a frame, checksum right",
          lambda d: change_part(d, pack(d).streams[0]["dictionary"],
                                lambda p: p.__setitem__(0, p[0] | 8))),
+        ("pack_window", "corrupt", "a window above 2^27 in a frame, checksum right",
+         lambda d: change_part(d, pack(d).streams[0]["dictionary"],
+                               lambda p: p.__setitem__(1, 18 << 3))),
         ("pack_segment_sum", "corrupt", "sizes of segments that do not add up, checksum right",
          lambda d: change_part(d, pack(d).streams[0]["table"],
                                lambda p: p.__setitem__(4, p[4] + 1))),
