@@ -210,7 +210,8 @@ struct CheckReport {
   std::uint64_t segments = 0;
   std::uint64_t holds = 0;        // each of which must have its segment
   std::vector<Finding> findings;  // empty: sound
-  // Conversations that cannot be read whole, by id where the tables can be read.
+  // Conversations that cannot be read whole, by id where the tables can be read. Those of a file
+  // that the system does not let be read (a finding with `denied` or `io`) are not counted.
   std::vector<std::string> lost_ids;
   std::uint64_t lost_conversations = 0;
 };
@@ -410,8 +411,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 // Threads: all methods may be called from any thread at once.
 // Processes: one writing Vault and any number of read-only ones, which see new commits. It writes
 // in the process that opened it: in a child that was forked, every call that may write is `denied`,
-// and the destructor writes and waits for nothing. Reading there, and destroying it, is only safe
-// if no other thread was in a call at the fork; the child may open a Vault of its own.
+// and reading is only safe if no other thread was in a call at the fork. Destroying it there is
+// always safe: it gives up the child's share of the lock and waits for nothing; memory and open
+// files stay until the child ends. The child may open a Vault of its own.
 // Lifetime: owns its backend and catalog; everything returned is a copy.
 // Damage: a call that needs what cannot be read fails with `corrupt`, and the others do not.
 // Reading only: of a read_only vault and a snapshot every call that may write is `denied`; a dry

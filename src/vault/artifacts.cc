@@ -143,7 +143,7 @@ Status check_artifacts(const Backend& backend, const State& state, bool count_ro
         known = report.findings.insert(known, {name, error.code(), without_name(error, name)});
       }
       known->message += needed;
-      if (!count_rows || is_there) continue;
+      if (!count_rows || is_there || !is_lost(error.code())) continue;
       for (const auto& source : sources) {
         auto tables = source->tables();
         auto dead = state.dead_rows(tenant, *source);

@@ -50,7 +50,11 @@ BackgroundMerge::BackgroundMerge(Backend& backend, Cache& cache,
   try {
     thread_ = std::thread([this] {
       give_way();
-      result_ = run();
+      try {
+        result_ = run();
+      } catch (const std::exception& e) {
+        result_ = Error(Errc::exhausted, e.what());
+      }
       job_ = Job();
       std::lock_guard lock(mutex_);
       done_ = true;

@@ -10,18 +10,20 @@ namespace tokvault {
 
 std::string contents_of(const CatalogFile& pack) {
   return std::to_string(pack.conversations) +
-         (pack.conversations == 1 ? " conversation, commits " : " conversations, commits ") +
+         (pack.conversations == 1 ? " conversation" : " conversations") + ", sequence numbers " +
          std::to_string(pack.sequence_first) + " to " + std::to_string(pack.sequence_last);
 }
+
+bool is_lost(Errc code) { return code != Errc::denied && code != Errc::io; }
 
 void report_lost(const LogFile& log, CheckReport& report) {
   for (const LostCommits& lost : log.lost()) {
     std::string what = lost.what;
     if (lost.is_end_known && lost.end == lost.first) {
-      report.findings.push_back({log.name(), lost.code, what + "; no commit is lost"});
+      report.findings.push_back({log.name(), lost.code, what + "; nothing is lost"});
       continue;
     }
-    what += "; commits " + std::to_string(lost.first) + " to ";
+    what += "; sequence numbers " + std::to_string(lost.first) + " to ";
     what += lost.is_end_known ? std::to_string(lost.end - 1) : "unknown";
     what += lost.artifact == 0 ? " are lost: "
                                : " are lost until it is put back (`tokvault repair "
@@ -78,7 +80,7 @@ Status check_source(const State& state, const TenantState& tenant,
   auto tables = source->tables();
   if (!tables) {
     finding(tables.error());
-    report.lost_conversations += source->range().rows;
+    if (is_lost(tables.code())) report.lost_conversations += source->range().rows;
     return {};
   }
   const Tables& t = **tables;
@@ -103,16 +105,17 @@ Status check_source(const State& state, const TenantState& tenant,
   std::vector<Error> missing_errors;
   for (std::size_t i = 0; i < t.externals.size(); ++i) {
     auto found = state.locate(tenant.record.number, t.externals[i], scratch);
-    if (found) continue;
+    if (found || !is_lost(found.code())) continue;  // its own file is told of
     missing[i] = true;
     missing_errors.push_back(std::move(found).error());
   }
   // Local segments: every block decodes, every token is in the vocabulary where it is text, and
   // fingerprints fit.
-  std::array<std::vector<bool>, kStreams> broken;
+  std::array<std::vector<bool>, kStreams> unread, broken;
   if (options.read_data) {
     std::vector<Token> tokens;
     for (const Stream s : {kTokenStream, kByteStream}) {
+      unread[s].resize(t.segment_counts[s]);
       broken[s].resize(t.segment_counts[s]);
       for (std::uint32_t i = 0; i < t.segment_counts[s]; ++i) {
         auto code = source->code(s, i, scratch);
@@ -124,7 +127,8 @@ Status check_source(const State& state, const TenantState& tenant,
           status = source->decode_tokens(*code, tokens);
         }
         if (status) continue;
-        broken[s][i] = true;
+        unread[s][i] = true;
+        broken[s][i] = is_lost(status.code());
         finding(status.error());
       }
     }
@@ -134,9 +138,13 @@ Status check_source(const State& state, const TenantState& tenant,
         const PackStream& stream = pack.footer().streams[s];
         // Without fingerprints on disk there is nothing to compare.
         if (!stream.has_fingerprints()) continue;
-        TOKVAULT_ASSIGN(const auto prints, pack.fingerprints(s));
-        for (const auto& f : *prints) {
-          if (broken[s][f.segment]) continue;
+        const auto prints = pack.fingerprints(s);
+        if (!prints) {
+          finding(prints.error());
+          continue;
+        }
+        for (const auto& f : **prints) {
+          if (unread[s][f.segment]) continue;
           TOKVAULT_ASSIGN(const ByteView code, source->code(s, f.segment, scratch));
           TOKVAULT_ASSIGN(const ShortDigest digest, segment_digest(*source, s, code, tokens));
           if (fingerprint(digest) == f.value) continue;
@@ -209,11 +217,13 @@ Result<CheckReport> VaultImpl::check(const CheckOptions& options, const Progress
   for (int attempt = 0;; ++attempt) {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
     TOKVAULT_ASSIGN(CheckReport report, check_once(catalog, options, progress));
-    if (auto own = catalog_->load(); !own && own.code() == Errc::corrupt) {
-      // A reader does without it, but it is damage all the same.
-      report.findings.push_back({"catalog.db", Errc::corrupt,
-                                 without_name(own.error(), "catalog.db") +
-                                     "; `tokvault repair` makes a new one from the files"});
+    if (auto own = catalog_->load(); !own && own.code() != Errc::busy) {
+      // A reader does without it, but nobody knows what it says.
+      report.findings.push_back(
+          {"catalog.db", own.code(),
+           without_name(own.error(), "catalog.db") +
+               (is_lost(own.code()) ? "; `tokvault repair` makes a new one from the files"
+                                    : "; logs and packs were checked without it")});
     }
     // A rewrite beside it removes files that it looks for.
     auto generation = catalog_->generation();
@@ -236,10 +246,12 @@ Result<CheckReport> VaultImpl::check_once(const CatalogState& catalog, const Che
     if (file.kind == CatalogFile::Kind::log && state.logs().contains(file.number)) continue;
     const std::string name =
         file.kind == CatalogFile::Kind::log ? log_name(file.number) : pack_name(file.number);
-    report.findings.push_back(
-        {name, error.code(),
-         without_name(error, name) + (file.conversations == 0 ? "" : ": " + contents_of(file))});
-    report.lost_conversations += file.conversations;
+    const bool is_gone = is_lost(error.code());
+    report.findings.push_back({name, error.code(),
+                               without_name(error, name) +
+                                   (file.conversations == 0 ? "" : ": " + contents_of(file)) +
+                                   (is_gone ? "" : "; what is in it was not checked")});
+    if (is_gone) report.lost_conversations += file.conversations;
   }
   for (const auto& [number, log] : state.logs()) report_lost(*log, report);
   const SourceCheck source_check{options.read_data,

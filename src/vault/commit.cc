@@ -112,23 +112,42 @@ unsigned VaultImpl::thread_count() const {
 
 Status VaultImpl::prepare_log() {
   if (log_) return {};
-  // The last log goes on; what an interrupted write left after its last whole batch is cut off
-  // before anything is written behind it. A damaged one stays as it is.
+  // The last log goes on if its writer ended as it should have. A damaged one stays as it is.
   const auto& logs = state_.logs();
-  if (!logs.empty() && logs.rbegin()->second->lost().empty()) {
-    log_ = logs.rbegin()->second;
-    auto size = backend_->size(log_->name());
-    if (!size) return fail(std::move(size).error());
-    if (*size > log_->size_bytes()) {
-      auto cut = backend_->truncate(log_->name(), log_->size_bytes());
-      if (!cut) return fail(std::move(cut).error());
-    }
+  const std::shared_ptr<LogFile> last = logs.empty() ? nullptr : logs.rbegin()->second;
+  if (!last || !last->lost().empty()) return rotate();
+  // What an interrupted write left after its last whole batch is cut off before anything is written
+  // behind it.
+  auto size = backend_->size(last->name());
+  if (!size) return fail(std::move(size).error());
+  if (*size > last->size_bytes()) {
+    auto cut = backend_->truncate(last->name(), last->size_bytes());
+    if (!cut) return fail(std::move(cut).error());
+  }
+  if (was_closed(*last)) {
+    log_ = last;
     writer_ = make_writer();
     auto begun = stager_->begin_log(*log_);
     if (!begun) return fail(std::move(begun).error());
     return {};
   }
-  return rotate();
+  // [W1] Nobody knows whether all of it was synced, and if a sync failed, the system may hold for
+  // written what is not on the disk. So it is given up for writing, and what is in it is written
+  // anew before anything relies on it; where there is no room for that, another sync has to do.
+  TOKVAULT_TRY(rotate());
+  if (Status sealed = seal_log(last, false, Level::fast); !sealed) {
+    auto synced = backend_->sync(last->name());
+    if (!synced) return fail(std::move(synced).error());
+  }
+  return {};
+}
+
+// Whether the catalog says that all of it was synced.
+bool VaultImpl::was_closed(const LogFile& log) const {
+  return std::any_of(state_.files().begin(), state_.files().end(), [&](const CatalogFile& f) {
+    return f.kind == CatalogFile::Kind::log && f.number == log.number() &&
+           f.size_bytes == log.size_bytes();
+  });
 }
 
 Status VaultImpl::rotate() {
@@ -408,6 +427,10 @@ Status VaultImpl::commit(std::vector<Written> written) {
 }
 
 Status VaultImpl::commit_requests(std::span<Request*> requests) {
+  return unless_thrown([&] { return try_commit(requests); });
+}
+
+Status VaultImpl::try_commit(std::span<Request*> requests) {
   TOKVAULT_TRY(prepare_log());
   std::vector<Written> written;
   std::vector<std::uint32_t> tenants;
@@ -448,14 +471,16 @@ Status VaultImpl::commit_records(std::uint32_t tenant, const std::vector<RecordC
                                       " changes are too many for one commit: at most " +
                                       std::to_string(kLogRecordsMax));
   }
-  TOKVAULT_TRY(prepare_log());
-  Pending pending = begin_batch(tenant);
-  add_changes(changes, pending.builder);
-  std::vector<Written> written;
-  TOKVAULT_TRY(finish_batch(pending, tenant, written));
-  TOKVAULT_TRY(commit(std::move(written)));
-  rotate_if_due();
-  return {};
+  return unless_thrown([&]() -> Status {
+    TOKVAULT_TRY(prepare_log());
+    Pending pending = begin_batch(tenant);
+    add_changes(changes, pending.builder);
+    std::vector<Written> written;
+    TOKVAULT_TRY(finish_batch(pending, tenant, written));
+    TOKVAULT_TRY(commit(std::move(written)));
+    rotate_if_due();
+    return {};
+  });
 }
 
 Result<PutResult> VaultImpl::put_request(Request& request) {
@@ -473,7 +498,7 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
   queue_.push_back(&request);
   while (!request.done) {
     if (leader_) {
-      queue_done_->wait(queue_lock);
+      queue_done_.wait(queue_lock);
       continue;
     }
     leader_ = true;
@@ -486,12 +511,7 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
       queue_.clear();
       queue_lock.unlock();
       Status status = check_writable();
-      try {
-        if (status) status = commit_requests(group);
-      } catch (const std::exception& e) {
-        // Nobody knows how far it came, and those who wait must hear of it.
-        status = fail(Error(Errc::exhausted, e.what()));
-      }
+      if (status) status = commit_requests(group);
       if (!status) {
         for (Request* r : group) r->result = status.error().clone();
       }
@@ -499,7 +519,7 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
     queue_lock.lock();
     for (Request* r : group) r->done = true;
     leader_ = false;
-    queue_done_->notify_all();
+    queue_done_.notify_all();
   }
   return std::move(request.result);
 }
@@ -558,6 +578,12 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     const ImportProgress* progress) {
   TOKVAULT_ASSIGN(const auto lock, lock_for_writing());
   if (progress != nullptr) TOKVAULT_TRY(check_progress(*progress));
+  return unless_thrown([&] { return try_put(conversations, options, progress); });
+}
+
+Result<std::vector<Result<PutResult>>> VaultImpl::try_put(
+    std::span<const Conversation> conversations, const PutOptions& options,
+    const ImportProgress* progress) {
   TOKVAULT_TRY(prepare_log());
   std::vector<Result<PutResult>> results;
   if (state_.tenant(tenant_name(options.tenant)) == nullptr) {
@@ -594,7 +620,11 @@ Result<std::vector<Result<PutResult>>> VaultImpl::put_batch(
     ConversationReader reader(state_, *tokenizer_, tenant);
     for (std::size_t piece = next++; piece < ends.size(); piece = next++) {
       for (std::size_t i = piece == 0 ? 0 : ends[piece - 1]; i < ends[piece]; ++i) {
-        look_up_and_prepare(requests[i], reader, *encoder);
+        try {
+          look_up_and_prepare(requests[i], reader, *encoder);
+        } catch (const std::exception& e) {  // of this one; an encoder is as good as new
+          requests[i].prepared.error = Error(Errc::exhausted, e.what());
+        }
       }
       std::lock_guard done(mutex);
       prepared[piece] = true;
@@ -710,7 +740,7 @@ Status VaultImpl::drain_async() {
     }
     return {};
   };
-  Status status = run();
+  Status status = unless_thrown(run);
   std::lock_guard lock(queue_mutex_);
   if (!status) refused = status.error().clone();
   if (async_error_.code() == Errc::ok) async_error_ = std::move(refused);

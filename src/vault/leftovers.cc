@@ -55,6 +55,7 @@ Leftovers::Leftovers(const Backend& backend, const State& state)
   for (const CatalogFile& f : state.files()) live_.insert(f.number);
   for (const auto& [number, tenant] : state.tenants()) {
     for (const auto& [artifact, record] : tenant.artifacts) live_.insert(artifact);
+    live_.insert(tenant.unknown_artifacts.begin(), tenant.unknown_artifacts.end());
     for (const auto& source : state.sources(number)) {
       for (const std::uint64_t artifact : source->artifacts()) live_.insert(artifact);
     }

@@ -250,7 +250,10 @@ Result<bool> LogFile::follow(const Backend& backend) {
     TOKVAULT_ASSIGN(const BatchState state, read_batch(*tail, number_, before, at, header, pieces));
     if (state != BatchState::whole) break;  // still being written, or cut off later
     auto status = decode_batch(backend, header, pieces, tail);
-    if (!status) return std::move(status).error().with(name());
+    if (!status) {
+      missing_artifact_ = 0;  // is looked for again
+      return std::move(status).error().with(name());
+    }
     at += kBatchHeaderBytes + header.payload_size;
     size_ = before + at;
   }
@@ -286,12 +289,14 @@ Result<bool> LogFile::read_next(const Backend& backend, const File& bytes,
     auto status = is_lost ? Status(Error(Errc::corrupt, "it counts on from what is damaged"))
                           : decode_batch(backend, header, pieces, bytes);
     if (status) return true;
-    // A dictionary that this program cannot read is there all the same. One that is gone together
-    // with the log was retired meanwhile.
-    if (status.code() == Errc::unsupported || status.code() == Errc::io) {
+    // A dictionary that this program, or just now nobody, can read is there all the same, and
+    // nothing is damaged for want of memory. One that is gone together with the log was retired
+    // meanwhile.
+    if (status.code() == Errc::not_found) {
+      TOKVAULT_TRY(backend.size(name()));
+    } else if (status.code() != Errc::corrupt) {
       return std::move(status).error().with(name());
     }
-    if (status.code() == Errc::not_found) TOKVAULT_TRY(backend.size(name()));
     auto remains = read_remains(file, number_, offset);
     const std::uint64_t artifact = std::exchange(missing_artifact_, 0);
     // What is the matter with the artifact is said of that.
@@ -359,32 +364,39 @@ void LogFile::end_lost(std::uint64_t sequence, bool is_known) {
 Status LogFile::decode_batch(const Backend& backend, const BatchHeader& header,
                              const BatchPieces& pieces, const File& file) {
   const bool begins = (header.flags & kNewSection) != 0;
-  if (begins && (header.section < sections_.size() || header.section > sections_.size() + 4096)) {
+  // Those between, of which nothing can be read, had a batch each.
+  if (begins && (header.section < sections_.size() || header.section > size_ / kBatchHeaderBytes)) {
     return Error(Errc::corrupt, "a section begins out of order");
   }
   if (!begins &&
       (header.section >= sections_.size() || sections_[header.section].tenant != header.tenant)) {
     return Error(Errc::corrupt, "a batch belongs to no section");
   }
-  Section& section = section_of(header);
-  go_on_with(header.section);
+  // First what may fail and be tried again: nothing has changed by then.
+  std::shared_ptr<const Artifact> artifact;
+  std::unique_ptr<StreamDecoder> decoder;
   if ((header.flags & kNewFrame) != 0) {
-    section.text_begins = true;
-    section.artifact = nullptr;
     if (header.dictionary != 0) {
       if (!vault_) return Error(Errc::corrupt, "nobody knows whose dictionary it names");
       const ArtifactUse use{header.dictionary, header.tenant, ArtifactKind::dictionary, vault_->id};
-      auto artifact = load_artifact(backend, use);
-      if (!artifact) {
+      auto loaded = load_artifact(backend, use);
+      if (!loaded) {
         missing_artifact_ = use.number;
-        return std::move(artifact).error();
+        return std::move(loaded).error();
       }
-      section.artifact = std::move(*artifact);
-      TOKVAULT_ASSIGN(section.decoder,
-                      StreamDecoder::make(section.artifact->content, PrefixKind::dictionary));
+      artifact = std::move(*loaded);
+      TOKVAULT_ASSIGN(decoder, StreamDecoder::make(artifact->content, PrefixKind::dictionary));
     } else {
-      TOKVAULT_ASSIGN(section.decoder, StreamDecoder::make(join(section.bodies)));
+      TOKVAULT_ASSIGN(
+          decoder, StreamDecoder::make(begins ? Buffer() : join(sections_[header.section].bodies)));
     }
+  }
+  Section& section = section_of(header);
+  go_on_with(header.section);
+  if (decoder) {
+    section.text_begins = true;
+    section.artifact = std::move(artifact);
+    section.decoder = std::move(decoder);
   }
   if (!section.decoder) {
     return Error(Errc::corrupt, "a section does not begin with a frame, or its frame was over");

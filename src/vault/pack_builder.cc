@@ -859,7 +859,8 @@ Status PackBuilder::verify(const Buffer& file) const {
     return Error(Errc::corrupt, std::string("after decoding, another ") + what);
   };
   if (got->rows.size() != tables_.rows.size() || got->nodes.size() != tables_.nodes.size() ||
-      got->refs != tables_.refs || got->segment_counts != tables_.segment_counts) {
+      got->refs != tables_.refs || got->externals.size() != tables_.externals.size() ||
+      got->segment_counts != tables_.segment_counts) {
     return differs("count");
   }
   for (std::size_t i = 0; i < tables_.rows.size(); ++i) {

@@ -430,9 +430,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
   (void)swept;
   // What an old catalog, if it can be read, says of files that are gone.
   auto loaded = catalog.load();
-  if (!loaded && !is_loss(loaded.error()) && loaded.code() != Errc::unsupported) {
-    return std::move(loaded).error();
-  }
+  if (!loaded && !is_loss(loaded.error())) return std::move(loaded).error();
   const CatalogState* before = loaded ? &*loaded : nullptr;
   TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
   if (before != nullptr) state.next_file = std::max(state.next_file, before->next_file);

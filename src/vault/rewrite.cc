@@ -412,7 +412,13 @@ void VaultImpl::start_sealing() {
   }
   auto work = [this, logs = std::move(logs)] {
     for (const auto& log : logs) {
-      auto sealed = encode_log(log, false, options_.level);
+      auto sealed = [&]() -> Result<Sealed> {
+        try {
+          return encode_log(log, false, options_.level);
+        } catch (const std::exception& e) {
+          return Error(Errc::exhausted, e.what());
+        }
+      }();
       std::lock_guard lock(seal_mutex_);
       if (!sealed) {
         has_seal_leftovers_ = true;
@@ -433,6 +439,7 @@ void VaultImpl::start_sealing() {
 void VaultImpl::join_sealing() {
   if (!sealer_.joinable()) return;
   sealer_.join();
+  sealing_done_ = false;  // else the next one would be waited for at once
   // A swap settles itself alone.
   bool is_unsettled = std::exchange(has_seal_leftovers_, false) || unsettled_;
   // The swap belongs to the writer: nobody else changes the state under its hands.

@@ -202,11 +202,19 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
     return Error(Errc::exhausted, "too many segments for one batch: put less at a time");
   }
   TOKVAULT_ASSIGN(const std::uint32_t tenant, tenant_for_writing(options.tenant));
+  TOKVAULT_TRY(unless_thrown(
+      [&] { return try_put_segments(tenant, segments, prepared, options.holder, out); }));
+  return out;
+}
+
+Status VaultImpl::try_put_segments(std::uint32_t tenant, std::span<const Segment> segments,
+                                   Prepared& prepared, std::string_view holder,
+                                   std::vector<SegmentPut>& out) {
   Pending pending = begin_batch(tenant);
   const std::uint64_t before = pending.builder.counts().next_sequence;
   std::set<Buffer> keys;
   for (std::size_t i = 0; i < segments.size(); ++i) {
-    const Buffer key = hold_key(tenant, out[i].id, options.holder);
+    const Buffer key = hold_key(tenant, out[i].id, holder);
     if (holds_surely(*state_.tenant(tenant), key) || !keys.insert(key).second) {
       out[i].outcome = SegmentPut::Outcome::unchanged;
       continue;
@@ -228,12 +236,12 @@ Result<std::vector<SegmentPut>> VaultImpl::put_segments(std::span<const Segment>
     pending.builder.put_record(key, encode(hold));
     out[i].outcome = is_new ? SegmentPut::Outcome::stored : SegmentPut::Outcome::held;
   }
-  if (pending.builder.counts().next_sequence == before) return out;
+  if (pending.builder.counts().next_sequence == before) return {};
   std::vector<Written> written;
   TOKVAULT_TRY(finish_batch(pending, tenant, written));
   TOKVAULT_TRY(commit(std::move(written)));
   rotate_if_due();
-  return out;
+  return {};
 }
 
 Result<std::uint64_t> VaultImpl::hold_segments(std::span<const SegmentId> ids,

@@ -294,13 +294,15 @@ void State::apply(const Record& record) {
       break;
     case RecordKind::artifact:
       if (ArtifactKey artifact; parse_artifact_key(record.key, artifact)) {
-        auto& artifacts = tenants_[artifact.tenant].artifacts;
+        TenantState& tenant = tenants_[artifact.tenant];
         auto value = record.value ? decode_artifact_record(*record.value)
                                   : Result<ArtifactRecord>(Error(Errc::not_found, "removed"));
+        tenant.unknown_artifacts.erase(artifact.number);
         if (value) {
-          artifacts[artifact.number] = *value;
+          tenant.artifacts[artifact.number] = *value;
         } else {
-          artifacts.erase(artifact.number);
+          tenant.artifacts.erase(artifact.number);
+          if (record.value) tenant.unknown_artifacts.insert(artifact.number);
         }
       }
       break;

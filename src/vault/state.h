@@ -47,6 +47,7 @@ struct TenantState {
   std::unordered_map<IdHash, std::uint64_t, IdHashHash> deletions;  // sequence
   std::unordered_map<IdHash, std::set<std::string, std::less<>>, IdHashHash> tags;
   std::map<std::uint64_t, ArtifactRecord> artifacts;  // registered, by number
+  std::set<std::uint64_t> unknown_artifacts;          // registered, by a record that cannot be read
   std::map<ArtifactKind, std::uint64_t> active;       // number of the one that new frames use
 };
 

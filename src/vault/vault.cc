@@ -125,10 +125,6 @@ VaultImpl::VaultImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Catalog> 
 
 VaultImpl::~VaultImpl() {
   if (options_.read_only || !lock_) return;
-  if (!check_writer()) {
-    leave_to_parent();
-    return;
-  }
   (void)flush();  // the caller who wants to know has called it
   std::lock_guard lock(write_mutex_);
   if (merge_) merge_->request_stop();
@@ -149,26 +145,32 @@ VaultImpl::~VaultImpl() {
   }
 }
 
-// The threads are not here, and who waits for them, or for whom they wait, would wait for ever. A
-// connection of SQLite must not even be closed: it would roll back what the parent is writing.
-void VaultImpl::leave_to_parent() {
-  struct Left {
-    std::thread sealer;
-    std::shared_ptr<BackgroundMerge> merge;
-    std::unique_ptr<std::condition_variable> queue_done;
-    std::shared_ptr<Catalog> catalog;
-  };
+void VaultImpl::operator delete(VaultImpl* vault, std::destroying_delete_t) {
+  if (!vault->options_.read_only && ::getpid() != vault->process_) {
+    leave_to_parent(vault);
+    return;
+  }
+  vault->~VaultImpl();
+  ::operator delete(vault);
+}
+
+// The threads are not here, and who waits for them, or for whom they wait, would wait for ever;
+// what one of them was changing at the fork is half changed. A connection of SQLite must not even
+// be closed: it would roll back what the parent is writing.
+void VaultImpl::leave_to_parent(VaultImpl* vault) {
+  vault->lock_.reset();
   static std::mutex mutex;
-  static auto* const left = new std::vector<Left>();  // never destroyed
+  static auto* const left = new std::vector<VaultImpl*>();  // never destroyed
   std::lock_guard lock(mutex);
-  left->push_back({std::move(sealer_), std::move(merge_), std::move(queue_done_), catalog_});
+  left->push_back(vault);
 }
 
 Result<CatalogState> VaultImpl::load_catalog() const {
   auto catalog = catalog_->load();
   // A reader that cannot read the catalog (a writer died in the middle of a commit and this process
-  // may not write) takes logs and packs alone.
-  if (!catalog && options_.read_only && catalog.code() != Errc::not_found) {
+  // may not write) takes logs and packs alone. What a newer program wrote may say more than they.
+  if (!catalog && options_.read_only && catalog.code() != Errc::not_found &&
+      catalog.code() != Errc::unsupported) {
     auto rebuilt = rebuild_catalog(*backend_, nullptr);
     if (rebuilt) return rebuilt;
   }

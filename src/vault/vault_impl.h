@@ -24,6 +24,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <shared_mutex>
@@ -77,6 +78,8 @@ class VaultImpl final : public Vault {
   explicit VaultImpl(const VaultImpl& vault);
   VaultImpl& operator=(const VaultImpl&) = delete;
   ~VaultImpl() override;
+  // What a forked process gives up is not destroyed there: leave_to_parent().
+  static void operator delete(VaultImpl* vault, std::destroying_delete_t);
   Status start();
 
   Result<PutResult> put(const Conversation& conversation, const PutOptions& options) override;
@@ -187,13 +190,14 @@ class VaultImpl final : public Vault {
   // What every call that writes begins with; looks at that before it waits for threads that a
   // forked process does not have.
   Result<std::unique_lock<std::mutex>> lock_for_writing();
-  // Before members are destroyed in a forked process: of what belongs to its parent.
-  void leave_to_parent();
+  // In a forked process, in place of destroying it: gives up its share of the lock, and no more.
+  static void leave_to_parent(VaultImpl* vault);
 
   // --- writing: under write_mutex_ ---
   Status check_writable() const;
   Status prepare_log();  // makes sure that there is a log to write to
-  Status rotate();       // begins a new log; the old one is sealed in the background
+  bool was_closed(const LogFile& log) const;
+  Status rotate();  // begins a new log; the old one is sealed in the background
   std::unique_ptr<LogWriter> make_writer() const;
   // Makes the tenant if it is not there; for good, whether anything is stored or not.
   Result<std::uint32_t> tenant_for_writing(std::string_view name);
@@ -210,6 +214,23 @@ class VaultImpl final : public Vault {
   // Syncs and takes in what was written.
   Status commit(std::vector<Written> written);
   Status commit_requests(std::span<Request*> requests);
+  Status try_commit(std::span<Request*> requests);
+  Result<std::vector<Result<PutResult>>> try_put(std::span<const Conversation> conversations,
+                                                 const PutOptions& options,
+                                                 const ImportProgress* progress);
+  Status try_put_segments(std::uint32_t tenant, std::span<const Segment> segments,
+                          Prepared& prepared, std::string_view holder,
+                          std::vector<SegmentPut>& out);
+  // Runs f(). If it throws, nobody knows how far it came: what it gave out and did not write must
+  // not be referred to [W2].
+  template <class F>
+  auto unless_thrown(F f) -> decltype(f()) {
+    try {
+      return f();
+    } catch (const std::exception& e) {
+      return fail(Error(Errc::exhausted, e.what()));
+    }
+  }
   static void add_changes(const std::vector<RecordChange>& changes, BatchBuilder& batch);
   Status commit_records(std::uint32_t tenant, const std::vector<RecordChange>& changes);
   // What keeps the progress of an import, or forgets it.
@@ -480,9 +501,7 @@ class VaultImpl final : public Vault {
   std::atomic<std::uint64_t> retiring_{0};
 
   std::mutex queue_mutex_;
-  // Its own memory: leave_to_parent().
-  std::unique_ptr<std::condition_variable> queue_done_ =
-      std::make_unique<std::condition_variable>();
+  std::condition_variable queue_done_;
   std::deque<Request*> queue_;  // of put(), guarded by queue_mutex_
   bool leader_ = false;         // a put() is committing the queue
   struct Async {

@@ -6,10 +6,12 @@
 // Commits of the catalog are atomic and durable here; SQLite's own crashes are in kill_test and in
 // the catalog's conformance tests.
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <thread>
 
@@ -711,6 +713,128 @@ TEST(VaultCrash, AFileThatCouldNotBeRemovedDoesNotComeBack) {
   ASSERT_OK(vault);
   EXPECT_OK((*vault)->get("b"));
   EXPECT_EQ((*vault)->get("a").code(), Errc::not_found);
+}
+
+// A writer that died between append and sync left a batch that can be read, and that a loss of
+// power takes away: the next one must not say that it is stored before it is.
+TEST(VaultCrash, WhatNobodySyncedIsNotTakenForStored) {
+  const Conversation x = conversation("x", {"put twice"});
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    ASSERT_OK(put(**vault, conversation("before", {"of the same log"})));
+    place.disk.fail({.call = 2, .os_code = EIO});  // the append succeeds
+    ASSERT_EQ(put(**vault, x).code(), Errc::io);
+  }
+  ASSERT_FALSE(place.disk.pending().empty());
+  place.disk.fail_no_more();
+  {
+    auto vault = place.open();
+    ASSERT_OK(vault);
+    const auto again = (*vault)->put(x, {});
+    ASSERT_OK(again);
+    EXPECT_EQ(again->outcome, PutResult::Outcome::unchanged);
+    ASSERT_OK(put(**vault, conversation("after", {"behind it"})));
+    // Later, too: what the system has forgotten to write no later sync covers.
+    const std::vector<Fate> dropped(place.disk.pending().size(), Fate::dropped);
+    const MemoryPlace left = MemoryPlace::of(place.disk.power_cut(dropped, 1), place.catalog);
+    auto reader = left.open({.read_only = true});
+    ASSERT_OK(reader);
+    for (const char* id : {"before", "x", "after"}) EXPECT_OK((*reader)->get(id)) << id;
+    const auto report = (*reader)->check({.read_data = true});
+    ASSERT_OK(report);
+    for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
+  }
+}
+
+// A disk on which a call throws, as if there were no memory.
+class Throwing final : public ForwardingBackend {
+ public:
+  Throwing(const FaultBackend& to, std::atomic<bool>& armed, std::string folder)
+      : ForwardingBackend(to), armed_(armed), folder_(std::move(folder)) {}
+  Status append(std::string_view name, ByteView bytes) override {
+    throw_in(name);
+    return ForwardingBackend::append(name, bytes);
+  }
+  Status put(std::string_view name, ByteView bytes) override {
+    throw_in(name);
+    return ForwardingBackend::put(name, bytes);
+  }
+
+ private:
+  void throw_in(std::string_view name) {
+    if (name.starts_with(folder_) && armed_.exchange(false)) throw std::bad_alloc();
+  }
+  std::atomic<bool>& armed_;
+  const std::string folder_;
+};
+
+// What was staged by then is not written, and nothing that refers to it may be.
+TEST(VaultCrash, AfterAnExceptionNothingIsWritten) {
+  const std::vector<std::pair<const char*, std::function<Status(Vault&, const std::string&)>>> ways{
+      {"put",
+       [](Vault& v, const std::string& id) { return put(v, conversation(id, {shared_text(1)})); }},
+      {"put_batch",
+       [](Vault& v, const std::string& id) -> Status {
+         const std::vector<Conversation> batch{conversation(id, {shared_text(1)})};
+         TOKVAULT_TRY(v.put_batch(batch, {}));
+         return {};
+       }},
+      {"put_async",
+       [](Vault& v, const std::string& id) -> Status {
+         TOKVAULT_TRY(v.put_async(conversation(id, {shared_text(1)}), {}));
+         return v.flush();
+       }},
+      {"tag",
+       [](Vault& v, const std::string&) -> Status {
+         return v.tag(std::vector<std::string>{"first"}, std::vector<std::string>{"t"}, {});
+       }},
+      {"segments",
+       [](Vault& v, const std::string& id) -> Status {
+         const std::vector<Segment> one{Segment::of_bytes(id + std::string(200, 's'))};
+         TOKVAULT_TRY(v.put_segments(one));
+         return {};
+       }},
+  };
+  for (const auto& [name, write] : ways) {
+    MemoryPlace place;
+    ASSERT_OK(place.create());
+    std::atomic<bool> armed{false};
+    {
+      auto vault = Vault::open(std::make_unique<Throwing>(place.disk, armed, "log/"),
+                               std::make_unique<SharedCatalog>(place.catalog), {});
+      ASSERT_OK(vault);
+      ASSERT_OK(put(**vault, conversation("first", {"of the log"})));
+      armed = true;
+      EXPECT_EQ(write(**vault, "thrown").code(), Errc::exhausted) << name;
+      // As after any other failed write.
+      EXPECT_EQ(write(**vault, "next").code(), Errc::exhausted) << name;
+    }
+    auto vault = place.open();
+    ASSERT_OK(vault) << name;
+    EXPECT_OK(write(**vault, "next")) << name;
+    EXPECT_OK((*vault)->get("first")) << name;
+    EXPECT_EQ((*vault)->get("thrown").code(), Errc::not_found) << name;
+    const auto report = (*vault)->check({.read_data = true});
+    ASSERT_OK(report);
+    EXPECT_TRUE(report->findings.empty()) << name;
+  }
+}
+
+TEST(VaultCrash, AnExceptionInAThreadIsAnError) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  std::atomic<bool> armed{false};
+  auto vault = Vault::open(std::make_unique<Throwing>(place.disk, armed, "packs/"),
+                           std::make_unique<SharedCatalog>(place.catalog), {});
+  ASSERT_OK(vault);
+  ASSERT_OK(put(**vault, conversation("a", {"x"})));
+  armed = true;
+  EXPECT_EQ((*vault)->seal().code(), Errc::exhausted);
+  EXPECT_OK((*vault)->seal());
+  EXPECT_OK((*vault)->get("a"));
 }
 
 // Who puts while another syncs waits for the next sync, together with all who do; and when a put

@@ -45,7 +45,7 @@ template <class T>
 }
 
 // Several handles to one catalog in memory, as several connections to a database are.
-class SharedCatalog final : public Catalog {
+class SharedCatalog : public Catalog {
  public:
   SharedCatalog() : to_(make_memory_catalog()) {}
   explicit SharedCatalog(const CatalogState& state) : SharedCatalog() { (void)to_->reset(state); }

@@ -3,6 +3,7 @@
 // said not to be there. The same for a writer, which goes on with what is left, beside a lost pack
 // too.
 #include <algorithm>
+#include <atomic>
 #include <functional>
 
 #include "tests/vault/harness.h"
@@ -338,6 +339,70 @@ TEST_F(LostLog, AWriterGoesOnWithoutAPack) {
     ASSERT_OK(report) << where;
     EXPECT_TRUE(report->findings.empty()) << where;
   }
+}
+
+// A disk that does not give out artifacts just now.
+class WithoutArtifacts final : public ForwardingBackend {
+ public:
+  WithoutArtifacts(const FaultBackend& to, const std::atomic<Errc>& code)
+      : ForwardingBackend(to), code_(code) {}
+  Status get(std::string_view name, std::uint64_t offset, std::uint64_t size,
+             Buffer& out) const override {
+    const Errc code = code_;
+    if (code != Errc::ok && name.starts_with("artifacts/")) return Error(code, "not just now", 1);
+    return ForwardingBackend::get(name, offset, size, out);
+  }
+
+ private:
+  const std::atomic<Errc>& code_;
+};
+
+// What is there, and cannot be read for want of memory, descriptors or a right, is not damaged: it
+// is not put aside, and read as soon as it can be.
+TEST(LogWithoutItsDictionary, IsNotDamagedIfThatIsThere) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  const auto one = [](int i) {
+    return conversation("c" + std::to_string(i), {shared_text(i % 5), "call " + std::to_string(i)});
+  };
+  std::atomic<Errc> code{Errc::ok};
+  const auto open = [&](const VaultOptions& options) {
+    return Vault::open(std::make_unique<WithoutArtifacts>(place.disk, code),
+                       std::make_unique<SharedCatalog>(place.catalog), options);
+  };
+  {
+    auto vault = open({});
+    ASSERT_OK(vault);
+    for (int i = 0; i < 60; ++i) ASSERT_OK((*vault)->put(one(i), {}));
+    const auto trained = (*vault)->dictionaries().train({}, {.size_bytes = 1'024});
+    ASSERT_OK(trained);
+    ASSERT_OK((*vault)->dictionaries().activate(trained->id));
+    int next = 60;
+    for (const Errc why_not : {Errc::exhausted, Errc::denied, Errc::io}) {
+      ASSERT_OK((*vault)->seal());
+      auto reader = open({.read_only = true});
+      ASSERT_OK(reader);
+      ASSERT_OK((*reader)->get("c0"));
+      ASSERT_OK((*vault)->put(one(next), {}));
+      const auto dictionaries = (*vault)->dictionaries().list();
+      ASSERT_OK(dictionaries);
+      ASSERT_GT((*dictionaries)[0].files, 0u) << "the log names none";
+      code = why_not;
+      EXPECT_EQ((*reader)->get("c" + std::to_string(next)).code(), why_not);
+      code = Errc::ok;
+      EXPECT_OK((*reader)->get("c" + std::to_string(next))) << errc_name(why_not);
+      ++next;
+    }
+  }
+  for (const Errc why_not : {Errc::exhausted, Errc::denied, Errc::io}) {
+    code = why_not;
+    EXPECT_EQ(open({}).code(), why_not);
+    WithoutArtifacts disk(place.disk, code);
+    EXPECT_EQ(Vault::repair(disk, place.catalog).code(), why_not);
+    EXPECT_TRUE(place.disk.list("quarantine")->empty());
+  }
+  code = Errc::ok;
+  EXPECT_OK((*open({}))->get("c62"));
 }
 
 }  // namespace

@@ -216,6 +216,44 @@ TEST_F(VaultProcess, AForkedChildWritesNothing) {
   for (const Finding& f : report->findings) ADD_FAILURE() << f.file << ": " << f.message;
 }
 
+// Counts, in the process that destroys it.
+class Mortal final : public ForwardingBackend {
+ public:
+  Mortal(std::shared_ptr<Backend> to, int& destroyed)
+      : ForwardingBackend(std::move(to)), destroyed_(destroyed) {}
+  ~Mortal() override { ++destroyed_; }
+  Mortal(const Mortal&) = delete;
+  Mortal& operator=(const Mortal&) = delete;
+
+ private:
+  int& destroyed_;
+};
+
+// A thread of the parent may have been changing any of it at the fork.
+TEST_F(VaultProcess, AForkedChildGivesUpTheLockAndDestroysNothing) {
+  int destroyed = 0;
+  auto directory = make_directory_backend(path_, {});
+  ASSERT_OK(directory);
+  auto catalog = make_sqlite_catalog(path_ + "/catalog.db", {});
+  ASSERT_OK(catalog);
+  auto vault = Vault::open(std::make_unique<Mortal>(std::move(*directory), destroyed),
+                           std::move(*catalog), {});
+  ASSERT_OK(vault);
+  ASSERT_OK((*vault)->put(conversation("a", {"x"}), {}));
+  Child child([&](const std::function<void()>& there) {
+    vault->reset();
+    EXPECT_EQ(destroyed, 0);
+    there();
+  });
+  child.wait_until_there();
+  EXPECT_EQ(open_vault(path_).code(), Errc::busy);
+  vault->reset();
+  EXPECT_EQ(destroyed, 1);
+  EXPECT_OK(open_vault(path_));
+  child.release();
+  EXPECT_EQ(child.join(), 0);
+}
+
 // Threads of the parent put, seal and merge at the fork: a child has their locks and not them.
 TEST_F(VaultProcess, AForkedChildWaitsForNoThreadOfItsParent) {
   constexpr int kThreads = 3;
@@ -473,6 +511,39 @@ TEST_F(VaultProcess, AReadOnlyDirectoryIsRead) {
     if (::access(path_.c_str(), R_OK | X_OK) != 0) ::_exit(kCannotRun);  // TMPDIR is root's alone
     read_without_writing(path_);
   });
+  fs::permissions(path_, fs::perms::owner_all, fs::perm_options::add);
+  for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+    fs::permissions(entry.path(), fs::perms::owner_all, fs::perm_options::add);
+  }
+}
+
+// What may not be read may be sound.
+TEST_F(VaultProcess, WhatMayNotBeReadIsNotLost) {
+  fill_for_reading(path_);
+  fs::permissions(dir_.path(), fs::perms(0755));
+  std::string pack;
+  for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+    fs::permissions(entry.path(), entry.is_directory() ? fs::perms(0555) : fs::perms(0444));
+    if (entry.path().extension() == ".pack") pack = entry.path();
+  }
+  fs::permissions(path_, fs::perms(0555));
+  for (const std::string& file : {pack, path_ + "/catalog.db"}) {
+    fs::permissions(file, fs::perms(0));
+    in_child([&] {
+      become_nobody();
+      if (::access(path_.c_str(), R_OK | X_OK) != 0) ::_exit(kCannotRun);
+      auto reader = open_vault(path_, {.read_only = true});
+      ASSERT_OK(reader);
+      const auto report = (*reader)->check({.read_data = true});
+      ASSERT_OK(report);
+      EXPECT_EQ(report->lost_conversations, 0u);
+      EXPECT_TRUE(report->lost_ids.empty());
+      ASSERT_EQ(report->findings.size(), 1u);
+      EXPECT_EQ(report->findings[0].code, Errc::denied) << report->findings[0].message;
+      EXPECT_TRUE(file.ends_with(report->findings[0].file)) << report->findings[0].file;
+    });
+    fs::permissions(file, fs::perms(0444));
+  }
   fs::permissions(path_, fs::perms::owner_all, fs::perm_options::add);
   for (const auto& entry : fs::recursive_directory_iterator(path_)) {
     fs::permissions(entry.path(), fs::perms::owner_all, fs::perm_options::add);

@@ -219,6 +219,54 @@ TEST_P(RepairCrash, WhatANewerProgramWroteIsNotPutAside) {
   }
 }
 
+// What only its catalog says would be gone.
+TEST_P(RepairCrash, ACatalogOfANewerProgramIsNotReplaced) {
+  class Newer final : public SharedCatalog {
+   public:
+    explicit Newer(const SharedCatalog& to) : SharedCatalog(to) {}
+    Result<CatalogState> load() const override {
+      return Error(Errc::unsupported, "a newer program wrote it");
+    }
+  };
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  put(place, {"a"}, "default");
+  seal(place);
+  Newer newer(place.catalog);
+  EXPECT_EQ(Vault::repair(place.disk, newer).code(), Errc::unsupported);
+  EXPECT_OK(place.catalog.load());
+  const auto reader = Vault::open(std::make_unique<FaultBackend>(place.disk),
+                                  std::make_unique<Newer>(place.catalog), {.read_only = true});
+  EXPECT_EQ(reader.code(), Errc::unsupported);
+}
+
+// Such an artifact is of a newer program: who does not know it keeps it.
+TEST_P(RepairCrash, AnArtifactOfAnUnknownKindStays) {
+  MemoryPlace place;
+  ASSERT_OK(place.create());
+  put(place, {"a"}, "default");
+  auto state = place.catalog.load();
+  ASSERT_OK(state);
+  const std::string name = "artifacts/00000040.artifact";
+  ASSERT_OK(place.disk.put(name, "of a kind to come"));
+  // docs/format/record.md: A, the tenant, the number; the kind, and six zeros.
+  const Buffer key("A\0\0\0\0\x28\0\0\0\0\0\0\0", 13);
+  CatalogChange change;
+  change.generation = state->generation;
+  change.put_records.push_back({key, Buffer("\4\0\0\0\0\0\0", 7), 2});
+  ASSERT_OK(place.catalog.commit(change));
+  for (int i = 0; i < 2; ++i) {
+    put(place, {"b" + std::to_string(i)}, "default");
+    seal(place);
+    EXPECT_OK(place.disk.size(name)) << i;
+  }
+  auto vault = place.open(options());
+  ASSERT_OK(vault);
+  ASSERT_OK((*vault)->gc(false));
+  ASSERT_OK((*vault)->compact(Level::fast));
+  EXPECT_OK(place.disk.size(name));
+}
+
 // A pack of another vault that lies among this one's says nothing of them, though its number is the
 // lowest and it says that it replaces what they are called.
 TEST_P(RepairCrash, APackOfAnotherVaultReplacesNothing) {

@@ -153,7 +153,7 @@ TEST_F(Repair, ADamagedLogIsServedAsFarAsItCanBeProven) {
     ASSERT_TRUE(report);
     EXPECT_EQ(report->lost_conversations, 2u);
     ASSERT_EQ(report->findings.size(), 1u);
-    EXPECT_NE(report->findings[0].message.find("commits 4 to"), std::string::npos)
+    EXPECT_NE(report->findings[0].message.find("sequence numbers 4 to"), std::string::npos)
         << report->findings[0].message;
   }
   {
