@@ -83,7 +83,8 @@ CommandLine::CommandLine() {
   app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
   app_.set_help_flag("-h,--help", "Print this help");
   app_.footer(
-      "Exit status: 0, or what docs/errors.md says of an error.\n"
+      "Exit status: 0, or 2 invalid, 3 not_found, 4 exists, 5 corrupt, 6 unsupported, 7 io,\n"
+      "8 busy, 9 exhausted, 10 denied, 11 conflict, 12 cancelled (docs/errors.md).\n"
       "tokvault COMMAND --help explains a command.");
   add_json(app_);
   add_help();

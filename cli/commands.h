@@ -118,7 +118,6 @@ struct GcCommand : Command {
 
 struct CompactCommand : Command {
   CompactOptions options;
-  unsigned threads = 0;
 };
 
 struct CheckCommand : Command {

@@ -253,7 +253,6 @@ void add_upkeep(CommandLine& line) {
           "Only packs whose conversations are all older: 36h, 30d, or a time");
   sub->add_flag("--retrain", compact->options.retrain,
                 "Train what packs may copy from anew, and use it if it pays");
-  add_number(sub, "--threads", compact->threads, "0: as many as cores");
 
   auto check = std::make_shared<CheckCommand>();
   sub = line.add("check", "Look for damage; exit status 5 if there is any", check, run_check);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,11 @@ int run_command(const std::vector<std::string>& given) {
     }
     return finish(Error(Errc::invalid, line.explain(e)), json);
   }
-  return finish(line.run(), line.json());
+  try {
+    return finish(line.run(), line.json());
+  } catch (const std::bad_alloc&) {
+    return finish(Error(Errc::exhausted, "out of memory"), line.json());
+  }
 }
 
 // A standard stream that is closed would be the number of the next file that is opened, and what is

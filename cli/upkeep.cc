@@ -8,10 +8,19 @@
 namespace tokvault::cli {
 namespace {
 
+// Where nothing is known to be lost, why files could not be read.
+int status_of(const CheckReport& report) {
+  if (report.findings.empty() && report.lost_conversations == 0) return 0;
+  const bool is_unread =
+      std::all_of(report.findings.begin(), report.findings.end(),
+                  [](const Finding& f) { return f.code == Errc::denied || f.code == Errc::io; });
+  return exit_code(is_unread && report.lost_conversations == 0 ? report.findings[0].code
+                                                               : Errc::corrupt);
+}
+
 // Prints a report of check or repair; the exit status says whether anything was found.
 int print_report(const CheckReport& report, bool json) {
-  const int status =
-      report.findings.empty() && report.lost_conversations == 0 ? 0 : exit_code(Errc::corrupt);
+  const int status = status_of(report);
   if (json) {
     std::vector<std::string> findings;
     for (const Finding& finding : report.findings) {
@@ -179,7 +188,6 @@ ExitStatus run_gc(const GcCommand& command) {
 ExitStatus run_compact(const CompactCommand& command) {
   VaultOptions options;
   options.level = command.options.level;
-  options.threads = command.threads;
   TOKVAULT_ASSIGN(const auto vault, open_writer(command, options));
   ProgressLine progress("compact");
   TOKVAULT_ASSIGN(const CompactReport report, vault->compact(command.options, progress.callback()));

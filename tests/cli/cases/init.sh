@@ -24,5 +24,21 @@ for folder in v/new v/cache ./v/../v/log/new link/new s/new; do
   tokvault init "$folder" --tokenizer bytes
   echo "$?"
 done
+for folder in v/new v/log/new s/new; do
+  tokvault kv put "$folder" --namespace n --tokens prompt.ids --payload 600.bin
+  echo "$?"
+done
 ls v s | grep -c new
+touch v/else
+tokvault init v --tokenizer bytes
+rm v/else
 tokvault init s.new --tokenizer bytes
+echo "-- what .. means behind a link: log and catalog are those of one folder"
+mkdir -p elsewhere/dir
+ln -s elsewhere/dir way
+for folder in u elsewhere/u; do
+  tokvault init "$folder" --tokenizer bytes
+  printf '{"id":"of %s","messages":[]}\n' "$folder" | tokvault import "$folder" - > /dev/null
+done
+tokvault export way/../u
+tokvault check way/../u

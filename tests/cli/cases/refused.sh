@@ -39,7 +39,7 @@ echo "-- numbers"
 try list v --limit -1
 try list v --limit 0x10
 try list v --limit 18446744073709551616
-try compact v --threads 1e3
+try import v a.jsonl --threads 1e3
 try compact v --older-than 5x
 try compact v --older-than -3d
 echo "-- shown as they were given"
