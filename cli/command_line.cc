@@ -47,7 +47,8 @@ std::vector<std::string> spell_out(const std::vector<std::string>& args) {
   bool only_arguments = false;
   for (const std::string& arg : args) {
     const std::string_view before = out.empty() ? std::string_view() : out.back();
-    const bool is_value = before == "--add" || before == "--remove" || before == "--tenant";
+    const bool is_value =
+        before == "--add" || before == "--remove" || before == "--tenant" || before == "--ids-from";
     const bool is_option = arg.size() < 2 || arg.starts_with("--") || arg == "-h";
     if (only_arguments) {
       out.push_back(kTextMark + arg);

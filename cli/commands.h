@@ -44,6 +44,7 @@ enum class Format : std::uint8_t { json, text, tokens };
 
 struct GetCommand : Command {
   std::vector<std::string> ids;
+  std::string ids_from;  // empty: none
   Format format = Format::json;
   std::string tenant;
 };
@@ -57,6 +58,7 @@ struct ListCommand : Command {
 
 struct TagCommand : Command {
   std::vector<std::string> ids;
+  std::string ids_from;  // empty: none
   std::vector<std::string> add;
   std::vector<std::string> remove;
   std::string tenant;
@@ -106,6 +108,7 @@ struct StatsCommand : Command {
 
 struct ForgetCommand : Command {
   std::vector<std::string> ids;
+  std::string ids_from;  // empty: none
   Filter filter;
   bool has_filter = false;
   bool all = false;

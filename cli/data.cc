@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "commands.h"
+#include "ids.h"
 #include "output.h"
 #include "readable.h"
 #include "values.h"
@@ -66,9 +67,13 @@ ExitStatus run_get(const GetCommand& command) {
   if (command.json && command.format == Format::text) {
     return Error(Errc::invalid, "--format text is not JSON; leave out --json");
   }
+  if (command.ids.empty() && command.ids_from.empty()) {
+    return Error(Errc::invalid, "get needs the id of a conversation");
+  }
+  TOKVAULT_ASSIGN(const auto all, all_ids(command.ids, command.ids_from));
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   Errc first_failure = Errc::ok;
-  const std::span<const std::string> ids(command.ids);
+  const std::span<const std::string> ids(all);
   for (std::size_t at = 0; at < ids.size(); at += kGetBatch) {
     const auto some = ids.subspan(at, std::min(kGetBatch, ids.size() - at));
     TOKVAULT_ASSIGN(const auto found, get_some(*vault, some, command));

@@ -43,6 +43,7 @@ void add_writing(CommandLine& line) {
   auto tag = std::make_shared<TagCommand>();
   sub = line.add("tag", "Add and remove tags: tokvault tag VAULT ID... +TAG -TAG", tag, run_tag);
   sub->add_option("ID", tag->ids, "Conversations");
+  add_ids_from(sub, tag->ids_from);
   sub->add_option("--add", tag->add, "The same as +TAG")
       ->type_name("TAG")
       ->allow_extra_args(false)
@@ -56,6 +57,7 @@ void add_writing(CommandLine& line) {
   auto forget = std::make_shared<ForgetCommand>();
   sub = line.add("forget", "Make conversations unreadable; gc erases them", forget, run_forget);
   sub->add_option("ID", forget->ids, "Conversations");
+  add_ids_from(sub, forget->ids_from);
   add_filter(sub, forget->filter, &forget->has_filter);
   sub->add_flag("--all", forget->all, "Every conversation of the tenant");
   sub->add_flag("--dry-run", forget->dry_run, "Only say how many");
@@ -64,7 +66,8 @@ void add_writing(CommandLine& line) {
 void add_reading(CommandLine& line) {
   auto get = std::make_shared<GetCommand>();
   CLI::App* sub = line.add("get", "Print conversations", get, run_get);
-  sub->add_option("ID", get->ids, "Conversations")->required();
+  sub->add_option("ID", get->ids, "Conversations");
+  add_ids_from(sub, get->ids_from);
   add_choice<Format>(sub, "--format", get->format,
                      {{"json", Format::json}, {"text", Format::text}, {"tokens", Format::tokens}},
                      "As");

@@ -2,6 +2,7 @@
 #include <unordered_set>
 
 #include "commands.h"
+#include "ids.h"
 #include "output.h"
 #include "values.h"
 
@@ -113,7 +114,7 @@ ExitStatus run_dupes(const DupesCommand& command) {
       if (command.limit > 0 && groups++ == command.limit) return false;
       if (command.ids) {
         for (const DuplicateMember& member : group.duplicates) {
-          print_line(command.json ? member_json(member) : printable(member.id));
+          print_line(command.json ? member_json(member) : id_line(member.id));
         }
       } else if (command.json) {
         print_line(group_json(group));

@@ -114,6 +114,15 @@ void add_filter(CLI::App* sub, Filter& filter, bool* has_filter) {
   add_time(sub, "--until", filter.time_until_ms, given, "Only before this time");
   add_tenant(sub, filter.tenant);
 }
+
+void add_ids_from(CLI::App* sub, std::string& file) {
+  sub->add_option(
+         "--ids-from", file,
+         "Conversations too: an id a line, or a JSON object or string; - is standard input")
+      ->type_name("FILE")
+      ->check(kIsNamed);
+}
+
 void add_keep_going(CLI::App* sub, bool& keep_going) {
   sub->add_flag("--keep-going", keep_going,
                 "Pass over conversations that cannot be read; exit status 5 if there are any");

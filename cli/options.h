@@ -31,6 +31,7 @@ void add_age(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
 void add_tenant(CLI::App* sub, std::string& tenant);
 // `has_filter`, if there is one, becomes true if any option of a filter is given.
 void add_filter(CLI::App* sub, Filter& filter, bool* has_filter = nullptr);
+void add_ids_from(CLI::App* sub, std::string& file);
 void add_keep_going(CLI::App* sub, bool& keep_going);
 void add_level(CLI::App* sub, Level& level);
 void add_likeness(CLI::App* sub, Likeness& method, double& threshold);

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "commands.h"
+#include "ids.h"
 #include "output.h"
 #include "values.h"
 
@@ -225,12 +226,13 @@ struct NamedIds {
   std::vector<std::string> missing;
 };
 
-Result<NamedIds> look_up(const Vault& vault, const ForgetCommand& command) {
+Result<NamedIds> look_up(const Vault& vault, const std::vector<std::string>& named,
+                         const std::string& tenant) {
   NamedIds ids;
   std::unordered_set<std::string_view> seen;
-  for (const std::string& id : command.ids) {
+  for (const std::string& id : named) {
     if (!seen.insert(id).second) continue;
-    auto summary = vault.summary(id, command.filter.tenant);
+    auto summary = vault.summary(id, tenant);
     if (!summary && summary.code() != Errc::not_found) return std::move(summary).error();
     (summary ? ids.found : ids.missing).push_back(id);
   }
@@ -358,7 +360,9 @@ ExitStatus run_tenants(const Command& command) {
 }
 
 ExitStatus run_tag(const TagCommand& command) {
-  if (command.ids.empty()) return Error(Errc::invalid, "tag needs the id of a conversation");
+  if (command.ids.empty() && command.ids_from.empty()) {
+    return Error(Errc::invalid, "tag needs the id of a conversation");
+  }
   if (command.add.empty() && command.remove.empty()) {
     return Error(Errc::invalid, "tag needs +TAG or -TAG");
   }
@@ -367,9 +371,10 @@ ExitStatus run_tag(const TagCommand& command) {
       return Error(Errc::invalid, "the tag " + in_quotes(tag) + " is both added and removed");
     }
   }
+  TOKVAULT_ASSIGN(const auto ids, all_ids(command.ids, command.ids_from));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
-  TOKVAULT_TRY(vault->tag(command.ids, command.add, command.remove, command.tenant));
-  for (const std::string& id : command.ids) {
+  TOKVAULT_TRY(vault->tag(ids, command.add, command.remove, command.tenant));
+  for (const std::string& id : ids) {
     TOKVAULT_ASSIGN(const Summary summary, vault->summary(id, command.tenant));
     if (command.json) {
       print_line(JsonObject().field("id", id).field("tags", summary.tags).text());
@@ -381,25 +386,28 @@ ExitStatus run_tag(const TagCommand& command) {
 }
 
 ExitStatus run_forget(const ForgetCommand& command) {
-  if (command.ids.empty() && !command.has_filter && !command.all) {
+  // A file without any names them, too: it must not mean everything.
+  const bool names_ids = !command.ids.empty() || !command.ids_from.empty();
+  if (!names_ids && !command.has_filter && !command.all) {
     return Error(Errc::invalid,
                  "forget needs ids, a filter, or --all for every conversation of the tenant");
   }
-  if (!command.ids.empty() && (command.has_filter || command.all)) {
+  if (names_ids && (command.has_filter || command.all)) {
     return Error(Errc::invalid, command.all ? "forget takes ids or --all, not both"
                                             : "forget takes ids or a filter, not both");
   }
   if (command.all && command.has_filter) {
     return Error(Errc::invalid, "forget takes a filter or --all, not both");
   }
+  TOKVAULT_ASSIGN(const auto named, all_ids(command.ids, command.ids_from));
   TOKVAULT_ASSIGN(const auto vault, command.dry_run ? open_reader(command) : open_writer(command));
   TOKVAULT_TRY(check_tenant(*vault, command.filter.tenant));
-  if (command.ids.empty()) {
+  if (!names_ids) {
     TOKVAULT_ASSIGN(const std::uint64_t count, forget_matching(*vault, command));
     TOKVAULT_TRY(print_forgotten(command, count));
     return 0;
   }
-  TOKVAULT_ASSIGN(const NamedIds ids, look_up(*vault, command));
+  TOKVAULT_ASSIGN(const NamedIds ids, look_up(*vault, named, command.filter.tenant));
   TOKVAULT_ASSIGN(const std::uint64_t count, forget_ids(*vault, command, ids));
   TOKVAULT_TRY(print_forgotten(command, count));
   TOKVAULT_TRY(all_found(ids));

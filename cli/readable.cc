@@ -5,64 +5,13 @@
 // messages, so that nothing is left out. What could do something to a terminal is escaped.
 #include "readable.h"
 
-#include <algorithm>
 #include <vector>
 
+#include "fields.h"
 #include "values.h"
 
 namespace tokvault::cli {
 namespace {
-
-// A value in a form, with the values of the holes in it.
-struct Piece {
-  std::string_view form;
-  std::span<const Value> values;
-};
-
-// The parts of an object or array, which begins and ends with its brackets; those of an object with
-// their names. Forms are valid and minified: the vault checks them.
-std::vector<Piece> split(const Piece& whole) {
-  std::vector<Piece> parts;
-  std::size_t begin = 1;
-  std::size_t value_begin = 0;
-  std::size_t value = 0;
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 1; i < whole.form.size(); ++i) {
-    const char c = whole.form[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-      continue;
-    }
-    const bool is_last = i + 1 == whole.form.size();
-    if (is_last || (c == ',' && depth == 0)) {
-      if (i > begin) {
-        parts.push_back({whole.form.substr(begin, i - begin),
-                         whole.values.subspan(value_begin, value - value_begin)});
-      }
-      begin = i + 1;
-      value_begin = value;
-    }
-    if (c == '"') in_string = true;
-    if (c == '[' || c == '{') ++depth;
-    if (c == ']' || c == '}') --depth;
-    if (is_value_hole(c)) ++value;
-  }
-  return parts;
-}
-
-// The name of an object's part in its quotes, and its value.
-std::pair<std::string_view, Piece> member(const Piece& part) {
-  std::size_t end = 1;
-  while (part.form[end] != '"') end += part.form[end] == '\\' ? 2 : 1;
-  return {part.form.substr(0, end + 1), {part.form.substr(end + 2), part.values}};
-}
-
-bool is_string(const Piece& p) {
-  return p.form.size() == 1 && (p.form[0] == static_cast<char>(Hole::text) ||
-                                p.form[0] == static_cast<char>(Hole::string));
-}
 
 // A value as it is shown: a string as its text, anything else as JSON.
 std::string shown(const Piece& p) {
