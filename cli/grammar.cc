@@ -33,6 +33,9 @@ void add_writing(CommandLine& line) {
                 "A line whose id is there with other content takes its place");
   sub->add_option("--skip-bad", import->skip_bad, "Append lines that cannot be stored to FILE")
       ->check(kIsNamed)
+      ->check([](const std::string& file) {
+        return std::string(file == "-" ? "bad lines go to a file, not to standard output" : "");
+      })
       ->type_name("FILE");
   add_size(sub, "--max-line", import->line_bytes_max, "The longest line that is read");
   add_size(sub, "--log-size", import->log_bytes_max, "Seal a log into a pack at this size");

@@ -12,6 +12,12 @@ tokvault list v --json | grep -c '"id"'
 echo "-- put aside"
 tokvault import v a.jsonl --skip-bad bad.jsonl
 cat bad.jsonl
+echo "-- not to standard output; - is no file of this name"
+tokvault import v a.jsonl --skip-bad -
+echo "$?"
+ls
+tokvault import v a.jsonl --skip-bad /dev/null > /dev/null
+echo "$?"
 echo "-- as JSON"
 tokvault import v a.jsonl --skip-bad bad.jsonl --json
 wc -l < bad.jsonl
