@@ -255,8 +255,8 @@ void add_upkeep(CommandLine& line) {
   add_level(sub, compact->options.level);
   add_size(sub, "--pack-size", compact->options.pack_bytes_max,
            "No pack larger than this; if absent, packs of at most 64M of text", 16u << 10);
-  add_age(sub, "--older-than", compact->options.older_than_ms,
-          "Only packs whose conversations are all older: 36h, 30d, or a time");
+  add_time(sub, "--older-than", compact->options.older_than_ms,
+           "Only packs whose conversations are all older: 36h, 30d, or a time");
   sub->add_flag("--retrain", compact->options.retrain,
                 "Train what packs may copy from anew, and use it if it pays");
 

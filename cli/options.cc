@@ -1,6 +1,5 @@
 #include "options.h"
 
-#include <functional>
 #include <memory>
 
 namespace tokvault::cli {
@@ -23,22 +22,6 @@ void add_text_filter(CLI::App* sub, const std::string& name, std::string& text,
          what)
       ->type_name("TEXT")
       ->check(kIsText);
-}
-
-void add_time(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
-              const std::function<void()>& given, const std::string& what) {
-  sub->add_option_function<std::string>(
-         name,
-         [&time_ms, given, name](const std::string& text) {
-           auto parsed = parse_moment_ms(text);
-           if (!parsed) {
-             throw CLI::ValidationError(name, std::string(parsed.error().message()));
-           }
-           time_ms = *parsed;
-           given();
-         },
-         what)
-      ->type_name("TIME");
 }
 
 }  // namespace
@@ -69,19 +52,20 @@ void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size, const
   if (size != 0) option->default_str(std::to_string(size >> 20) + "M");
 }
 
-void add_age(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
-             const std::string& what) {
+void add_time(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
+              const std::string& what, const std::function<void()>& given) {
   sub->add_option_function<std::string>(
          name,
-         [&time_ms, name](const std::string& text) {
-           auto parsed = parse_age_ms(text);
+         [&time_ms, given, name](const std::string& text) {
+           auto parsed = parse_past_ms(text);
            if (!parsed) {
              throw CLI::ValidationError(name, std::string(parsed.error().message()));
            }
            time_ms = *parsed;
+           given();
          },
          what)
-      ->type_name("AGE");
+      ->type_name("TIME");
 }
 
 void add_tenant(CLI::App* sub, std::string& tenant) {
@@ -109,9 +93,11 @@ void add_filter(CLI::App* sub, Filter& filter, bool* has_filter) {
       ->type_name("TAG")
       ->allow_extra_args(false)
       ->check(kIsText);
-  add_time(sub, "--since", filter.time_from_ms, given,
-           "Only from this time on: 2026-11-21, 2026-11-21T10:00Z, or seconds since 1970");
-  add_time(sub, "--until", filter.time_until_ms, given, "Only before this time");
+  add_time(sub, "--since", filter.time_from_ms,
+           "Only from this time on: 2026-11-21, 2026-11-21T10:00Z, seconds since 1970, or 7d: "
+           "7 days ago",
+           given);
+  add_time(sub, "--until", filter.time_until_ms, "Only before this time", given);
   add_tenant(sub, filter.tenant);
 }
 

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -25,9 +26,10 @@ extern const CLI::Validator kIsText;  // UTF-8
 // A size of 0 is none, whatever it means to the library that there is none.
 void add_size(CLI::App* sub, const std::string& name, std::uint64_t& size, const std::string& what,
               std::uint64_t least = 1);
-// 36h, 30d, or a time.
-void add_age(CLI::App* sub, const std::string& name, std::int64_t& time_ms,
-             const std::string& what);
+// A time, or how long ago it was: 36h, 30d.
+void add_time(
+    CLI::App* sub, const std::string& name, std::int64_t& time_ms, const std::string& what,
+    const std::function<void()>& given = [] {});
 void add_tenant(CLI::App* sub, std::string& tenant);
 // `has_filter`, if there is one, becomes true if any option of a filter is given.
 void add_filter(CLI::App* sub, Filter& filter, bool* has_filter = nullptr);

@@ -57,37 +57,44 @@ Result<double> parse_fraction(std::string_view text) {
   return v;
 }
 
+namespace {
+
+bool is_number(std::string_view text) {
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](char c) { return '0' <= c && c <= '9'; });
+}
+
+// A time as parse_time_ms() reads it, or YYYY for when that begins. Another number below 100000000
+// (of seconds: 1973) is refused, because it is more likely a date in another form.
 Result<std::int64_t> parse_moment_ms(std::string_view text) {
-  const auto are_digits = [](std::string_view part) {
-    return !part.empty() &&
-           std::all_of(part.begin(), part.end(), [](char c) { return '0' <= c && c <= '9'; });
-  };
-  if (text.size() == 4 && are_digits(text)) return parse_time_ms(std::string(text) + "-01-01");
+  if (text.size() == 4 && is_number(text)) return parse_time_ms(std::string(text) + "-01-01");
   const bool is_negative = text.starts_with('-');
-  if (are_digits(text.substr(is_negative ? 1 : 0))) {
+  if (is_number(text.substr(is_negative ? 1 : 0))) {
     const auto v = parse_number(text, INT64_MAX);
     if (is_negative || (v && *v < 100000000)) {
       return Error(Errc::invalid, in_quotes(text) +
                                       " is too small for seconds since 1970; a date is written "
                                       "2026, 2026-11 or 2026-11-21");
     }
+    return parse_time_ms(text);
   }
-  return parse_time_ms(text);
+  auto moment = parse_time_ms(text);
+  if (moment) return moment;
+  return Error(Errc::invalid, in_quotes(text) +
+                                  " is neither a time (2026-11-21, "
+                                  "2026-11-21T10:00Z, or seconds or milliseconds "
+                                  "since 1970) nor an age (90m, 36h, 7d, 8w)");
 }
 
-Result<std::int64_t> parse_age_ms(std::string_view text) {
+}  // namespace
+
+Result<std::int64_t> parse_past_ms(std::string_view text) {
   constexpr std::string_view kUnits = "mhdw";
   constexpr std::int64_t kMinutes[] = {1, 60, 24 * 60, 7 * 24 * 60};
   const std::size_t unit = text.empty() ? kUnits.npos : kUnits.find(text.back());
-  if (unit == kUnits.npos) {
-    auto moment = parse_moment_ms(text);
-    if (moment) return moment;
-    return Error(
-        Errc::invalid,
-        in_quotes(text) + " is neither an age (90m, 36h, 30d, 8w) nor a time (2026-11-21)");
-  }
-  TOKVAULT_ASSIGN(const std::uint64_t count,
-                  parse_number(text.substr(0, text.size() - 1), 1'000'000));
+  const std::string_view count_text = text.substr(0, text.size() - (unit == kUnits.npos ? 0 : 1));
+  if (unit == kUnits.npos || !is_number(count_text)) return parse_moment_ms(text);
+  TOKVAULT_ASSIGN(const std::uint64_t count, parse_number(count_text, 1'000'000));
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count() -
          static_cast<std::int64_t>(count) * kMinutes[unit] * 60'000;

@@ -18,11 +18,10 @@ Result<std::uint64_t> parse_size(std::string_view text);
 Result<std::uint64_t> parse_number(std::string_view text, std::uint64_t max);
 // A decimal number from 0 to 1, and nothing else.
 Result<double> parse_fraction(std::string_view text);
-// A time as parse_time_ms() reads it, or YYYY for when that begins. Another number below
-// 100000000 (of seconds: 1973) is refused, because it is more likely a date in another form.
-Result<std::int64_t> parse_moment_ms(std::string_view text);
-// The time so long ago: "90m", "36h", "30d" or "4w"; or a time as parse_moment_ms() reads it.
-Result<std::int64_t> parse_age_ms(std::string_view text);
+// The time so long ago: "90m", "36h", "30d" or "4w"; or a time as parse_time_ms() reads it, or YYYY
+// for when that begins. Another number below 100000000 (of seconds: 1973) is refused, because it is
+// more likely a date in another form.
+Result<std::int64_t> parse_past_ms(std::string_view text);
 // Whether it is UTF-8.
 bool is_text(std::string_view text);
 

@@ -27,3 +27,18 @@ for time in 20261121T100000Z 2026-11-20T34:00:00Z 2026-11-20T24:00:00Z 2026-11 2
 done > b.jsonl
 tokvault import v b.jsonl --tenant b > /dev/null
 tokvault list v --tenant b
+echo "-- so long ago"
+now=$(date +%s)
+for minutes in 80 100 $((40 * 60)) $((10 * 24 * 60)) $((35 * 24 * 60)); do
+  echo "{\"id\":\"$minutes\",\"created\":$((now - 60 * minutes)),\"messages\":[]}"
+done > c.jsonl
+tokvault import v c.jsonl --tenant c > /dev/null
+for age in 90m 36h 7d 4w 1000000w; do
+  tokvault list v --tenant c --since $age --json | wc -l
+  tokvault export v --tenant c --until $age | wc -l
+done
+tokvault stats v --tenant c --since 2d --until 1h --by application
+for age in 5x -3d 1.5h d 1000001d 17h30m; do
+  tokvault list v --since=$age
+done
+tokvault forget v --tenant c --until 7d --dry-run
