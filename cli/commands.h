@@ -72,6 +72,8 @@ struct ExportCommand : Command {
   std::unordered_set<std::string> leave_out;  // ids
 };
 
+inline constexpr std::uint64_t kNearMax = 100'000;  // that the library lists
+
 struct NearCommand : Command {
   std::string id;
   NearOptions options;

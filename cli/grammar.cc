@@ -108,7 +108,8 @@ void add_reading(CommandLine& line) {
   sub = line.add("near", "List conversations that are like one of them", near, run_near);
   sub->add_option("ID", near->id, "The conversation")->required();
   add_likeness(sub, near->options.method, near->options.threshold);
-  add_number(sub, "--limit", near->options.limit, "At most so many");
+  add_number(sub, "--limit", near->options.limit, "At most so many; 0: all, up to 100000",
+             kNearMax);
   add_filter(sub, near->options.filter);
 
   auto dupes = std::make_shared<DupesCommand>();

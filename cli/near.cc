@@ -70,8 +70,9 @@ std::string report_text(const DuplicateReport& report) {
 ExitStatus run_near(const NearCommand& command) {
   TOKVAULT_ASSIGN(const auto vault, open_reader(command));
   ProgressLine progress("near");
-  TOKVAULT_ASSIGN(const auto near,
-                  vault->find_near(command.id, command.options, progress.callback()));
+  NearOptions options = command.options;
+  if (options.limit == 0) options.limit = kNearMax;
+  TOKVAULT_ASSIGN(const auto near, vault->find_near(command.id, options, progress.callback()));
   if (command.json) {
     for (const NearConversation& n : near) {
       print_line(JsonObject()

@@ -41,11 +41,12 @@ void add_tokenizer(CLI::App* sub, std::string& tokenizer, std::string& pattern);
 
 // Decimal only: the parser of CLI11 takes other notations too.
 template <class T>
-void add_number(CLI::App* sub, const std::string& name, T& value, const std::string& what) {
+void add_number(CLI::App* sub, const std::string& name, T& value, const std::string& what,
+                T max = std::numeric_limits<T>::max()) {
   sub->add_option_function<std::string>(
          name,
-         [&value, name](const std::string& text) {
-           auto parsed = parse_number(text, std::numeric_limits<T>::max());
+         [&value, name, max](const std::string& text) {
+           auto parsed = parse_number(text, max);
            if (!parsed) {
              throw CLI::ValidationError(name, std::string(parsed.error().message()));
            }

@@ -34,6 +34,7 @@ cmp longer.bin got.bin && echo same
 echo "-- list, stats, check"
 tokvault kv list kv.store | cut -d ' ' -f 1,3-
 tokvault kv list kv.store --limit 1 --json
+tokvault kv list kv.store --limit 0 | wc -l
 tokvault kv stats kv.store --json | grep -o '"[a-z]*":[0-9]*,"segments"\|"budget_bytes":[0-9]*'
 tokvault kv stats kv.store | grep blocks
 tokvault kv check kv.store

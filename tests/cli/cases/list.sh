@@ -17,6 +17,7 @@ grep -o '"id":"[^"]*"' page
 cursor=$(sed -n 's/^{"cursor":"\(.*\)"}$/\1/p' page)
 tokvault list v --limit 2 --cursor "$cursor" --json | grep -o '"id":"[^"]*"'
 tokvault list v --limit 3 | wc -l
+tokvault list v --limit 0 --json | wc -l
 echo "-- a limit of as many as there are, and of all but one"
 count=$(tokvault list v --json | wc -l)
 tokvault list v --limit "$count" --json | grep -c cursor

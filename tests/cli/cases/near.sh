@@ -14,6 +14,15 @@ tokvault near v alone --threshold 1.5
 echo "$?"
 tokvault near v alone --threshold nan
 echo "$?"
+for limit in 0 1 2; do tokvault near v same-a --threshold 0 --limit $limit --json | wc -l; done
+for i in $(seq 12); do
+  echo "{\"id\":\"twin $i\",\"messages\":[{\"content\":\"one two three four five six\"}]}"
+done | tokvault import v - --tenant many > /dev/null
+tokvault near v "twin 1" --tenant many --json | wc -l
+tokvault near v "twin 1" --tenant many --json --limit 0 | wc -l
+tokvault near v alone --limit 100001
+echo "$?"
+for limit in 0 1; do tokvault dupes v --limit $limit --json | grep -c representative; done
 echo "-- dupes"
 tokvault dupes v
 tokvault dupes v --json
