@@ -354,17 +354,25 @@ class Importer {
     ::malloc_trim(0);
   }
 
+  // What is said behind what stopped the import after so many lines of the file: that these are
+  // stored, and what else there is to say.
+  static std::string remarks(std::uint64_t lines, const std::string& more) {
+    std::string text = lines > 0 ? "the lines before it are stored" : "";
+    if (!text.empty() && !more.empty()) text += "; ";
+    text += more;
+    return text.empty() ? text : " (" + text + ")";
+  }
+
   static Error failure(const std::string& path, const Chunk& chunk) {
     const Error& error = chunk.status.error();
+    const std::uint64_t lines = chunk.progress.lines;
     if (chunk.failed_line == 0) {
       return Error(error.code(),  // the message names the file
-                   std::string(error.message()) + " (the lines before that are stored)",
-                   error.os_code());
+                   std::string(error.message()) + remarks(lines, {}), error.os_code());
     }
     return Error(error.code(), path + ":" + std::to_string(chunk.failed_line) + ": " +
                                    std::string(error.message()) +
-                                   " (the lines before it are stored; --skip-bad FILE puts such "
-                                   "lines aside)");
+                                   remarks(lines, "--skip-bad FILE puts such lines aside"));
   }
 
   Status store(const std::string& path, Chunk& chunk) {
@@ -503,13 +511,13 @@ class Importer {
   // The vault would not take a line. The record of progress is that of the chunk before: what is
   // stored of this one is found unchanged by the next import.
   static Error refused(const std::string& path, std::uint64_t line, const Error& why) {
-    std::string message = path + ":" + std::to_string(line) + ": " + std::string(why.message()) +
-                          " (the lines before it are stored";
-    if (why.code() == Errc::exists) message += "; --replace stores this one in its place";
+    std::string more;
+    if (why.code() == Errc::exists) more = "--replace stores this one in its place";
     if (why.code() == Errc::corrupt) {
-      message += "; what is stored under its id cannot be read: --replace puts this in its place";
+      more = "what is stored under its id cannot be read: --replace puts this in its place";
     }
-    return Error(why.code(), message + ")");
+    return Error(why.code(), path + ":" + std::to_string(line) + ": " + std::string(why.message()) +
+                                 remarks(line - 1, more));
   }
 
   // Keeps a bad line before anything is committed that counts it as done.

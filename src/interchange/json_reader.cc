@@ -105,6 +105,7 @@ struct JsonReader::Impl {
   const char* end_ = nullptr;
   std::string error_;
   const char* error_at_ = nullptr;
+  int open_ = 0;  // objects
 
   std::unique_ptr<char[]> scratch_;
   std::size_t scratch_size_ = 0;
@@ -117,6 +118,7 @@ Status JsonReader::Impl::begin(std::string_view text) {
   begin_ = p_ = text.data();
   end_ = p_ + text.size();
   error_.clear();
+  open_ = 0;
   keys_.clear();
   escaped_keys_.clear();
   if (!json::is_utf8(text)) return Error(Errc::invalid, "not valid UTF-8");
@@ -125,6 +127,9 @@ Status JsonReader::Impl::begin(std::string_view text) {
     scratch_ = std::make_unique_for_overwrite<char[]>(scratch_size_);
   }
   skip();
+  if (at('[')) {
+    return Error(Errc::invalid, "an array, where an object is expected: jq -c '.[]'");
+  }
   if (!at('{')) return Error(Errc::invalid, "not a JSON object");
   return {};
 }
@@ -143,6 +148,12 @@ bool JsonReader::Impl::fail(std::string why) {
 }
 
 Error JsonReader::Impl::error() const {
+  // Most often one that goes on in the next lines, for people.
+  if (open_ > 0 && error_at_ == end_) {
+    return Error(Errc::invalid,
+                 "the object does not end on this line: one object a line (jq -c .)");
+  }
+  if (error_at_ == nullptr) return Error(Errc::invalid, error_);
   return Error(Errc::invalid, error_ + ", at byte " + std::to_string(error_at_ - begin_ + 1));
 }
 
@@ -253,10 +264,12 @@ template <class Member>
 bool JsonReader::Impl::object(std::string& form, int depth, Member&& member) {
   if (depth > json::kDepthMax) return fail("nested too deeply");
   ++p_;
+  ++open_;
   form.push_back('{');
   skip();
   if (at('}')) {
     ++p_;
+    --open_;
     form.push_back('}');
     return true;
   }
@@ -287,6 +300,7 @@ bool JsonReader::Impl::object(std::string& form, int depth, Member&& member) {
     skip();
   }
   ++p_;
+  --open_;
   form.push_back('}');
   keys_.resize(first_key);
   return true;
@@ -362,6 +376,7 @@ bool JsonReader::Impl::token_arrays(Sink sink, int depth,
   const std::size_t form_size = sink.form.size();
   const std::size_t value_count = sink.values.size();
   const std::size_t key_count = keys_.size();
+  const int open = open_;
   const bool ok = object(sink.form, depth, [&](std::string_view name) {
     skip();
     if (!at('{')) return false;
@@ -390,6 +405,7 @@ bool JsonReader::Impl::token_arrays(Sink sink, int depth,
   sink.form.resize(form_size);
   sink.values.resize(value_count);
   keys_.resize(key_count);
+  open_ = open;
   return false;
 }
 
@@ -506,7 +522,11 @@ bool JsonReader::Impl::read_conversation(Conversation& conversation) {
     return value(sink, key_kind(key), 1);
   });
   if (!ok) return false;
-  if (!has_messages) return fail("the object has no messages");
+  if (!has_messages) {
+    fail(R"(the object has no "messages", such as [{"role":"user","content":"Hello"}])");
+    error_at_ = nullptr;  // nowhere
+    return false;
+  }
   if (time) set_time(*time, conversation);
   return true;
 }

@@ -340,10 +340,29 @@ TEST(JsonReader, KeysAreComparedUnescaped) {
 
 TEST(JsonReader, RefusesWhatIsNotOneConversation) {
   EXPECT_EQ(reason(""), "not a JSON object");
-  EXPECT_EQ(reason("[]"), "not a JSON object");
+  EXPECT_EQ(reason("[]"), "an array, where an object is expected: jq -c '.[]'");
+  EXPECT_EQ(reason("1"), "not a JSON object");
   EXPECT_EQ(reason("\xff{}"), "not valid UTF-8");
   EXPECT_EQ(reason("{\"messages\":[],\"a\":\"\xed\xa0\x80\"}"), "not valid UTF-8");
-  EXPECT_EQ(reason("{}"), "the object has no messages, at byte 3");
+  for (const char* object : {"{}", "{} ", R"({"id":"a","x":{"messages":[]}})"}) {
+    EXPECT_EQ(reason(object),
+              R"(the object has no "messages", such as [{"role":"user","content":"Hello"}])");
+  }
+  for (const char* line :
+       {"{", "{ ", R"({"id")", R"({"id":)", R"({"id": 1)", R"({"id":"a",)", R"({"messages":)",
+        R"({"messages": [)", R"({"messages":[{})", R"({"messages":[],"x":[1)",
+        R"({"messages":[{"content":[1],"token_arrays":{"p":{"u8":"AQ=="})"}) {
+    EXPECT_EQ(reason(line), "the object does not end on this line: one object a line (jq -c .)")
+        << line;
+  }
+  // What is wrong is something else.
+  EXPECT_EQ(reason(R"({"messages":[],)"
+                   "}"),
+            "expected a key, at byte 16");
+  EXPECT_EQ(reason(R"({"messages":[]} {)"), "something follows the object, at byte 17");
+  auto arrays = JsonReader().message(R"({"content":[1],"token_arrays":{"p":{"u8":"AQI="}}})");
+  ASSERT_EQ(arrays.code(), Errc::invalid);
+  EXPECT_EQ(arrays.error().message(), "token array \"p\" has 2 elements for 1 tokens, at byte 51");
   EXPECT_EQ(reason(R"({"messages":{}})"), "messages is not an array, at byte 13");
   EXPECT_EQ(reason(R"({"messages":["a"]})"), "a message is not an object, at byte 14");
   EXPECT_EQ(reason(R"({"messages":[]} x)"), "something follows the object, at byte 17");

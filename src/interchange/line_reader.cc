@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -32,7 +33,19 @@ constexpr std::size_t kBufferBytes = 1u << 20;
 constexpr std::size_t kSourceBytes = 64u << 10;
 constexpr int kWindowLogMax = 27;
 constexpr int kIdleMs = 500;
+constexpr std::pair<std::string_view, std::string_view> kUnread[] = {
+    {"xz", {"\xfd\x37zXZ\0", 6}}, {"lz4", "\x04\x22\x4d\x18"}, {"zip", "PK\x03\x04"}};
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
+// What compressed a file that begins so, of what is not read; nothing if nobody did.
+std::string_view unread_format(std::string_view begin) {
+  for (const auto& [name, magic] : kUnread) {
+    if (begin.starts_with(magic)) return name;
+  }
+  // BZh, 1 to 9, and the first digits of pi.
+  const bool is_bzip2 = begin.starts_with("BZh") && begin.substr(0, 10).ends_with("1AY&SY");
+  return is_bzip2 ? "bzip2" : "";
+}
 
 // A stream of bytes.
 class Source {
@@ -279,6 +292,12 @@ class LineReaderImpl : public LineReader {
     while (is_known && end_ < kSourceBytes && !at_end_) {
       is_known = is_decoded() || file_.wait();
       if (is_known) TOKVAULT_TRY(fill());
+    }
+    const std::string_view unread =
+        is_decoded() ? "" : unread_format({buffer_.data(), std::min(end_, kSourceBytes)});
+    if (!unread.empty()) {
+      return Error(Errc::invalid, "compressed with " + std::string(unread) +
+                                      ", which is not read; gzip and zstd are");
     }
     if (is_known) {
       const Digest digest = sha256(ByteView(buffer_.data(), std::min(end_, kSourceBytes)));

@@ -209,6 +209,23 @@ TEST_F(LineReaderTest, DamagedAndTruncatedInputIsNamed) {
   EXPECT_EQ(failure(file("\x28\xb5\x2f\xfd")).code(), Errc::corrupt);
 }
 
+TEST_F(LineReaderTest, NamesCompressionThatIsNotRead) {
+  const std::pair<std::string, std::string> cases[] = {{"xz", std::string("\xfd\x37zXZ\0\0", 7)},
+                                                       {"bzip2", "BZh11AY&SY\x12"},
+                                                       {"lz4", "\x04\x22\x4d\x18"},
+                                                       {"zip", "PK\x03\x04\x14"}};
+  for (const auto& [name, bytes] : cases) {
+    const Error error = failure(file(bytes));
+    EXPECT_EQ(error.code(), Errc::invalid);
+    EXPECT_NE(error.message().find("compressed with " + name + ", "), std::string_view::npos)
+        << error.message();
+    EXPECT_EQ(lines(file(gzip(bytes))).size(), 1u) << name;
+  }
+  for (const char* line : {"BZh9", "BZh91AY&S", "BZh", "PK"}) {
+    EXPECT_EQ(lines(file(line)), std::vector<std::string>{line});
+  }
+}
+
 TEST_F(LineReaderTest, RefusesWindowsBeyondTheLimit) {
   const Error error = failure(file(zstd("a\n", 28)));
   EXPECT_EQ(error.code(), Errc::exhausted);
