@@ -58,4 +58,18 @@ std::optional<std::string> id_of(const Piece& object) {
   return std::nullopt;
 }
 
+bool has_unknown_time(const Conversation& conversation) {
+  if (conversation.time_ms != 0) return false;
+  for (const Piece& part : split({conversation.form, conversation.values})) {
+    const auto [name, value] = member(part);
+    if (name != "\"created\"" && name != "\"created_at\"" && name != "\"timestamp\"") continue;
+    const bool is_empty = is_string(value) && value.values[0].bytes.empty();
+    const bool is_zero = value.form.size() == 1 &&
+                         value.form[0] == static_cast<char>(Hole::scalar) &&
+                         value.values[0].bytes == "0";
+    if (value.form != "null" && !is_empty && !is_zero) return true;
+  }
+  return false;
+}
+
 }  // namespace tokvault::cli

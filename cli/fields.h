@@ -31,6 +31,10 @@ bool is_string(const Piece& piece);
 // import takes it. Nothing if it has none.
 std::optional<std::string> id_of(const Piece& object);
 
+// Whether it has a field for its time, but in none of them a time that is understood. null, 0 and
+// the empty string say that there is none.
+bool has_unknown_time(const Conversation& conversation);
+
 }  // namespace tokvault::cli
 
 #endif  // TOKVAULT_CLI_FIELDS_H_

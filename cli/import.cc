@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "commands.h"
+#include "fields.h"
 #include "output.h"
 #include "values.h"
 
@@ -50,6 +51,7 @@ struct Chunk {
   std::vector<Conversation> conversations;
   std::uint64_t values = 0;            // of them and of their messages, with these counted
   std::vector<std::uint64_t> numbers;  // of their lines
+  std::vector<bool> untimed;           // those whose line has a time that is not understood
   // Of those whose line has no id: the id that they get if another line has theirs. Else empty.
   std::vector<std::string> second_ids;
   std::vector<std::string> raw;  // the lines themselves, if bad ones are to be kept
@@ -71,6 +73,7 @@ struct Totals {
   std::uint64_t replaced = 0;
   std::uint64_t bad = 0;
   std::uint64_t blank = 0;
+  std::uint64_t untimed = 0;
   std::vector<std::string> reasons;
 };
 
@@ -198,6 +201,7 @@ class ChunkReader {
         chunk.second_ids.push_back(complete(*conversation, line));
         chunk.values += 1 + conversation->values.size();
         for (const Message& m : conversation->messages) chunk.values += 1 + m.values.size();
+        chunk.untimed.push_back(has_unknown_time(*conversation));
         chunk.conversations.push_back(std::move(*conversation));
         chunk.numbers.push_back(line.number);
         if (!command_.skip_bad.empty()) chunk.raw.emplace_back(line.text);
@@ -386,6 +390,7 @@ class Importer {
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (results[i]) {
         count(results[i]->outcome);
+        if (chunk.untimed[i]) ++totals_.untimed;
       } else if (stops_at_refused()) {
         return refused(path, chunk.numbers[i], results[i].error());
       } else {
@@ -558,6 +563,7 @@ void print_json(const ImportCommand& command, bool created, const Totals& totals
       .field("already_imported", totals.resumed)
       .field("bad", totals.bad)
       .field("blank", totals.blank)
+      .field("untimed", totals.untimed)
       .field("bytes", totals.bytes)
       .field("seconds", seconds)
       .field("mb_per_second", rate(totals, seconds))
@@ -575,6 +581,10 @@ void print_human(const ImportCommand& command, const Totals& totals, double seco
   print_line(line);
   if (totals.resumed > 0) {
     print_line(format_counted(totals.resumed, "line") + " imported before");
+  }
+  if (totals.untimed > 0) {
+    print_line(format_counted(totals.untimed, "line") +
+               " with a time that is not understood, stored with the time of the import");
   }
   print_line(format_bytes(totals.bytes) + " in " + format_rate(seconds) + " s, " +
              format_rate(rate(totals, seconds)) + " MB/s" +
