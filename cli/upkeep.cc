@@ -12,8 +12,9 @@ namespace {
 int status_of(const CheckReport& report) {
   if (report.findings.empty() && report.lost_conversations == 0) return 0;
   const bool is_unread =
-      std::all_of(report.findings.begin(), report.findings.end(),
-                  [](const Finding& f) { return f.code == Errc::denied || f.code == Errc::io; });
+      std::all_of(report.findings.begin(), report.findings.end(), [](const Finding& f) {
+        return f.code != Errc::corrupt && f.code != Errc::not_found && f.code != Errc::conflict;
+      });
   return exit_code(is_unread && report.lost_conversations == 0 ? report.findings[0].code
                                                                : Errc::corrupt);
 }

@@ -14,8 +14,6 @@ std::string contents_of(const CatalogFile& pack) {
          std::to_string(pack.sequence_first) + " to " + std::to_string(pack.sequence_last);
 }
 
-bool is_lost(Errc code) { return code != Errc::denied && code != Errc::io; }
-
 void report_lost(const LogFile& log, CheckReport& report) {
   for (const LostCommits& lost : log.lost()) {
     std::string what = lost.what;

@@ -32,8 +32,6 @@ Result<bool> holds_anything_written(const Backend& backend);
 Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report,
                                      const CatalogState* before = nullptr);
 
-// Whether what cannot be read for this reason is gone; the rest may be read another time.
-bool is_lost(Errc code);
 // What a pack had: "2 conversations, sequence numbers 3 to 5".
 std::string contents_of(const CatalogFile& pack);
 // What a damaged log has lost, as findings, and how many conversations as far as that is known.

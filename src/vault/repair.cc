@@ -30,12 +30,6 @@ void report_or(CheckReport* report, Error error, const std::string& file) {
   }
 }
 
-// Whether an error says that a file is damaged or gone. Of one that a newer program wrote, or that
-// the disk does not give out now, no more is known than before: nothing is put aside for that.
-bool is_loss(const Error& error) {
-  return error.code() == Errc::corrupt || error.code() == Errc::not_found;
-}
-
 using Packs = std::map<std::uint64_t, std::shared_ptr<PackFile>>;
 
 using Logs = std::map<std::uint64_t, std::shared_ptr<LogFile>>;
@@ -155,7 +149,7 @@ Status register_found(const Backend& backend, const Logs& logs,
       artifact = Error(Errc::corrupt, "of another vault");
     }
     if (!artifact) {
-      if (!is_loss(artifact.error())) return std::move(artifact).error();
+      if (!is_lost(artifact.code())) return std::move(artifact).error();
       report_or(report, std::move(artifact).error(), blob.name);
       continue;
     }
@@ -308,7 +302,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     state.next_file = std::max(state.next_file, number + 1);
     auto pack = PackFile::open(backend, cache, number);
     if (!pack) {
-      if (report == nullptr || !is_loss(pack.error())) return std::move(pack).error();
+      if (report == nullptr || !is_lost(pack.code())) return std::move(pack).error();
       report_or(report, std::move(pack).error(), blob.name);
       if (before == nullptr)
         report->findings.back().message += "; what it held and deleted is unknown";
@@ -323,7 +317,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     state.next_file = std::max(state.next_file, number + 1);
     auto log = LogFile::open(backend, number, known_size(number));
     if (!log) {
-      if (report == nullptr || !is_loss(log.error())) return std::move(log).error();
+      if (report == nullptr || !is_lost(log.code())) return std::move(log).error();
       report_or(report, std::move(log).error(), blob.name);
       continue;
     }
@@ -377,7 +371,7 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
     take({tenant_key(f.tenant.number), encode(f.tenant), 0});
     auto found = pack->records();
     if (!found) {
-      if (report == nullptr || !is_loss(found.error())) return std::move(found).error();
+      if (report == nullptr || !is_lost(found.code())) return std::move(found).error();
       report_or(report, std::move(found).error(), pack->name());
       if (before == nullptr) {
         report->findings.back().message += "; what it says of deletions, tags and holds is unknown";
@@ -430,7 +424,7 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
   (void)swept;
   // What an old catalog, if it can be read, says of files that are gone.
   auto loaded = catalog.load();
-  if (!loaded && !is_loss(loaded.error())) return std::move(loaded).error();
+  if (!loaded && !is_lost(loaded.code())) return std::move(loaded).error();
   const CatalogState* before = loaded ? &*loaded : nullptr;
   TOKVAULT_ASSIGN(CatalogState state, rebuild_catalog(backend, &report, before));
   if (before != nullptr) state.next_file = std::max(state.next_file, before->next_file);

@@ -21,10 +21,9 @@ Status State::load(const CatalogState& catalog, Unreadable unreadable,
   std::map<std::uint64_t, std::shared_ptr<LogFile>> logs;
   std::map<std::uint64_t, LostPack> lost_packs;
   auto failed = [&](const CatalogFile& file, Error error) -> Status {
-    const bool is_lost = error.code() == Errc::corrupt || error.code() == Errc::not_found;
     if (unreadable == Unreadable::fails) return error;
-    if (unreadable == Unreadable::lost_is_noted && !is_lost) return error;
-    if (file.kind == CatalogFile::Kind::log && is_lost) {
+    if (unreadable == Unreadable::lost_is_noted && !is_lost(error.code())) return error;
+    if (file.kind == CatalogFile::Kind::log && is_lost(error.code())) {
       logs[file.number] = LogFile::make_gone(file.number, error, file.sequence_first);
     }
     if (file.kind == CatalogFile::Kind::pack) {
@@ -479,8 +478,9 @@ Result<State::Located> State::locate(std::uint32_t tenant, const External& exter
   if (first_error.code() != Errc::ok) return first_error;
   for (const auto& [number, pack] : lost_packs_) {
     if (pack.file.tenant == tenant) {
-      return Error(Errc::corrupt, "a segment of another file is in none; " + pack_name(number) +
-                                      " cannot be read: " + pack.what);
+      return Error(is_lost(pack.code) ? Errc::corrupt : pack.code,
+                   "a segment of another file is in none; " + pack_name(number) +
+                       " cannot be read: " + pack.what);
     }
   }
   return Error(Errc::corrupt,

@@ -61,6 +61,10 @@ struct TenantDamage {
   std::string where;                       // for messages
 };
 
+// Whether what cannot be read for this reason is gone. The rest is of a newer program, or the
+// system does not give it out, and may be read another time.
+inline bool is_lost(Errc code) { return code == Errc::corrupt || code == Errc::not_found; }
+
 // A pack that cannot be opened, and why.
 struct LostPack {
   CatalogFile file;

@@ -84,8 +84,8 @@ TEST_F(VaultLost, CheckSaysWhatIsGone) {
         [&](const Finding& f) { return f.file == packs_[static_cast<std::size_t>(lost)]; });
     ASSERT_NE(finding, report->findings.end());
     EXPECT_EQ(finding->code, Errc::not_found);
-    const std::string range =
-        "3 conversations, commits " + std::to_string(first) + " to " + std::to_string(last);
+    const std::string range = "3 conversations, sequence numbers " + std::to_string(first) +
+                              " to " + std::to_string(last);
     EXPECT_NE(finding->message.find(range), std::string::npos) << finding->message;
     // What needs no lost pack is read; the rest is not said not to be there.
     for (const auto& [id, conversation] : all_) {
