@@ -119,6 +119,22 @@ Status quarantine(Backend& backend, const std::string& name, std::uint64_t size)
   return backend.remove(name);
 }
 
+// What the catalog says of a pack whose records say nothing.
+CatalogFile file_of(const PackFile& pack) {
+  const PackFooter& f = pack.footer();
+  CatalogFile file;
+  file.kind = CatalogFile::Kind::pack;
+  file.number = pack.file();
+  file.tenant = f.tenant.number;
+  file.size_bytes = pack.size_bytes();
+  file.conversations = f.counts.rows;
+  file.sequence_first = f.sequence_first;
+  file.sequence_last = f.sequence_last;
+  file.time_first_ms = f.time_first_ms;
+  file.time_last_ms = f.time_last_ms;
+  return file;
+}
+
 std::uint64_t pack_bytes(const CatalogState& state) {
   std::uint64_t bytes = 0;
   for (const CatalogFile& f : state.files) {
@@ -252,6 +268,37 @@ Result<bool> renew(Backend& backend, const PackFile& pack, CatalogState& state) 
   return true;
 }
 
+// An import that went on would pass over what is lost: let it begin again, as after `forget`. A
+// record may stand in any log and pack, and is read again whenever one of these is: so a pack with
+// later removals is put beside them.
+Status end_imports(Backend& backend, Cache& cache, CatalogState& state) {
+  State now(backend, cache, DecodeText::when_read);
+  std::vector<std::pair<CatalogFile, Error>> errors;  // are reported elsewhere
+  TOKVAULT_TRY(now.load(state, State::Unreadable::all_is_noted, &errors));
+  const std::vector<Record> records = now.find_records(progress_key(""));
+  const auto tenant =
+      std::find_if(state.records.begin(), state.records.end(),
+                   [](const CatalogRecord& r) { return is_kind(r.key, RecordKind::tenant); });
+  if (records.empty() || tenant == state.records.end()) return {};
+  TOKVAULT_ASSIGN(auto bytes_tokenizer, open_tokenizer("bytes"));
+  PackBuilder builder(bytes_tokenizer);
+  TOKVAULT_ASSIGN(TenantRecord owner, decode_tenant(tenant->value));  // any: it has no rows
+  builder.set_tenant(std::move(owner));
+  const std::uint64_t sequence = now.next_sequence();
+  for (const Record& r : records) builder.add_record({r.key, std::nullopt, sequence});
+  PackIdentity identity{state.next_file++, now.vault(), random_bytes(16), {}, {}};
+  identity.set_members.push_back(identity.number);
+  TOKVAULT_ASSIGN(const Buffer bytes,
+                  builder.finish(identity, Level::balanced, PackPurpose::compact));
+  TOKVAULT_TRY(backend.put(pack_name(identity.number), bytes));
+  TOKVAULT_ASSIGN(const auto pack, PackFile::open(backend, cache, identity.number));
+  state.files.push_back(file_of(*pack));
+  state.files.back().sequence_last = sequence;
+  std::erase_if(state.records,
+                [](const CatalogRecord& r) { return is_kind(r.key, RecordKind::progress); });
+  return {};
+}
+
 }  // namespace
 
 std::uint64_t number_of(std::string_view name) {
@@ -356,19 +403,9 @@ Result<CatalogState> rebuild_catalog(const Backend& backend, CheckReport* report
   };
   for (const auto& [number, pack] : packs) {
     if (garbage.contains(number)) continue;
-    const PackFooter& f = pack->footer();
-    CatalogFile file;
-    file.kind = CatalogFile::Kind::pack;
-    file.number = number;
-    file.tenant = f.tenant.number;
-    file.size_bytes = pack->size_bytes();
-    file.conversations = f.counts.rows;
-    file.sequence_first = f.sequence_first;
-    file.sequence_last = f.sequence_last;
-    file.time_first_ms = f.time_first_ms;
-    file.time_last_ms = f.time_last_ms;
-    state.files.push_back(file);
-    take({tenant_key(f.tenant.number), encode(f.tenant), 0});
+    const TenantRecord& tenant = pack->footer().tenant;
+    state.files.push_back(file_of(*pack));
+    take({tenant_key(tenant.number), encode(tenant), 0});
     auto found = pack->records();
     if (!found) {
       if (report == nullptr || !is_lost(found.code())) return std::move(found).error();
@@ -519,6 +556,10 @@ Result<CheckReport> Vault::repair(Backend& backend, Catalog& catalog, const Repa
         told->message += "; put aside, and " + lost;
       }
     }
+  }
+  // Without the catalog nobody knows which files are gone.
+  if (before == nullptr || !report.findings.empty()) {
+    TOKVAULT_TRY(end_imports(backend, cache, state));
   }
   // A vault needs no log to be opened, but the next writer begins one.
   TOKVAULT_TRY(catalog.reset(state));

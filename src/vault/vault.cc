@@ -294,6 +294,8 @@ Result<std::vector<std::string>> VaultImpl::tenants() const {
 std::optional<ImportProgress> VaultImpl::import_progress(ByteView source) const {
   if (!refresh()) return std::nullopt;
   std::shared_lock lock(state_mutex_);
+  // What is lost may be of the lines that it counts.
+  if (!state_.expect_whole()) return std::nullopt;
   const auto record = state_.find_record(progress_key(source));
   if (!record) return std::nullopt;
   auto progress = decode_progress(*record->value);

@@ -119,6 +119,58 @@ TEST_F(VaultLost, RepairReportsAPackOnce) {
   EXPECT_EQ(disk.list("quarantine")->size(), 1u);
 }
 
+// An import that is called again must store what is lost, wherever the record of how far it was
+// stands, and whatever becomes of the files.
+TEST_F(VaultLost, NoImportGoesOnBehindIt) {
+  const ImportProgress progress{.source = "input", .lines = 12, .bytes = 99, .state_hash = "h"};
+  const auto counts = [](const MemoryPlace& place) {
+    const auto vault = place.open({.read_only = true});
+    EXPECT_OK(vault);
+    return (*vault)->import_progress("input").has_value();
+  };
+  for (const bool sealed : {false, true}) {
+    for (const bool catalog_too : {false, true}) {
+      SCOPED_TRACE(std::string(sealed ? "sealed" : "in the log") +
+                   (catalog_too ? ", the catalog is lost, too" : ""));
+      {
+        auto vault = place_.open();
+        ASSERT_OK(vault);
+        ASSERT_OK((*vault)->put_batch({}, {}, &progress));
+        if (sealed) {
+          ASSERT_OK((*vault)->seal());
+        }
+      }
+      ASSERT_TRUE(counts(place_));
+      MemoryPlace place = without(2);
+      EXPECT_FALSE(counts(place));
+      if (catalog_too) place.catalog = SharedCatalog();
+      ASSERT_OK(Vault::repair(place.disk, place.catalog));
+      EXPECT_FALSE(counts(place));
+      {
+        auto vault = place.open();
+        ASSERT_OK(vault);
+        ASSERT_OK((*vault)->put(conversation("later", {"text"}), {}));
+        ASSERT_OK((*vault)->forget(std::vector<std::string>{"c00"}));
+        ASSERT_OK((*vault)->seal());
+        ASSERT_OK((*vault)->gc(false));
+      }
+      EXPECT_FALSE(counts(place));
+      ASSERT_OK(Vault::repair(place.disk, place.catalog));
+      EXPECT_FALSE(counts(place));
+      {
+        auto vault = place.open();
+        ASSERT_OK(vault);
+        ASSERT_OK((*vault)->put_batch({}, {}, &progress));
+      }
+      EXPECT_TRUE(counts(place));
+      // One that lost nothing leaves it.
+      ASSERT_OK((*place.open())->compact(Level::fast));
+      ASSERT_OK(Vault::repair(place.disk, place.catalog));
+      EXPECT_TRUE(counts(place));
+    }
+  }
+}
+
 TEST_F(VaultLost, RepairKeepsTheRest) {
   for (int lost = 0; lost < 4; ++lost) {
     for (const bool catalog_too : {false, true}) {
