@@ -232,9 +232,12 @@ Result<NamedIds> look_up(const Vault& vault, const std::vector<std::string>& nam
   std::unordered_set<std::string_view> seen;
   for (const std::string& id : named) {
     if (!seen.insert(id).second) continue;
-    auto summary = vault.summary(id, tenant);
-    if (!summary && summary.code() != Errc::not_found) return std::move(summary).error();
-    (summary ? ids.found : ids.missing).push_back(id);
+    const auto summary = vault.summary(id, tenant);
+    // What is in doubt is forgotten, too: it may be there.
+    if (!summary && summary.code() != Errc::not_found && summary.code() != Errc::corrupt) {
+      return summary.error().clone();
+    }
+    (summary.code() == Errc::not_found ? ids.missing : ids.found).push_back(id);
   }
   return ids;
 }
@@ -373,6 +376,8 @@ ExitStatus run_tag(const TagCommand& command) {
   }
   TOKVAULT_ASSIGN(const auto ids, all_ids(command.ids, command.ids_from));
   TOKVAULT_ASSIGN(const auto vault, open_writer(command));
+  // Before anything is changed: tags that a damaged log may have changed are not known.
+  for (const std::string& id : ids) TOKVAULT_TRY(vault->summary(id, command.tenant));
   TOKVAULT_TRY(vault->tag(ids, command.add, command.remove, command.tenant));
   for (const std::string& id : ids) {
     TOKVAULT_ASSIGN(const Summary summary, vault->summary(id, command.tenant));
