@@ -151,9 +151,8 @@ class ChunkReader {
 
   Chunk next() {
     Chunk chunk;
-    const std::uint64_t limit = progress_.bytes + command_.batch_bytes;
     const std::uint64_t before = progress_.bytes;
-    while (progress_.bytes < limit && chunk.values < kChunkValuesMax) {
+    while (progress_.bytes - before < command_.batch_bytes && chunk.values < kChunkValuesMax) {
       // What a pipe gave before it paused is stored meanwhile.
       if (progress_.bytes > before && lines_->is_idle()) break;
       LineReader::Line line;
@@ -307,6 +306,7 @@ class Importer {
   // Reads the lines that `earlier` counts. True if they are the same as then.
   Result<bool> pass_over(const std::string& path, LineReader& lines,
                          const ImportProgress& earlier) {
+    if (earlier.lines == 0) return true;  // its first line was bad
     ProgressLine progress(path);
     LineReader::Line line;
     while (line.number < earlier.lines) {
