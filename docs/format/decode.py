@@ -1671,7 +1671,10 @@ class Vault:
 
 def quote(text):
     """UTF-8, in which lone surrogates stand as three bytes, as a JSON string."""
-    return json.dumps(text.decode("utf-8", "surrogatepass")).encode()
+    try:
+        return json.dumps(text.decode("utf-8", "surrogatepass")).encode()
+    except UnicodeDecodeError:
+        raise Failure(2, "invalid: a text that is not UTF-8 has no JSON") from None
 
 
 # --- checkpoint.md -----------------------------------------------------------------------------
@@ -1896,6 +1899,9 @@ def main():
             print("\n".join(CheckpointStore(given.vault).lines()))
             return 0
         vault = Vault(given.vault, given.ranks)
+        names = [tenant["name"] for tenant in vault.tenants.values()]
+        if not given.all and given.tenant not in [*names, "default"]:
+            raise Failure(3, f"not_found: no tenant {given.tenant}")
         for number, tenant in sorted(vault.tenants.items()):
             if not given.all and tenant["name"] != given.tenant:
                 continue

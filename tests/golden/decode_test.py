@@ -60,6 +60,16 @@ def deltas():
                 pass
 
 
+def texts():
+    import decode
+    expect(decode.quote(b"\xc3\xbc\xed\xa0\xbd") == b'"\\u00fc\\ud83d"', "a lone surrogate")
+    try:
+        decode.quote(b"\xff")
+        expect(False, "a text that is not UTF-8")
+    except decode.Failure as failure:
+        expect(failure.status == 2, f"a text that is not UTF-8: {failure}")
+
+
 def token_model():
     import decode
     folder = HERE / "token_model"
@@ -137,6 +147,7 @@ def main():
     ranks = ["--ranks", parser.parse_args().ranks]
     vectors()
     deltas()
+    texts()
     token_model()
     token_lz()
     substrings()
@@ -154,6 +165,8 @@ def main():
         tenant = [w["conversation"] for w in wanted if w["tenant"] == "default"]
         got = [json.loads(line) for line in run(vault, *ranks).stdout.splitlines()]
         expect(got == tenant, f"{vault}: the default tenant")
+        done = run(vault, "--tenant", "nobody", *ranks)
+        expect((done.returncode, done.stdout) == (3, ""), f"{vault}: a tenant that is not there")
         held = vault.with_suffix(".held")
         wanted = [json.loads(w) for w in held.read_text().splitlines()] if held.exists() else []
         done = run(vault, "--all", "--held", *ranks)
