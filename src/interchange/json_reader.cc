@@ -80,6 +80,8 @@ struct JsonReader::Impl {
 
   void skip() { p_ = json::skip_space(p_, end_); }
   bool at(char c) const { return p_ != end_ && *p_ == c; }
+  // Fails if a conversation has more values than it may have, these being the last of them.
+  bool count(const std::vector<Value>& values);
   bool string(std::string_view& text);
   bool value(Sink sink, KeyKind kind, int depth);
   bool array(Sink sink, KeyKind kind, int depth);
@@ -112,6 +114,7 @@ struct JsonReader::Impl {
   std::vector<std::string_view> keys_;    // of all objects that are open
   std::deque<std::string> escaped_keys_;  // what keys_ points to where the input has escapes
   std::vector<Token> tokens_;
+  std::size_t message_values_ = 0;  // of the messages that were read
 };
 
 Status JsonReader::Impl::begin(std::string_view text) {
@@ -121,6 +124,7 @@ Status JsonReader::Impl::begin(std::string_view text) {
   open_ = 0;
   keys_.clear();
   escaped_keys_.clear();
+  message_values_ = 0;
   if (!json::is_utf8(text)) return Error(Errc::invalid, "not valid UTF-8");
   if (scratch_size_ < text.size() + 8) {
     scratch_size_ = text.size() + text.size() / 4 + 4096;
@@ -157,6 +161,11 @@ Error JsonReader::Impl::error() const {
   return Error(Errc::invalid, error_ + ", at byte " + std::to_string(error_at_ - begin_ + 1));
 }
 
+bool JsonReader::Impl::count(const std::vector<Value>& values) {
+  if (message_values_ + values.size() <= kValuesMax) return true;
+  return fail("a conversation has at most " + std::to_string(kValuesMax) + " values");
+}
+
 // At a quote. `text` lives until the next string is read.
 bool JsonReader::Impl::string(std::string_view& text) {
   const char* why = nullptr;
@@ -167,6 +176,7 @@ bool JsonReader::Impl::string(std::string_view& text) {
 }
 
 bool JsonReader::Impl::value(Sink sink, KeyKind kind, int depth) {
+  if (!count(sink.values)) return false;
   skip();
   if (p_ == end_) return fail("the text ends too early");
   switch (*p_) {
@@ -379,7 +389,7 @@ bool JsonReader::Impl::token_arrays(Sink sink, int depth,
   const int open = open_;
   const bool ok = object(sink.form, depth, [&](std::string_view name) {
     skip();
-    if (!at('{')) return false;
+    if (!at('{') || !count(sink.values)) return false;
     std::size_t types = 0;
     return object(sink.form, depth + 1,
                   [&](std::string_view type_name) {
@@ -424,7 +434,10 @@ bool JsonReader::Impl::messages(Conversation& conversation) {
     if (conversation.messages.size() == kMessagesMax) {
       return fail("a conversation has at most " + std::to_string(kMessagesMax) + " messages");
     }
-    if (!read_message(conversation.messages.emplace_back(), 3)) return false;
+    Message& message = conversation.messages.emplace_back();
+    if (!read_message(message, 3)) return false;
+    if (!count(message.values)) return false;
+    message_values_ += message.values.size();
     skip();
     if (at(']')) break;
     if (!at(',')) return fail("expected , or ] in messages");
@@ -527,6 +540,7 @@ bool JsonReader::Impl::read_conversation(Conversation& conversation) {
     error_at_ = nullptr;  // nowhere
     return false;
   }
+  if (!count(conversation.values)) return false;
   if (time) set_time(*time, conversation);
   return true;
 }

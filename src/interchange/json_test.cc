@@ -125,6 +125,37 @@ TEST(JsonReader, MessagesAreCounted) {
   EXPECT_NE(more.error().message().find("at most 262144 messages"), std::string_view::npos);
 }
 
+// Refused as soon as there are too many, since each takes more memory than text.
+TEST(JsonReader, ValuesAreCounted) {
+  auto values = [](std::size_t count) {
+    std::string text = "[null";
+    for (std::size_t i = 0; i < count; ++i) text += ",0,null";
+    return text + "]";
+  };
+  JsonReader reader;
+  const std::string half = "{\"v\":" + values(kValuesMax / 4) + "}";
+  const std::string messages = "\"messages\":[" + half + "," + half + "]";
+  const std::string own = "\"v\":" + values(kValuesMax / 2);
+  const auto most = reader.conversation("{" + own + "," + messages + "}");
+  ASSERT_TRUE(most) << most.error().message();
+  EXPECT_EQ(most->values.size(), kValuesMax / 2);
+  const std::string more[] = {"{" + own + "," + messages + ",\"more\":0}",
+                              "{\"more\":0," + messages + "," + own + "}",
+                              "{\"messages\":[{\"v\":" + values(kValuesMax) + "},{\"v\":0}]}",
+                              "{\"messages\":[{\"v\":" + values(kValuesMax + 1) + "}]}"};
+  for (const std::string& line : more) {
+    const auto refused = reader.conversation(line);
+    EXPECT_EQ(refused.code(), Errc::invalid);
+    EXPECT_NE(refused.error().message().find("at most 524288 values"), std::string_view::npos);
+  }
+  const auto early = reader.conversation("{\"v\":" + values(2 * kValuesMax) + "}");
+  ASSERT_EQ(early.code(), Errc::invalid);
+  const std::string_view message = early.error().message();
+  const std::size_t at = message.find("at byte ");
+  ASSERT_NE(at, std::string_view::npos);
+  EXPECT_LT(std::stoul(std::string(message.substr(at + 8))), 8 * kValuesMax);  // of 14 * kValuesMax
+}
+
 TEST(JsonReader, ArraysOfNumbers) {
   // From eight on an array is one value; a content is from one on.
   EXPECT_EQ(read_message(R"({"content":[ 1, 2 ]})").form, "{\"content\":\x02}");
