@@ -419,80 +419,21 @@ class Importer {
   // One outcome for each conversation, until one is refused where that stops the import.
   // `progress` is committed with the last of them.
   Result<std::vector<Result<PutResult>>> put(Chunk& chunk, const ImportProgress* progress) {
-    const PutOptions options = put_options();
-    const auto is_refused = [](const auto& result) { return !result; };
-    const auto has_second = [&](std::size_t i) { return !chunk.second_ids[i].empty(); };
-    const std::size_t count = chunk.conversations.size();
-    std::vector<Result<PutResult>> results;
-    bool is_recorded = false;
-    const auto with_id = static_cast<std::size_t>(
-        std::count(chunk.second_ids.begin(), chunk.second_ids.end(), std::string()));
-    if (with_id > 0 && with_id < count && !options.replace) {
-      // As one commit, as far as nothing is refused.
-      PutOptions all = options;
-      all.stop_at_refused = true;
-      TOKVAULT_ASSIGN(results, vault_.put_batch(chunk.conversations, all, progress));
-      const auto first = std::find_if(results.begin(), results.end(), is_refused);
-      if (first == results.end()) return results;
-      results.erase(first, results.end());
-    }
-    // In their order, those with and those without an id of their own by themselves.
-    for (std::size_t end = results.size(); end < count;) {
-      const std::size_t begin = end;
-      const auto done = static_cast<std::ptrdiff_t>(results.size());
-      while (end < count && has_second(end) == has_second(begin)) ++end;
-      if (has_second(begin)) {
-        TOKVAULT_TRY(put_without_ids(chunk, begin, end, options, results));
-      } else {
-        is_recorded = end == count;
-        TOKVAULT_ASSIGN(auto more,
-                        vault_.put_batch(std::span(chunk.conversations).subspan(begin, end - begin),
-                                         options, is_recorded ? progress : nullptr));
-        std::move(more.begin(), more.end(), std::back_inserter(results));
-      }
-      if (options.stop_at_refused &&
-          std::any_of(results.begin() + done, results.end(), is_refused)) {
-        return results;
+    // Which id a line gets is known before, so that all of them are one commit. One that has its
+    // second id keeps it, whatever became of the line that had the first.
+    for (std::size_t i = 0; i < chunk.conversations.size(); ++i) {
+      Conversation& conversation = chunk.conversations[i];
+      const std::string& second = chunk.second_ids[i];
+      if (second.empty() || second == conversation.id) continue;
+      if (vault_.get(second, command_.tenant) || !is_of_this_line(conversation)) {
+        conversation.id = second;
       }
     }
-    if (progress != nullptr && !is_recorded) TOKVAULT_TRY(vault_.put_batch({}, options, progress));
-    return results;
-  }
-
-  // Conversations with the ids of their places. One whose id another line has gets its second id.
-  Status put_without_ids(Chunk& chunk, std::size_t begin, std::size_t end,
-                         const PutOptions& options, std::vector<Result<PutResult>>& results) {
-    PutOptions first = options;
-    first.replace = false;
-    first.stop_at_refused = false;  // `exists` is no refusal yet
-    TOKVAULT_ASSIGN(
-        auto put,
-        vault_.put_batch(std::span(chunk.conversations).subspan(begin, end - begin), first));
-    std::vector<std::size_t> again;
-    for (std::size_t i = 0; i < put.size(); ++i) {
-      if (put[i].code() != Errc::exists) continue;
-      Conversation& conversation = chunk.conversations[begin + i];
-      if (is_of_this_line(conversation)) {
-        if (options.replace) again.push_back(i);
-      } else {
-        conversation.id = chunk.second_ids[begin + i];
-        again.push_back(i);
-      }
-    }
-    if (!again.empty()) {
-      std::vector<Conversation> conversations;
-      for (const std::size_t i : again) {
-        conversations.push_back(std::move(chunk.conversations[begin + i]));
-      }
-      TOKVAULT_ASSIGN(auto second, vault_.put_batch(conversations, options));
-      for (std::size_t k = 0; k < again.size(); ++k) put[again[k]] = std::move(second[k]);
-    }
-    std::move(put.begin(), put.end(), std::back_inserter(results));
-    return {};
+    return vault_.put_batch(chunk.conversations, put_options(), progress);
   }
 
   // Whether what the vault has under this id was made of the same line, though the command may have
-  // said another model or application for it. If it cannot be read, it may have been.
+  // said another model or application for it. If it is not there, or cannot be read, it may be.
   bool is_of_this_line(const Conversation& conversation) const {
     const auto there = vault_.get(conversation.id, command_.tenant);
     return !there || (there->form == conversation.form && there->values == conversation.values &&

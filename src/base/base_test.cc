@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "base/piecewise_checksum.h"
 #include "base/zstd.h"
 
 namespace tokvault {
@@ -46,6 +47,19 @@ TEST(ByteReader, StaysFailedAndNeverReadsPastTheEnd) {
   EXPECT_FALSE(r.ok());
   EXPECT_EQ(r.le<std::uint32_t>(), 0u);
   EXPECT_FALSE(r.ok());
+}
+
+TEST(Checksum, OfPieces) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += std::to_string(i * i);
+  for (const std::uint64_t seed : {std::uint64_t{0}, ~std::uint64_t{0}}) {
+    for (const std::size_t size : {std::size_t{1}, std::size_t{7}, std::size_t{300}, text.size()}) {
+      PiecewiseChecksum checksum(seed);
+      for (std::size_t at = 0; at < text.size(); at += size) checksum.add(text.substr(at, size));
+      EXPECT_EQ(checksum.value(), checksum64(text, seed)) << size;
+    }
+    EXPECT_EQ(PiecewiseChecksum(seed).value(), checksum64("", seed));
+  }
 }
 
 TEST(Checksum, KnownValues) {

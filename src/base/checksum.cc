@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "base/piecewise_checksum.h"
 
 namespace tokvault {
 namespace {
@@ -50,6 +51,21 @@ Sha256& thread_sha256() {
 
 std::uint64_t checksum64(ByteView bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+PiecewiseChecksum::PiecewiseChecksum(std::uint64_t seed)
+    : state_(XXH3_createState(),
+             [](void* state) { XXH3_freeState(static_cast<XXH3_state_t*>(state)); }) {
+  if (state_ == nullptr) std::abort();  // as for a hash context
+  (void)XXH3_64bits_reset_withSeed(static_cast<XXH3_state_t*>(state_.get()), seed);
+}
+
+void PiecewiseChecksum::add(ByteView piece) {
+  (void)XXH3_64bits_update(static_cast<XXH3_state_t*>(state_.get()), piece.data(), piece.size());
+}
+
+std::uint64_t PiecewiseChecksum::value() const {
+  return XXH3_64bits_digest(static_cast<const XXH3_state_t*>(state_.get()));
 }
 
 Digest sha256(ByteView bytes) { return thread_sha256().hash(bytes.data(), bytes.size()); }

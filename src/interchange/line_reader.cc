@@ -2,7 +2,9 @@
 //
 // One buffer holds what was read and not yet returned; it grows only while a line does not fit,
 // up to the limit. What a line reader returned is hashed line by line, each seeded with the hash
-// before it, so that an import can see that the part it has done is still the same.
+// before it, so that an import can see that the part it has done is still the same. The hash is of
+// lines that are too long as well, and not of where the last one ends, in a newline or not: ids are
+// made of it, which must be the same whatever the limit is and when a file has grown.
 //
 // A pipe may give a few lines and then nothing for hours. Who reads it asks is_idle() before each
 // line, and does with what there is what is to be done with it. What a pipe begins with is known
@@ -23,6 +25,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/file.h"
+#include "base/piecewise_checksum.h"
 #include "tokvault/interchange.h"
 
 namespace tokvault {
@@ -262,7 +265,7 @@ class LineReaderImpl : public LineReader {
   }
   bool is_idle() override {
     if (!file_.is_stream()) return false;
-    while (!at_end_ && std::memchr(buffer_.data() + begin_, '\n', end_ - begin_) == nullptr) {
+    while (!at_end_ && !find_newline()) {
       if (!is_decoded() && !file_.wait()) return true;
       if (!make_room() || !fill()) break;  // next() will see it, too
     }
@@ -336,29 +339,37 @@ class LineReaderImpl : public LineReader {
     return true;
   }
 
+  // Searches what was not searched before, which is up to the newline then: a long line comes in
+  // many reads.
+  bool find_newline() {
+    const char* const from = buffer_.data() + begin_ + searched_;
+    const std::size_t size = end_ - begin_ - searched_;
+    const void* const newline = size == 0 ? nullptr : std::memchr(from, '\n', size);
+    searched_ += newline == nullptr
+                     ? size
+                     : static_cast<std::size_t>(static_cast<const char*>(newline) - from);
+    return newline != nullptr;
+  }
+
   Result<bool> next_unnamed(Line& line) {
-    std::size_t searched = 0;       // of the line
     std::uint64_t passed_over = 0;  // of a line that is too long
     while (true) {
-      const char* const from = buffer_.data() + begin_ + searched;
-      const std::size_t size = end_ - begin_ - searched;
-      const void* const newline = size == 0 ? nullptr : std::memchr(from, '\n', size);
-      if (newline != nullptr) {
-        const auto length =
-            static_cast<std::size_t>(static_cast<const char*>(newline) - (buffer_.data() + begin_));
-        TOKVAULT_TRY(give(line, length, 1, passed_over));
+      if (find_newline()) {
+        TOKVAULT_TRY(give(line, 1, passed_over));
         return true;
       }
-      searched += size;
       if (at_end_) {
-        if (searched == 0 && passed_over == 0) return false;
-        TOKVAULT_TRY(give(line, searched, 0, passed_over));
+        if (searched_ == 0 && passed_over == 0) return false;
+        TOKVAULT_TRY(give(line, 0, passed_over));
         return true;
       }
       if (!make_room()) {
-        TOKVAULT_TRY(hand_on({buffer_.data() + begin_, searched}, false));
-        passed_over += searched;
-        begin_ = end_ = searched = 0;
+        const std::string_view piece(buffer_.data() + begin_, searched_);
+        if (passed_over == 0) long_hash_ = PiecewiseChecksum(state_);
+        long_hash_.add(piece);
+        TOKVAULT_TRY(hand_on(piece, false));
+        passed_over += searched_;
+        begin_ = end_ = searched_ = 0;
       }
       TOKVAULT_TRY(fill());
     }
@@ -368,16 +379,23 @@ class LineReaderImpl : public LineReader {
     return long_line_ ? long_line_(piece, last) : Status();
   }
 
-  Status give(Line& line, std::size_t length, std::size_t newline, std::uint64_t passed_over) {
-    const std::string_view text(buffer_.data() + begin_, length);
-    begin_ += length + newline;
-    offset_ += passed_over + length + newline;
+  // What was searched is the line, or the end of one that is too long.
+  Status give(Line& line, std::size_t newline, std::uint64_t passed_over) {
+    const std::string_view text(buffer_.data() + begin_, searched_);
+    begin_ += searched_ + newline;
+    offset_ += passed_over + searched_ + newline;
+    searched_ = 0;
     line.number = ++number_;
-    line.too_long = passed_over + length > line_bytes_max_;
+    line.too_long = passed_over + text.size() > line_bytes_max_;
+    if (passed_over > 0) {
+      long_hash_.add(text);
+      state_ = long_hash_.value();
+    } else {
+      state_ = checksum64(text, state_);
+    }
     if (line.too_long) TOKVAULT_TRY(hand_on(text, true));
     line.text = line.too_long ? std::string_view() : text;
     line.end_offset = offset_;
-    state_ = checksum64(line.text, state_ + offset_);
     if (begin_ == end_) begin_ = end_ = 0;
     return {};
   }
@@ -392,11 +410,13 @@ class LineReaderImpl : public LineReader {
   std::string buffer_;
   std::size_t begin_ = 0;  // of what is not yet returned
   std::size_t end_ = 0;
+  std::size_t searched_ = 0;  // of that, without a newline
   bool at_end_ = false;
 
   std::uint64_t number_ = 0;
   std::uint64_t offset_ = 0;
   std::uint64_t state_ = 0;
+  PiecewiseChecksum long_hash_;  // of a line that is too long
 };
 
 Result<FileSource> open_file(const std::string& path) {

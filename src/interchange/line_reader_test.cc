@@ -179,6 +179,35 @@ TEST_F(LineReaderTest, OffsetsAndStateFollowTheLines) {
   EXPECT_NE((*other)->state_hash(), states[2]);
 }
 
+TEST_F(LineReaderTest, TheStateIsOfTheLinesAlone) {
+  auto states = [](const std::string& path, std::uint64_t limit) {
+    std::vector<Buffer> all;
+    auto reader = LineReader::open(path, limit);
+    LineReader::Line line;
+    while (*(*reader)->next(line)) all.push_back((*reader)->state_hash());
+    return all;
+  };
+  // Beyond the limit a line is never whole in memory.
+  const std::string text =
+      "one\n" + std::string(300'000, 'x') + "\n" + std::string(3u << 20, 'y') + "\nlast";
+  const auto all = states(file(text), kLimit);
+  ASSERT_EQ(all.size(), 4u);
+  for (const std::uint64_t limit :
+       {std::uint64_t{2}, std::uint64_t{1000}, std::uint64_t{2} << 20}) {
+    EXPECT_EQ(states(file(text), limit), all) << limit;
+  }
+  std::string other = text;
+  other[1'000'000] = 'z';
+  const auto others = states(file(other), 1000);
+  EXPECT_EQ(others[1], all[1]);
+  EXPECT_NE(others[2], all[2]);
+  // A file that ends within its last line, and grows; and one that says how it is encoded.
+  auto grown = states(file(text + "\nmore"), kLimit);
+  grown.pop_back();
+  EXPECT_EQ(grown, all);
+  EXPECT_EQ(states(file("\xef\xbb\xbf" + text), kLimit), all);
+}
+
 TEST_F(LineReaderTest, SourceIsTheBeginningOfTheInput) {
   const std::string head(64u << 10, 'a');
   const auto source = [&](const std::string& text) {
