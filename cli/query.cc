@@ -11,7 +11,8 @@
 namespace tokvault::cli {
 namespace {
 
-constexpr std::uint64_t kPageSize = 1000;
+// In a vault that was compacted each page reads the tables of all packs.
+constexpr std::uint64_t kPageSize = 65'536;
 
 std::string join(const std::vector<std::string>& texts) {
   std::string out;

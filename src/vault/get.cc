@@ -9,7 +9,10 @@
 namespace tokvault {
 namespace {
 
+// What scan() finds at once, and what of that it reads before it shows it.
+constexpr std::uint64_t kFoundRows = 65'536;
 constexpr std::uint64_t kPageRows = 512;
+constexpr std::uint64_t kPageBytes = 16u << 20;
 
 Error no_conversation(std::string_view id) {
   return Error(Errc::not_found, "no conversation " + std::string(id));
@@ -273,6 +276,12 @@ Status VaultImpl::scan(
     const Filter& filter,
     const std::function<bool(const Summary&, Result<Conversation>)>& visit) const {
   if (!visit) return Error(Errc::invalid, "nothing is there to visit conversations");
+  // Where many of the next conversations are, with the tables that say so: packs that were
+  // compacted hold conversations of any time, so that each time all of them are read. Valid until
+  // something is written.
+  std::vector<Found> found;
+  std::size_t next = 0;
+  std::pair<std::uint64_t, std::uint64_t> found_at;
   std::uint64_t after = 0;
   for (;;) {
     struct Item {
@@ -288,22 +297,27 @@ Status VaultImpl::scan(
       const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
       TOKVAULT_TRY(expect_complete(tenant));
       if (tenant == nullptr) return {};
+      const std::pair now(state_.generation(), state_.next_sequence());
+      if (next == found.size() || now != found_at) {
+        found.clear();
+        next = 0;
+        TOKVAULT_ASSIGN(found, collect_page(*tenant, filter, after, kFoundRows));
+        found_at = now;
+      }
       // One for each page: it remembers files that a rewrite may have removed by the next.
       ConversationReader reader(state_, *tokenizer_, tenant->record.number);
-      TOKVAULT_ASSIGN(const auto found, collect_page(*tenant, filter, after, kPageRows));
-      more = found.size() == kPageRows;
       std::uint64_t bytes = 0;
-      for (const Found& f : found) {
+      std::size_t end = next;
+      // Large conversations one by one, so that a page is bounded by its bytes.
+      while (end < found.size() && end - next < kPageRows && bytes < kPageBytes) {
+        const Found& f = found[end++];
         items.push_back({summary_of(*tenant, f), reader.read(*f.source, *f.tables, f.row)});
         auto& conversation = items.back().conversation;
         if (is_gone(conversation, again)) return std::move(conversation).error();
         if (conversation) bytes += memory_bytes(*conversation);
-        // Large conversations one by one, so that a page is bounded by its bytes.
-        if (bytes >= (16u << 20)) {
-          more = true;
-          break;
-        }
       }
+      more = end < found.size() || found.size() == kFoundRows;
+      next = end;
       return {};
     });
     TOKVAULT_TRY(std::move(read));

@@ -75,9 +75,11 @@ class ManyPacks : public ::testing::Test {
   }
   static void TearDownTestSuite() { delete place_; }
 
-  static Result<std::unique_ptr<Vault>> open_counted(Reads& reads) {
+  static Result<std::unique_ptr<Vault>> open_counted(Reads& reads,
+                                                     std::optional<std::uint64_t> cache = {}) {
     return Vault::open(std::make_unique<Counting>(place_->disk, &reads),
-                       std::make_unique<SharedCatalog>(place_->catalog), {.read_only = true});
+                       std::make_unique<SharedCatalog>(place_->catalog),
+                       {.read_only = true, .cache_bytes = cache});
   }
   static std::shared_ptr<PackFile> pack(const Backend& backend, const std::string& name) {
     static Cache cache(1 << 20);
@@ -141,6 +143,23 @@ TEST_F(ManyPacks, AnIdIsFoundWithoutDecodingTheIdsOfOthers) {
   // Its own, and of half of the others those that their filters do not rule out: one in 46.
   EXPECT_GE(decoded, kTries);
   EXPECT_LE(decoded, kTries * (1 + 2 * kPacks / 46));
+}
+
+// Conversations of all times may lie in each pack, so that scan() must not read the tables again
+// for each few of them.
+TEST_F(ManyPacks, AScanReadsTheTablesOnce) {
+  Reads reads;
+  const auto vault = open_counted(reads, 1);  // nothing stays
+  ASSERT_OK(vault);
+  std::uint64_t count = 0;
+  ASSERT_OK((*vault)->scan({}, [&](const Summary&, const Result<Conversation>& c) {
+    EXPECT_OK(c);
+    return ++count < 2000;
+  }));
+  EXPECT_EQ(count, 2000u);
+  Reads first;
+  first.extents.insert(*reads.extents.find(pack_names(place_->disk).front()));
+  EXPECT_EQ(ids_read(first), 1u);
 }
 
 TEST_F(ManyPacks, WhatIsNotThereIsSaidNotToBe) {
