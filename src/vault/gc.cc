@@ -212,14 +212,13 @@ Status VaultImpl::drop_settled(std::int64_t older_than_ms, std::optional<Level> 
 }
 
 // What repair put aside may hold what was forgotten; as long as nothing was, it is evidence. Before
-// anything is rewritten: afterwards nothing may be left that says so.
+// anything is rewritten: afterwards nothing may be left that says so. Of a pack that went aside
+// there is no dead row, and that something was deleted may stand in a log alone.
 Status VaultImpl::erase_quarantine(bool is_anything_erased) {
-  if (!is_anything_erased) {
-    TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
-    is_anything_erased =
-        std::any_of(catalog.records.begin(), catalog.records.end(),
-                    [](const CatalogRecord& r) { return is_kind(r.key, RecordKind::deletion); });
-  }
+  const auto& tenants = state_.tenants();
+  is_anything_erased = is_anything_erased ||
+                       std::any_of(tenants.begin(), tenants.end(),
+                                   [](const auto& item) { return !item.second.deletions.empty(); });
   if (!is_anything_erased) return {};
   TOKVAULT_ASSIGN(const auto aside, backend_->list("quarantine"));
   for (const BlobInfo& blob : aside) TOKVAULT_TRY(backend_->remove(blob.name));

@@ -46,8 +46,9 @@ class Repair : public ::testing::Test {
     ASSERT_TRUE(results) << results.error().message();
     for (const auto& r : *results) ASSERT_TRUE(r) << r.error().message();
   }
-  void flip(std::uint64_t offset) const {
-    std::fstream file(log(), std::ios::in | std::ios::out | std::ios::binary);
+  void flip(std::uint64_t offset) const { flip(log(), offset); }
+  static void flip(const std::string& path, std::uint64_t offset) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     file.seekg(static_cast<std::streamoff>(offset));
     const char byte = static_cast<char>(file.get() ^ 1);
     file.seekp(static_cast<std::streamoff>(offset));
@@ -323,6 +324,36 @@ TEST_F(Repair, CollectingThatIsStoppedHasErasedWhatWasPutAside) {
   const auto stopped = vault->gc(false, [](std::uint64_t, std::uint64_t) { return false; });
   ASSERT_EQ(stopped.code(), Errc::cancelled);
   EXPECT_FALSE(fs::exists(path_ + "/quarantine/00000001.log"));
+}
+
+// Nothing that is dead stands in a file then, and no catalog has heard of the deletion.
+TEST_F(Repair, CollectingErasesAPackThatWasPutAsideWhereADeletionIsInALogAlone) {
+  for (const bool compacts : {false, true}) {
+    auto vault = open();
+    ASSERT_TRUE(vault->seal());
+    const auto files = vault->files();
+    ASSERT_TRUE(files);
+    std::string pack;
+    for (const FileInfo& f : *files) {
+      if (f.name.starts_with("packs/")) pack = f.name;
+    }
+    ASSERT_FALSE(pack.empty());
+    put_into(*vault, {compacts ? "d0" : "c0"});
+    ASSERT_TRUE(vault->forget(std::vector<std::string>{"b0"}));
+    vault.reset();
+    flip(path_ + "/" + pack, fs::file_size(path_ + "/" + pack) - 20);
+    ASSERT_TRUE(repair_vault(path_));
+    const std::string aside = path_ + "/quarantine/" + pack.substr(pack.find('/') + 1);
+    ASSERT_TRUE(fs::exists(aside));
+    vault = open();
+    if (compacts) {
+      ASSERT_TRUE(vault->compact(Level::fast));
+    } else {
+      ASSERT_TRUE(vault->gc(false));
+    }
+    EXPECT_FALSE(fs::exists(aside));
+    put_into(*vault, {"b0"});  // for the next round
+  }
 }
 
 // Packs and logs are its work.
