@@ -110,19 +110,34 @@ Status VaultImpl::retire_erased() {
     std::uint64_t number;
   };
   std::vector<Due> due;
+  std::vector<Record> compared;
   for (const auto& [number, tenant] : state_.tenants()) {
     for (const auto& [artifact, record] : tenant.artifacts) {
       if (record.kind != ArtifactKind::dictionary) continue;
       auto loaded = load_artifact(*backend_, {artifact, number, record.kind, state_.vault().id});
       if (loaded.code() == Errc::not_found) continue;
+      const Buffer key = artifact_key(number, artifact);
+      const std::uint64_t compared_until = state_.record_sequence(key);
       bool holds = true;  // of one that is damaged, or of what is erased, nobody knows
       if (loaded) {
         auto found = holds_erased_run(state_, tenant, (*loaded)->content);
         if (!found && found.code() != Errc::corrupt) return std::move(found).error();
         holds = !found || *found;
       }
-      if (holds) due.push_back({number, artifact});
+      const bool is_trained_here = record.conversations > 0;
+      if (!holds && is_trained_here) {
+        TOKVAULT_ASSIGN(holds, is_erased_unseen(state_, tenant, compared_until));
+      }
+      if (holds) {
+        due.push_back({number, artifact});
+      } else if (is_trained_here && is_deletion_after(tenant, compared_until)) {
+        compared.push_back({key, encode(record), next_sequence_ + compared.size()});
+      }
     }
+  }
+  if (!compared.empty()) {
+    next_sequence_ += compared.size();
+    TOKVAULT_TRY(swap({}, {}, {}, compared));
   }
   for (const Due& d : due) TOKVAULT_TRY(remove_artifact(d.tenant, d.number, true));
   return settle();  // what could not be removed must be, or the gc fails

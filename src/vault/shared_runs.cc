@@ -471,4 +471,29 @@ Result<bool> holds_erased_run(const State& state, const TenantState& tenant, Byt
   return !erased.empty();
 }
 
+bool is_deletion_after(const TenantState& tenant, std::uint64_t sequence) {
+  return std::any_of(tenant.deletions.begin(), tenant.deletions.end(),
+                     [&](const auto& deletion) { return deletion.second > sequence; });
+}
+
+Result<bool> is_erased_unseen(const State& state, const TenantState& tenant,
+                              std::uint64_t sequence) {
+  for (const auto& [id, deleted] : tenant.deletions) {
+    if (deleted <= sequence) continue;
+    bool is_seen = false;
+    for (const auto& source : state.sources(tenant.record.number)) {
+      if (is_seen) break;
+      if (source->range().rows == 0 || source->range().sequence_first >= deleted) continue;
+      TOKVAULT_ASSIGN(const auto rows, source->rows_of(id));
+      if (rows.empty()) continue;
+      TOKVAULT_ASSIGN(const auto tables, source->tables());
+      is_seen = std::any_of(rows.begin(), rows.end(), [&](std::uint32_t row) {
+        return tables->rows[row].sequence < deleted;
+      });
+    }
+    if (!is_seen) return true;
+  }
+  return false;
+}
+
 }  // namespace tokvault

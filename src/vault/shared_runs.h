@@ -43,6 +43,17 @@ Result<SharedRuns> shared_runs(const State& state, const TenantState& tenant,
 // no visible conversation has and nobody holds any more: then erasing it must erase the content.
 Result<bool> holds_erased_run(const State& state, const TenantState& tenant, ByteView content);
 
+// What is erased can be compared only while it is in a file. An artifact's record is therefore said
+// again, with a new number, once nothing is in the artifact of what was deleted before: a later gc
+// need not look at that, whatever becomes of the files.
+//
+// Whether something was deleted since an artifact was compared with what is erased.
+bool is_deletion_after(const TenantState& tenant, std::uint64_t sequence);
+// Whether of something that was deleted since then no version is in any file: in one that was lost
+// it stood, so that nobody can say what it was.
+Result<bool> is_erased_unseen(const State& state, const TenantState& tenant,
+                              std::uint64_t sequence);
+
 }  // namespace tokvault
 
 #endif  // TOKVAULT_VAULT_SHARED_RUNS_H_

@@ -435,17 +435,22 @@ bool SubstringsImpl::names_retired(const TenantState& tenant, const Source& sour
 }
 
 Status SubstringsImpl::retire_unheld() {
-  // What is visible now was visible when the runs were found, unless something was forgotten.
+  // What is visible now was visible when the runs were found, unless something was forgotten, which
+  // may have stood in a file that is lost.
   std::vector<std::uint32_t> tenants;
   for (const auto& [number, tenant] : vault_.state_.tenants()) {
-    if (!tenant.active.contains(ArtifactKind::substring_set)) continue;
-    bool any_dead = false;
+    const auto active = tenant.active.find(ArtifactKind::substring_set);
+    if (active == tenant.active.end()) continue;
+    bool any_dead = is_deletion_after(
+        tenant, vault_.state_.record_sequence(artifact_key(number, active->second)));
     for (const auto& source : vault_.state_.sources(number)) {
+      if (any_dead) break;
       TOKVAULT_ASSIGN(const auto dead, vault_.state_.dead_rows(tenant, *source));
-      any_dead = any_dead || !dead.empty();
+      any_dead = !dead.empty();
     }
     if (any_dead) tenants.push_back(number);
   }
+  std::vector<Record> compared;
   for (const std::uint32_t number : tenants) {
     auto before = active_of(number);
     // A set that is damaged or missing holds nothing back: check() reports it.
@@ -457,11 +462,20 @@ Status SubstringsImpl::retire_unheld() {
     std::vector<SubstringId> held;
     for (const auto& [id, count] : holders) held.push_back(id);
     SubstringSet now = **before;
-    if (now.retain(held) > 0) TOKVAULT_TRY(replace(number, **before, now, trained));
+    if (now.retain(held) > 0) {
+      TOKVAULT_TRY(replace(number, **before, now, trained));
+      continue;
+    }
+    const TenantState& tenant = *vault_.state_.tenant(number);
+    const std::uint64_t active = tenant.active.at(ArtifactKind::substring_set);
+    compared.push_back({artifact_key(number, active), encode(tenant.artifacts.at(active)), 0});
   }
   // Registering a set may have filled the log. Nobody seals what is about to be rewritten.
   vault_.join_sealing();
-  return vault_.settle();
+  TOKVAULT_TRY(vault_.settle());
+  if (compared.empty()) return {};
+  for (Record& r : compared) r.sequence = vault_.next_sequence_++;
+  return vault_.swap({}, {}, {}, compared);
 }
 
 Status SubstringsImpl::remove_unused() {

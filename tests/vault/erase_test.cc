@@ -503,6 +503,81 @@ TEST_P(VaultErase, NothingThatADictionaryWasTrainedOnStays) {
   }
 }
 
+// What is erased cannot be compared with an artifact when it stood in a pack that is lost. What a
+// collection has compared it need not compare again, and it stays.
+TEST_P(VaultErase, NothingOfALostPackStaysInADictionaryOrASet) {
+  enum class Pack : std::uint8_t { missing, damaged, stays };
+  for (const Pack pack : {Pack::missing, Pack::damaged, Pack::stays}) {
+    fs::remove_all(path_);
+    canaries_.clear();
+    create(GetParam());
+    const std::string text = shared_text(70) + fresh() + shared_text(71) + fresh();
+    std::vector<std::string> ids;
+    for (int i = 0; i < 6; ++i) {
+      ids.push_back("gone" + std::to_string(i));
+      // A set has what stands in several segments.
+      const std::string around = canary(rng_) + std::to_string(i);
+      ASSERT_OK(vault_->put(conversation(ids.back(), {around + text + around}), {}));
+    }
+    ASSERT_OK(vault_->seal());
+    const auto files = vault_->files();
+    ASSERT_OK(files);
+    const auto file = std::find_if(files->begin(), files->end(), [](const FileInfo& f) {
+      return f.kind == FileInfo::Kind::pack;
+    });
+    ASSERT_NE(file, files->end());
+    const std::string path = path_ + "/" + file->name;
+    for (int i = 0; i < 40; ++i) {
+      const std::string n = std::to_string(i * 7919);
+      const std::string report = "Ship " + n + " is at the outer buoy, an hour from the pier, " +
+                                 "and asks for a pilot and two tugs.";
+      ASSERT_OK(vault_->put(conversation("stays" + n, {"c", report}), {}));
+    }
+    ASSERT_OK(vault_->seal());
+    ASSERT_OK(vault_->dictionaries().train({}, {.size_bytes = 16 << 10}));
+    ASSERT_OK(vault_->substrings().train({}));
+    const auto is_in_set = [&] {
+      const auto set = vault_->substrings().active();
+      EXPECT_OK(set);
+      const auto runs = (*set)->runs();
+      return std::any_of(runs.begin(), runs.end(), [&](TokenView run) {
+        std::string said;
+        EXPECT_OK(tokenizer_->decode(run, said));
+        return said.find(canaries_[0].substr(4, 32)) != std::string::npos;
+      });
+    };
+    ASSERT_TRUE(is_in_set());
+    const auto before = find();
+    ASSERT_TRUE(std::any_of(before.begin(), before.end(), [](const std::string& where) {
+      return where.find("artifacts/") != std::string::npos;
+    })) << "the dictionary holds none of it";
+    if (pack == Pack::stays) ids.resize(1);
+    ASSERT_OK(vault_->forget(ids));
+    vault_.reset();
+    if (pack == Pack::missing) fs::remove(path);
+    if (pack == Pack::damaged) fs::resize_file(path, fs::file_size(path) - 1);
+    ASSERT_OK(repair_vault(path_));
+    open();
+    ASSERT_OK(vault_->gc(false));
+    EXPECT_EQ(is_in_set(), pack == Pack::stays);
+    if (pack != Pack::stays) {
+      EXPECT_TRUE(vault_->dictionaries().list()->empty());
+      expect_gone();
+      continue;
+    }
+    const auto backend = make_directory_backend(path_, {.read_only = true});
+    ASSERT_OK(backend);
+    const auto artifacts = (*backend)->list("artifacts");
+    ASSERT_EQ(artifacts->size(), 2u) << "others have the text still";
+    open();
+    ASSERT_OK(vault_->gc(false));
+    ASSERT_OK(vault_->compact(Level::fast));
+    const auto now = (*backend)->list("artifacts");
+    ASSERT_EQ(now->size(), 2u);
+    for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ((*now)[i].name, (*artifacts)[i].name);
+  }
+}
+
 // Under the codecs of packs that take most effort, where text is learned and not copied.
 TEST_P(VaultErase, NothingStaysOfADensePack) {
   open(UINT64_MAX, Level::dense);
