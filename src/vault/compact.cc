@@ -33,10 +33,7 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   for (const auto& [number, tenant] : state_.tenants()) {
     TOKVAULT_ASSIGN(const Needed needed, needed_externals(tenant));
     for (const auto& source : state_.sources(number)) {
-      TOKVAULT_ASSIGN(const auto dead, state_.dead_rows(tenant, *source));
-      report.conversations +=
-          static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
-      if (any_dirty) continue;
+      if (any_dirty) break;
       TOKVAULT_ASSIGN(any_dirty, is_dirty(tenant, *source, needed));
     }
   }
@@ -294,6 +291,7 @@ Status VaultImpl::merge(std::uint32_t number, const MergeStep& what, const Compa
   for (const auto& pack : packs) {
     TOKVAULT_TRY(step(0));
     TOKVAULT_ASSIGN(auto dead, state_.dead_rows(*tenant, *pack));
+    report.conversations += static_cast<std::uint64_t>(std::count(dead.begin(), dead.end(), true));
     TOKVAULT_TRY(merge.add(pack, std::move(dead)));
   }
   if (!retrain) {

@@ -567,6 +567,39 @@ TEST_F(Merge, NewerPacksAreLeftAlone) {
   expect_sound(*vault_);
 }
 
+TEST_F(Merge, OnlyWhatIsErasedIsReportedToBe) {
+  fill(3, 9, 1000);
+  ASSERT_OK(vault_->forget(std::vector<std::string>{"c0-1", "c2-1", "c2-2"}));
+  CompactOptions options;
+  options.level = Level::fast;
+  options.older_than_ms = 1'700'000'000'000 + 2 * 1'000'000;
+  const auto older = vault_->compact(options);
+  ASSERT_OK(older);
+  EXPECT_EQ(older->conversations, 1u);
+  const auto all = vault_->compact(Level::fast);
+  ASSERT_OK(all);
+  EXPECT_EQ(all->conversations, 2u);
+  const auto none = vault_->compact(Level::fast);
+  ASSERT_OK(none);
+  EXPECT_EQ(none->conversations, 0u);
+}
+
+// A pass that sorts erases, too: what it has erased is not counted again.
+TEST_F(Merge, WhatASortingPassErasesIsReportedOnce) {
+  for (int p = 0; p < 12; ++p) {
+    fill_with(p % 3, p, 30);
+    ASSERT_TRUE(vault_->seal());
+  }
+  ASSERT_OK(vault_->forget(std::vector<std::string>{"a0-1", "b1-2"}));
+  CompactOptions options;
+  options.level = Level::fast;
+  options.memory_bytes = kThreePacks;
+  const auto report = vault_->compact(options);
+  ASSERT_OK(report);
+  EXPECT_GT(report->files, 12u) << "nothing was sorted before";
+  EXPECT_EQ(report->conversations, 2u);
+}
+
 // What was removed stays removed, although its pack is left alone, and the catalog is lost.
 TEST_F(Merge, ARemovalStaysAsLongAsAnOtherPackHoldsWhatItRemoved) {
   auto put = [&](const std::string& id, std::int64_t time_ms) {
