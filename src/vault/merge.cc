@@ -352,14 +352,20 @@ Result<std::uint64_t> Merge::trial_bytes(std::span<const std::vector<std::uint32
 
 Status Merge::plan_as_it_is() {
   is_planned_ = true;
-  groups_.resize(sources_.size());
-  for (std::uint32_t i = 0; i < rows_.size(); ++i) groups_[rows_[i].source].push_back(i);
-  for (const auto& source : sources_) {
+  Groups groups(sources_.size());
+  for (std::uint32_t i = 0; i < rows_.size(); ++i) groups[rows_[i].source].push_back(i);
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (groups[i].empty()) continue;  // of segments alone
     std::uint64_t& bytes = group_bytes_.emplace_back();
-    TOKVAULT_ASSIGN(const auto tables, source->tables());
+    TOKVAULT_ASSIGN(const auto tables, sources_[i]->tables());
     for (std::uint32_t id = 0; id < tables->segment_counts[kTokenStream]; ++id) {
-      bytes += code_sizes_[kTokenStream][segments_.id_of(*source, kTokenStream, id)] + 1;
+      bytes += code_sizes_[kTokenStream][segments_.id_of(*sources_[i], kTokenStream, id)] + 1;
     }
+    groups_.push_back(std::move(groups[i]));
+  }
+  if (groups_.empty()) {  // records and what others need
+    groups_.emplace_back();
+    group_bytes_.push_back(0);
   }
   return {};
 }
@@ -445,6 +451,11 @@ TableSize Merge::size_at_most(const std::vector<std::uint32_t>& group) const {
   return size;
 }
 
+// With room for the records and the numbers of the set, which a trial does not have.
+bool Merge::fits_cap(ByteView pack) const {
+  return pack.size() + 4096 <= options_.pack_bytes_max || pack.size() <= 16384;
+}
+
 // Halves what does not fit the cap, or what a pack may hold, by trial; the last trial of a group
 // gives its segments their home for good.
 Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_t>> groups,
@@ -468,8 +479,7 @@ Result<std::vector<Merge::Part>> Merge::fit(std::vector<std::vector<std::uint32_
         trial.number = number;
         TOKVAULT_ASSIGN(const Buffer pack,
                         builder->finish(trial, options_.level, options_.purpose));
-        // Room for the records and the numbers of the set, which a trial does not have.
-        fits = pack.size() + 4096 <= options_.pack_bytes_max || pack.size() <= 16384;
+        fits = fits_cap(pack);
       }
       if (!fits) {
         segments_.release(number);
@@ -490,19 +500,7 @@ Result<std::vector<CatalogFile>> Merge::run(
     std::atomic<std::uint64_t>& next_number, const Step& step) {
   if (!is_planned_) TOKVAULT_TRY(plan(step));
   TOKVAULT_ASSIGN(auto parts, fit(groups_, identity, next_number, step));
-  // Where all segments fit one pack, what is left over fits the last. Else it must be known before
-  // the set is.
-  const bool all_fit = segments_.size(kTokenStream) <= options_.table_size_max.segments[0] &&
-                       segments_.size(kByteStream) <= options_.table_size_max.segments[1];
-  if (!all_fit) {
-    TableSize last;
-    for (const Part& part : parts) {
-      TOKVAULT_TRY(step(0));
-      TOKVAULT_ASSIGN(const auto builder, build(part.group, part.number));
-      last = builder->table_size();
-    }
-    place_orphans(needed, last, next_number, parts);
-  }
+  TOKVAULT_TRY(place_orphans(needed, identity, records, next_number, step, parts));
   for (const Part& part : parts) identity.set_members.push_back(part.number);
   std::vector<CatalogFile> files;
   auto make = [&]() -> Status {
@@ -512,13 +510,7 @@ Result<std::vector<CatalogFile>> Merge::run(
       if (&part == &parts.front()) {
         for (Record& r : records) builder->add_record(std::move(r));
       }
-      if (all_fit && &part == &parts.back()) {
-        place_orphans(needed, builder->table_size(), next_number, parts);
-      }
-      for (const Orphan& orphan : part.orphans) {
-        const SegmentUnion::Segment& s = segments_.at(orphan.stream, orphan.id);
-        TOKVAULT_TRY(builder->add_segment(*s.source, orphan.stream, s.number));
-      }
+      TOKVAULT_TRY(add_orphans(part, *builder));
       identity.number = part.number;
       if (builder->empty()) {
         // Nothing is left of it all; a set names only packs that are there.
@@ -542,22 +534,102 @@ Result<std::vector<CatalogFile>> Merge::run(
   return files;
 }
 
-void Merge::place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed, TableSize size,
-                          std::atomic<std::uint64_t>& next_number, std::vector<Part>& parts) const {
-  const TableSize& limit = options_.table_size_max;
+Status Merge::add_orphans(const Part& part, PackBuilder& builder) const {
+  for (const Orphan& orphan : part.orphans) {
+    const SegmentUnion::Segment& s = segments_.at(orphan.stream, orphan.id);
+    TOKVAULT_TRY(builder.add_segment(*s.source, orphan.stream, s.number));
+  }
+  return {};
+}
+
+Result<std::vector<Merge::Orphan>> Merge::orphans(
+    const std::array<std::set<ShortDigest>, kStreams>* needed, std::span<const Part> parts,
+    TableSize& last, std::uint64_t& last_bytes) const {
+  std::array<std::vector<bool>, kStreams> used, in_last;
+  for (const Stream s : {kTokenStream, kByteStream}) {
+    used[s].resize(segments_.size(s));
+    in_last[s].resize(segments_.size(s));
+  }
+  for (const Part& part : parts) {
+    const bool is_last = &part == &parts.back();
+    auto take = [&](Stream stream, std::optional<std::uint32_t> id) -> Status {
+      if (!id) return {};
+      const SegmentUnion::Segment& s = segments_.at(stream, *id);
+      const bool is_elsewhere = used[stream][*id] && SegmentUnion::is_shareable(s);
+      used[stream][*id] = true;
+      if (!is_last || is_elsewhere || in_last[stream][*id]) return {};
+      in_last[stream][*id] = true;
+      ++last.segments[stream];
+      last_bytes += code_sizes_[stream][*id];
+      return {};
+    };
+    for (const std::uint32_t i : part.group) TOKVAULT_TRY(each_reference(rows_[i], take));
+  }
+  std::vector<Orphan> out;
   for (const Stream stream : {kTokenStream, kByteStream}) {
     for (std::uint32_t id = 0; id < segments_.size(stream); ++id) {
       const SegmentUnion::Segment& s = segments_.at(stream, id);
-      if (s.home != 0 || !SegmentUnion::is_shareable(s)) continue;
+      if (used[stream][id] || !SegmentUnion::is_shareable(s)) continue;
       if (needed != nullptr && !(*needed)[stream].contains(s.digest)) continue;
-      if (++size.segments[stream] > limit.segments[stream]) {
-        parts.push_back({next_number++, {}});
-        size = TableSize();
-        size.segments[stream] = 1;
-      }
-      parts.back().orphans.push_back({stream, id});
+      out.push_back({stream, id});
     }
   }
+  return out;
+}
+
+// Packs of them end where those of conversations do: at so much text, and by trial at the cap.
+Status Merge::place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed,
+                            const PackIdentity& identity, std::span<const Record> records,
+                            std::atomic<std::uint64_t>& next_number, const Step& step,
+                            std::vector<Part>& parts) {
+  TableSize size;
+  std::uint64_t bytes = 0;
+  TOKVAULT_ASSIGN(const std::vector<Orphan> all, orphans(needed, parts, size, bytes));
+  const TableSize& limit = options_.table_size_max;
+  const bool is_capped = options_.pack_bytes_max > 0;
+  bool is_open = !is_capped || parts.back().group.empty();  // else it is as large as it may be
+  std::size_t first = is_open ? parts.size() - 1 : parts.size();
+  for (const Orphan& orphan : all) {
+    const std::uint64_t code = code_sizes_[orphan.stream][orphan.id];
+    if (!is_open || size.segments[orphan.stream] >= limit.segments[orphan.stream] ||
+        (bytes > 0 && bytes + code > kPackTextBytesMax)) {
+      parts.push_back({next_number++, {}});
+      size = TableSize();
+      bytes = 0;
+      is_open = true;
+    }
+    ++size.segments[orphan.stream];
+    bytes += code;
+    parts.back().orphans.push_back(orphan);
+  }
+  for (; is_capped && first < parts.size(); ++first) {
+    while (parts[first].orphans.size() > 1) {
+      TOKVAULT_TRY(step(0));
+      const std::uint64_t number = parts[first].number;
+      TOKVAULT_ASSIGN(auto builder, build({}, number));
+      if (first == 0) {
+        for (const Record& r : records) builder->add_record(r);
+      }
+      TOKVAULT_TRY(add_orphans(parts[first], *builder));
+      PackIdentity trial = identity;
+      trial.number = number;
+      TOKVAULT_ASSIGN(const Buffer pack, builder->finish(trial, options_.level, options_.purpose));
+      segments_.release(number);
+      if (fits_cap(pack)) break;
+      // As many as fit at this rate, less some since it is one: halving would leave packs half
+      // full.
+      auto& mine = parts[first].orphans;
+      const double part =
+          0.9 * static_cast<double>(options_.pack_bytes_max) / static_cast<double>(pack.size());
+      const auto kept = std::clamp<std::size_t>(
+          static_cast<std::size_t>(part * static_cast<double>(mine.size())), 1, mine.size() - 1);
+      Part rest{next_number++, {}};
+      rest.orphans.assign(mine.begin() + static_cast<std::ptrdiff_t>(kept), mine.end());
+      mine.resize(kept);
+      parts.insert(parts.begin() + static_cast<std::ptrdiff_t>(first) + 1, std::move(rest));
+    }
+  }
+  return {};
 }
 
 Result<CatalogFile> put_pack(Backend& backend, PackBuilder& builder, const PackIdentity& identity,

@@ -140,11 +140,19 @@ class Merge {
   Result<std::vector<Part>> fit(std::vector<std::vector<std::uint32_t>> groups,
                                 const PackIdentity& identity,
                                 std::atomic<std::uint64_t>& next_number, const Step& step);
-  // Gives the last pack, of that `size`, the segments that no conversation here refers to: all that
-  // may be referred to from elsewhere, or of that what is needed. What it has no room for comes
-  // into more packs. REQUIRES: all parts were built
-  void place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed, TableSize size,
-                     std::atomic<std::uint64_t>& next_number, std::vector<Part>& parts) const;
+  // Segments that no conversation here refers to and another file may, or of these the `needed`.
+  // `last` takes in what the last part holds besides, and so many bytes of codes.
+  Result<std::vector<Orphan>> orphans(const std::array<std::set<ShortDigest>, kStreams>* needed,
+                                      std::span<const Part> parts, TableSize& last,
+                                      std::uint64_t& last_bytes) const;
+  // Gives them to the last part and, as far as it has no room for them, to more.
+  Status place_orphans(const std::array<std::set<ShortDigest>, kStreams>* needed,
+                       const PackIdentity& identity, std::span<const Record> records,
+                       std::atomic<std::uint64_t>& next_number, const Step& step,
+                       std::vector<Part>& parts);
+  Status add_orphans(const Part& part, PackBuilder& builder) const;
+  // Whether a pack that was encoded as a trial is no larger than the cap.
+  bool fits_cap(ByteView pack) const;
 
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const MergeOptions options_;

@@ -339,6 +339,74 @@ TEST_F(VaultSegments, SealingKeepsWhatALaterFileRefersTo) {
 }
 
 // A short text is there by its hold alone.
+// Packs of segments alone end where those of conversations do, and stay as they are then.
+TEST_F(VaultSegments, PacksOfThemKeepToTheCap) {
+  Rng rng(7);
+  std::vector<Segment> segments;
+  for (int i = 0; i < 60; ++i) {
+    std::string bytes(20'000, '\0');
+    for (char& c : bytes) c = static_cast<char>(below(rng, 64));
+    segments.push_back(i % 2 == 0 ? Segment::of_bytes(bytes) : tokens_of(bytes));
+  }
+  put(segments);
+  for (const bool beside_conversations : {false, true}) {
+    if (beside_conversations) {
+      for (int i = 0; i < 10; ++i) {
+        const std::string n = std::to_string(i);
+        ASSERT_OK(vault_->put(conversation("c" + n, {random_text(rng, 1000)}), {}));
+      }
+    }
+    CompactOptions options;
+    options.level = Level::fast;
+    options.pack_bytes_max = 64'000;
+    ASSERT_OK(vault_->compact(options));
+    const auto files = vault_->files();
+    ASSERT_OK(files);
+    std::uint64_t bytes = 0;
+    std::uint64_t packs = 0;
+    for (const FileInfo& f : *files) {
+      if (f.kind != FileInfo::Kind::pack) continue;
+      EXPECT_LE(f.bytes, options.pack_bytes_max) << f.name;
+      bytes += f.bytes;
+      ++packs;
+    }
+    EXPECT_LE(packs, bytes / (options.pack_bytes_max / 2)) << "they are half full";
+    const auto again = vault_->compact(options);
+    ASSERT_OK(again);
+    EXPECT_EQ(again->files, 0u);
+    options.retrain = true;
+    ASSERT_OK(vault_->compact(options));
+    expect_there(*vault_, segments);
+    expect_sound(*vault_, segments.size());
+  }
+}
+
+TEST_F(VaultSegments, PacksOfThemHoldNoMoreTextThanOthers) {
+  constexpr std::uint64_t kPackTextBytesMax = 64u << 20;
+  Rng rng(8);
+  std::vector<Segment> segments;
+  for (int i = 0; i < 36; ++i) {
+    std::string bytes(2u << 20, '\0');
+    for (std::size_t at = 0; at < bytes.size(); at += 64) bytes[at] = static_cast<char>(rng());
+    segments.push_back(Segment::of_bytes(bytes));
+    put({segments.back()});
+  }
+  ASSERT_OK(vault_->compact(Level::fast));
+  Cache cache(1u << 20);
+  const auto packs = place_.disk.list("packs");
+  ASSERT_OK(packs);
+  EXPECT_EQ(packs->size(), 2u);
+  for (const BlobInfo& blob : *packs) {
+    const auto pack = PackFile::open(place_.disk, cache, number_of(blob.name));
+    ASSERT_OK(pack);
+    EXPECT_LE((*pack)->footer().streams[kByteStream].text_bytes, kPackTextBytesMax);
+  }
+  const auto again = vault_->compact(Level::fast);
+  ASSERT_OK(again);
+  EXPECT_EQ(again->files, 0u);
+  expect_sound(*vault_, segments.size());
+}
+
 TEST_F(VaultSegments, ShortOnesAreNotShared) {
   ASSERT_OK(vault_->put(conversation("c", {"hello"}), {}));
   expect_absent(*vault_, {tokens_of("hello")});
