@@ -126,6 +126,7 @@ Result<std::vector<std::shared_ptr<PackFile>>> VaultImpl::merge_due(std::uint32_
     const PackFooter& f = pack->footer();
     // What somebody has compacted to a higher level stays as it is.
     if (pack->tenant() != tenant || f.level > options_.level) continue;
+    if (unmergeable_.contains(number)) continue;
     MergeCandidate c;
     c.size_bytes = pack->size_bytes();
     c.is_fresh = !pack->is_merged();
@@ -156,18 +157,28 @@ Status VaultImpl::start_merging() {
   BackgroundMerge::Job job;
   std::uint64_t most = 0;
   for (const auto& [number, tenant] : state_.tenants()) {
-    TOKVAULT_ASSIGN(auto packs, merge_due(number));
+    auto packs = merge_due(number);
+    if (packs.code() == Errc::corrupt) {  // of this tenant alone
+      note_merge_error(std::move(packs).error());
+      continue;
+    }
+    if (!packs) return std::move(packs).error();
     std::uint64_t bytes = 0;
-    for (const auto& pack : packs) bytes += pack->size_bytes();
+    for (const auto& pack : *packs) bytes += pack->size_bytes();
     if (bytes <= most) continue;
     most = bytes;
     job.tenant = tenant.record;
-    job.packs = std::move(packs);
+    job.packs = std::move(*packs);
   }
   if (job.packs.empty()) return {};
   for (const auto& pack : job.packs) {
-    TOKVAULT_ASSIGN(const auto of_pack, pack->records());
-    job.records.insert(job.records.end(), of_pack.begin(), of_pack.end());
+    const auto of_pack = pack->records();
+    if (of_pack.code() == Errc::corrupt) {
+      unmergeable_.insert(pack->file());
+      merge_wanted_ = true;
+    }
+    if (!of_pack) return of_pack.error().clone();
+    job.records.insert(job.records.end(), of_pack->begin(), of_pack->end());
   }
   job.records = kept_records(last_of_each(job.records));
   job.artifacts = pack_artifacts(job.tenant.number);
@@ -190,6 +201,12 @@ void VaultImpl::take_merged() {
   if (!files) {
     // What it has put may be there still: settle() looks.
     unsettled_ = true;
+    if (files.code() == Errc::corrupt) {
+      // Chosen again they would fail again, and nothing else would ever be merged. Which of them it
+      // is does not matter until somebody has repaired it, and opens the vault again.
+      unmergeable_.insert(supersedes.begin(), supersedes.end());
+      merge_wanted_ = true;
+    }
     if (files.code() != Errc::cancelled) note_merge_error(std::move(files).error());
     return;
   }

@@ -524,6 +524,7 @@ class VaultImpl final : public Vault {
 
   std::shared_ptr<BackgroundMerge> merge_;  // guarded by write_mutex_
   bool merge_wanted_ = false;               // guarded by write_mutex_: look whether one is due
+  std::set<std::uint64_t> unmergeable_;     // guarded by write_mutex_: see take_merged()
   bool merge_paused_ = false;               // guarded by write_mutex_
   Error merge_error_;                       // guarded by seal_mutex_
   std::atomic<std::uint64_t> merges_done_{0};
