@@ -452,11 +452,15 @@ Result<Explanation> VaultImpl::explain_once(std::string_view tenant_given,
 }
 
 Result<Explanation> VaultImpl::explain(std::string_view tenant, const Progress& progress) const {
-  auto result = explain_once(tenant, progress);
-  // A rewrite by another process has removed a file that was to be walked.
-  const bool is_gone = !result && options_.read_only && result.code() == Errc::not_found &&
-                       result.error().os_code() != 0;
-  return is_gone ? explain_once(tenant, progress) : std::move(result);
+  constexpr int kTries = 4;
+  for (int tries = 1;; ++tries) {
+    auto result = explain_once(tenant, progress);
+    // A rewrite, or a merge that a commit beside this took in, has removed a file that was to be
+    // walked.
+    const bool is_gone =
+        !result && result.code() == Errc::not_found && result.error().os_code() != 0;
+    if (!is_gone || tries == kTries) return result;
+  }
 }
 
 Result<ConversationExplanation> VaultImpl::explain_conversation(

@@ -319,6 +319,24 @@ TEST_F(VaultMerging, ItsErrorIsReportedOnce) {
   compare("merged then");
 }
 
+TEST_F(VaultMerging, ExplainBeginsAgainWhenOneIsTakenIn) {
+  ASSERT_NO_FATAL_FAILURE(begin_merge());
+  const auto alone = vault_->explain();
+  ASSERT_OK(alone);
+  int calls = 0;
+  const auto explained = vault_->explain({}, [&](std::uint64_t, std::uint64_t) {
+    if (++calls == 2) {  // one file was walked
+      latch_->open();
+      EXPECT_OK(vault_->finish_merging());
+    }
+    return true;
+  });
+  ASSERT_OK(explained);
+  EXPECT_EQ(stats().merges, 1u);
+  EXPECT_EQ(explained->conversations, alone->conversations);
+  EXPECT_EQ(explained->origins.tokens, alone->origins.tokens);
+}
+
 // Until somebody repairs the vault: its packs are passed over, and those of others are merged.
 TEST_F(VaultMerging, ADamagedPackHoldsUpNoOther) {
   put(0, 10);
