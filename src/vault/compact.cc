@@ -3,6 +3,8 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "base/checksum.h"
 #include "vault/artifacts.h"
@@ -15,6 +17,17 @@ namespace tokvault {
 namespace {
 
 using Packs = std::vector<std::shared_ptr<PackFile>>;
+
+// Whether it is registered, and neither active nor named by a file.
+bool is_dictionary_unused(const State& state, std::uint32_t number, std::uint64_t dictionary) {
+  const TenantState& tenant = *state.tenant(number);
+  const auto active = tenant.active.find(ArtifactKind::dictionary);
+  const auto& sources = state.sources(number);
+  return tenant.artifacts.contains(dictionary) &&
+         (active == tenant.active.end() || active->second != dictionary) &&
+         std::none_of(sources.begin(), sources.end(),
+                      [&](const auto& source) { return source->names_artifact(dictionary); });
+}
 
 }  // namespace
 
@@ -63,7 +76,16 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
   bool all = true;
   std::vector<std::uint32_t> tenants;
   for (const auto& [number, tenant] : state_.tenants()) tenants.push_back(number);
+  // Dictionaries that were active: a step that takes another one in their place cannot remove what
+  // packs of later steps name.
+  std::set<std::pair<std::uint32_t, std::uint64_t>> were_active;
+  const auto note_active = [&](std::uint32_t number) {
+    const auto& active = state_.tenant(number)->active;
+    const auto found = active.find(ArtifactKind::dictionary);
+    if (options.retrain && found != active.end()) were_active.insert({number, found->second});
+  };
   for (const std::uint32_t number : tenants) {
+    note_active(number);
     TOKVAULT_ASSIGN(auto steps, merge_steps(number, options, all));
     const auto mixed = [](const MergeStep& what) { return what.is_mixed(); };
     if (std::count_if(steps.begin(), steps.end(), mixed) > 1) {
@@ -76,7 +98,12 @@ Result<CompactReport> VaultImpl::compact(const CompactOptions& options, const Pr
     }
     for (const MergeStep& what : steps) {
       TOKVAULT_TRY(merge(number, what, options, step, report));
+      note_active(number);
     }
+  }
+  for (const auto& [tenant, number] : were_active) {
+    if (!is_dictionary_unused(state_, tenant, number)) continue;
+    TOKVAULT_TRY(remove_artifact(tenant, number, false));
   }
   TOKVAULT_TRY(drop_settled(options.older_than_ms, options.level));
   TOKVAULT_TRY(substrings_.remove_unused());

@@ -285,6 +285,43 @@ TEST_F(Retrain, ADictionaryTakesThePlaceOfTheOneBefore) {
   expect_all(*open(), "opened again");
 }
 
+// The first step cannot remove it, because packs of the others name it.
+TEST_F(Retrain, ADictionaryGoesAfterTheLastOfSeveralSteps) {
+  auto vault = open();
+  Rng of_texts(5);
+  std::vector<std::string> texts;
+  for (int i = 0; i < 1000; ++i) texts.push_back(letters(of_texts, 15));
+  Rng rng(3);
+  std::optional<DictionaryInfo> old;
+  for (int i = 0; i < 4800; ++i) {
+    std::vector<std::string> messages{letters(rng, 60)};
+    for (int k = 0; k < 8; ++k) messages.push_back(texts[below(rng, texts.size())]);
+    put(*vault, conversation("d" + std::to_string(i), messages));
+    if (i % 2400 != 2399) continue;
+    ASSERT_OK(vault->seal());
+    if (old) continue;
+    const auto trained = vault->dictionaries().train({}, {.size_bytes = 1024});
+    ASSERT_OK(trained);
+    old = *trained;
+    ASSERT_OK(vault->dictionaries().activate(old->id));
+  }
+  CompactOptions in_steps = options(true);
+  in_steps.memory_bytes = 2'200'000;
+  in_steps.pack_bytes_max = 16'384;
+  const auto report = vault->compact(in_steps);
+  ASSERT_OK(report);
+  ASSERT_GT(report->retrained.size(), 1u);
+  ASSERT_TRUE(report->retrained[0].changed) << report->retrained[0].reason;
+  const auto list = vault->dictionaries().list();
+  ASSERT_OK(list);
+  for (const DictionaryInfo& d : *list) {
+    EXPECT_NE(d.id, old->id);
+    EXPECT_TRUE(d.active || d.files > 0) << d.id;
+  }
+  EXPECT_EQ(blobs(place_.disk, "artifacts").size(), list->size());
+  expect_all(*vault, "compacted");
+}
+
 TEST_F(Retrain, WhatIsErasedIsNotInIt) {
   auto vault = open();
   fill(*vault, 500, 60);
