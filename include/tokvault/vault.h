@@ -649,7 +649,7 @@ class Vault {
   virtual const Substrings& substrings() const = 0;
 
   // How far put_batch() has come with this ImportProgress::source, as of the last commit; nothing
-  // if it never came, was finished, or anything was forgotten since.
+  // if it never came, was finished, or anything was forgotten since, or lost.
   virtual std::optional<ImportProgress> import_progress(ByteView source) const = 0;
   // Null for a reader where the vocabulary is missing or damaged: then texts cannot be read.
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;

@@ -546,10 +546,15 @@ bool JsonReader::Impl::read_conversation(Conversation& conversation) {
 }
 
 Result<Conversation> JsonReader::Impl::conversation(std::string_view line) {
+  constexpr std::size_t kKeptBytes = 4u << 20;
   TOKVAULT_TRY(begin(line));
   Conversation conversation;
   if (!read_conversation(conversation)) return error();
   TOKVAULT_TRY(end_of_text());
+  if (scratch_size_ > kKeptBytes) {
+    scratch_.reset();
+    scratch_size_ = 0;
+  }
   return conversation;
 }
 

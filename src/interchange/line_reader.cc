@@ -325,6 +325,17 @@ class LineReaderImpl : public LineReader {
     return {};
   }
 
+  // The room that a very long line took, once it is over.
+  void give_back() {
+    constexpr std::size_t kKeptBytes = 4 * kBufferBytes;
+    if (buffer_.size() <= kKeptBytes || end_ - begin_ >= kBufferBytes) return;
+    std::string smaller(kBufferBytes, '\0');
+    std::memcpy(smaller.data(), buffer_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    buffer_ = std::move(smaller);
+  }
+
   // Makes room behind what is not yet returned; false if the line exceeds the limit.
   bool make_room() {
     if (end_ < buffer_.size()) return true;
@@ -352,6 +363,7 @@ class LineReaderImpl : public LineReader {
   }
 
   Result<bool> next_unnamed(Line& line) {
+    give_back();
     std::uint64_t passed_over = 0;  // of a line that is too long
     while (true) {
       if (find_newline()) {
