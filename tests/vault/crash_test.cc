@@ -284,9 +284,14 @@ std::vector<Seen> seen_after(const std::vector<Step>& steps) {
 
 // Operations, and what is seen after each.
 struct Script {
-  explicit Script(std::vector<Step> all) : steps(std::move(all)), seen(seen_after(steps)) {}
+  explicit Script(std::vector<Step> all)
+      : steps(std::move(all)), seen(seen_after(steps)), seen_repaired(seen) {
+    for (Seen& s : seen_repaired) s.import_lines = 0;
+  }
   const std::vector<Step> steps;
   const std::vector<Seen> seen;
+  // Without a catalog nobody knows which files are gone: imports begin again.
+  std::vector<Seen> seen_repaired;
 };
 
 const Script& main_script() {
@@ -313,8 +318,8 @@ bool is_between(const Seen& seen, const Seen& before, const Seen& after) {
 }
 
 // What may be seen when `done` steps were acknowledged, and another one was under way if `busy`.
-std::string compare(const Script& script, const Seen& seen, std::size_t done, bool busy) {
-  const auto& states = script.seen;
+std::string compare(const Script& script, const std::vector<Seen>& states, const Seen& seen,
+                    std::size_t done, bool busy) {
   if (seen == states[done]) return {};
   if (busy && done + 1 < states.size()) {
     if (seen == states[done + 1]) return {};
@@ -326,14 +331,15 @@ std::string compare(const Script& script, const Seen& seen, std::size_t done, bo
 }
 
 // Opens what a crash left, and goes on.
-std::string recovered(const Script& script, const MemoryPlace& place, std::size_t done, bool busy) {
+std::string recovered(const Script& script, const std::vector<Seen>& states,
+                      const MemoryPlace& place, std::size_t done, bool busy) {
   Seen first;
   {
     auto vault = place.open(options_of(1 << 20));
     if (!vault) return "opening: " + why(vault);
     auto seen = see(**vault);
     if (!seen) return "reading: " + why(seen);
-    if (auto problem = compare(script, *seen, done, busy); !problem.empty()) return problem;
+    if (auto problem = compare(script, states, *seen, done, busy); !problem.empty()) return problem;
     const auto report = (*vault)->check({.read_data = true});
     if (!report) return "check: " + why(report);
     if (!report->findings.empty()) {
@@ -361,7 +367,7 @@ std::string repaired(const Script& script, const MemoryPlace& place, std::size_t
     const auto report = Vault::repair(disk, without.catalog);
     if (!report) return "repair: " + why(report);
   }
-  auto problem = recovered(script, without, done, busy);
+  auto problem = recovered(script, script.seen_repaired, without, done, busy);
   return problem.empty() ? problem : "after repair, " + problem;
 }
 
@@ -453,7 +459,7 @@ std::string crash(const Script& script, const Crash& how, bool& struck) {
     };
     const MemoryPlace left = MemoryPlace::of(found[i], place.catalog);
     const MemoryPlace copy = MemoryPlace::of(found[i].process_kill(), place.catalog);
-    if (auto problem = recovered(script, left, done, busy); !problem.empty())
+    if (auto problem = recovered(script, script.seen, left, done, busy); !problem.empty())
       return in_case(problem);
     if (auto problem = repaired(script, copy, done, busy); !problem.empty())
       return in_case(problem);
@@ -581,13 +587,13 @@ std::string fail_once(const Script& script, const Fault* fault, const FaultyCata
     // A read that fails refuses what needs it, and not what is committed with that.
     const bool in_parts =
         steps[done].in_parts || (fault != nullptr && fault->kind == Fault::Kind::get);
-    if (auto problem = compare(script, *seen, done, in_parts); !problem.empty()) {
+    if (auto problem = compare(script, script.seen, *seen, done, in_parts); !problem.empty()) {
       return in_step("it failed, but " + problem);
     }
     if (taken_up == TakenUp::here && steps[done].run(**vault)) {
       seen = see(**vault);
       if (!seen) return in_step("reading after repeating it here: " + why(seen));
-      if (auto problem = compare(script, *seen, done + 1, false); !problem.empty()) {
+      if (auto problem = compare(script, script.seen, *seen, done + 1, false); !problem.empty()) {
         return in_step("repeated here, " + problem);
       }
       continue;
@@ -597,14 +603,14 @@ std::string fail_once(const Script& script, const Fault* fault, const FaultyCata
     if (!vault) return in_step("opening again: " + why(vault));
     seen = see(**vault);
     if (!seen) return in_step("reading after opening again: " + why(seen));
-    if (auto problem = compare(script, *seen, done, true); !problem.empty()) {
+    if (auto problem = compare(script, script.seen, *seen, done, true); !problem.empty()) {
       return in_step("opened again, " + problem);
     }
     if (*seen == script.seen[done + 1]) continue;
     if (auto again = steps[done].run(**vault); !again) return in_step("again: " + why(again));
     seen = see(**vault);
     if (!seen) return in_step("reading after repeating it: " + why(seen));
-    if (auto problem = compare(script, *seen, done + 1, false); !problem.empty()) {
+    if (auto problem = compare(script, script.seen, *seen, done + 1, false); !problem.empty()) {
       return in_step("repeated, " + problem);
     }
   }
@@ -618,7 +624,8 @@ std::string fail_once(const Script& script, const Fault* fault, const FaultyCata
   vault->reset();
   const std::size_t all = steps.size();
   const MemoryPlace copy = MemoryPlace::of(place.disk.process_kill(), place.catalog);
-  if (auto problem = recovered(script, place, all, false); !problem.empty()) return problem;
+  if (auto problem = recovered(script, script.seen, place, all, false); !problem.empty())
+    return problem;
   return repaired(script, copy, all, false);
 }
 
