@@ -141,7 +141,7 @@ VaultImpl::~VaultImpl() {
     CatalogChange change;
     change.generation = state_.generation();
     change.add_files.push_back(f);
-    (void)catalog_->commit(change);  // only a better diagnosis hangs on it
+    (void)catalog_->commit(change);  // else the next writer seals this log first
   }
 }
 
