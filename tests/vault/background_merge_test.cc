@@ -1,6 +1,7 @@
 // Merging in the background: what is forgotten, replaced or tagged while it runs holds afterwards,
 // readers go on, and it can be broken off at any time. The model, the crash test and the kill test
 // run with it, too.
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -32,6 +33,12 @@ class Gate final : public ForwardingBackend {
       is_closed = false;
       changed.notify_all();
     }
+    // One that waits goes on.
+    void admit() {
+      std::lock_guard lock(mutex);
+      through = 1;
+      changed.notify_all();
+    }
     bool await_merge() {
       std::unique_lock lock(mutex);
       return changed.wait_for(lock, std::chrono::seconds(30), [&] { return is_waiting; });
@@ -46,7 +53,8 @@ class Gate final : public ForwardingBackend {
       if (latch_->is_closed && latch_->through-- <= 0) {
         latch_->is_waiting = true;
         latch_->changed.notify_all();
-        latch_->changed.wait(lock, [&] { return !latch_->is_closed; });
+        latch_->changed.wait(lock, [&] { return !latch_->is_closed || latch_->through > 0; });
+        if (latch_->is_closed) --latch_->through;
         latch_->is_waiting = false;
         if (latch_->fail) return Error(Errc::io, "the disk is broken", EIO);
       }
@@ -561,6 +569,42 @@ TEST(VaultMergingOfTraffic, UntendedPacksAreAtMostAFifthLargerThanCompactedOnes)
     }
     EXPECT_GE(untended->stats()->merges, 5u);
   }
+}
+
+// A log that fills up while the one before it is being sealed is waited with; its own sealing is
+// not waited for by whoever writes next.
+TEST_F(VaultMerging, WhoWaitedForOneSealingDoesNotWaitForTheNext) {
+  vault_.reset();
+  auto vault = Vault::open(
+      std::make_unique<Gate>(place_.disk, latch_), std::make_unique<SharedCatalog>(place_.catalog),
+      {.level = Level::fast, .log_bytes_max = 4'000, .merge_bytes_min = UINT64_MAX});
+  ASSERT_OK(vault);
+  latch_->close_after(0);
+  std::atomic<int> stored{0};
+  std::atomic<bool> stop{false};
+  {
+    std::jthread writer([&] {
+      for (int i = 0; !stop; ++i) {
+        if (!(*vault)->put(conversation("s" + std::to_string(i), {"x"}), {})) return;
+        ++stored;
+      }
+    });
+    EXPECT_TRUE(latch_->await_merge());
+    // Until the second log is full, and the writer waits for the first.
+    int before = -1;
+    while (before != stored) {
+      before = stored;
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    }
+    latch_->admit();
+    for (int i = 0; i < 2'000 && stored < before + 3; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_GE(stored, before + 3) << "held up by the second sealing";
+    stop = true;
+    latch_->open();
+  }
+  ASSERT_OK((*vault)->flush());
 }
 
 }  // namespace
