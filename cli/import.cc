@@ -425,7 +425,7 @@ class Importer {
       Conversation& conversation = chunk.conversations[i];
       const std::string& second = chunk.second_ids[i];
       if (second.empty() || second == conversation.id) continue;
-      if (vault_.get(second, command_.tenant) || !is_of_this_line(conversation)) {
+      if (vault_.summary(second, command_.tenant) || !is_of_this_line(conversation)) {
         conversation.id = second;
       }
     }
