@@ -4,9 +4,9 @@
 // Error) or Status (success or an Error); both are [[nodiscard]]. Error is one pointer wide, so a
 // Status costs one word on success. A code exists only where the caller would act differently.
 //
-// Where memory is missing the standard library throws std::bad_alloc. Calls that write, threads of
-// the library and the C functions turn it into `exhausted`; other calls let it pass. What was
-// acknowledged is safe.
+// Where memory is missing the standard library throws std::bad_alloc. A commit (of put(), tag() and
+// the like), threads of the library and the C functions turn it into `exhausted`; elsewhere it
+// passes through. What was acknowledged is safe.
 #ifndef TOKVAULT_RESULT_H_
 #define TOKVAULT_RESULT_H_
 
