@@ -408,7 +408,9 @@ using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 // A durable set of conversations.
 //
-// Threads: all methods may be called from any thread at once.
+// Threads: all methods may be called from any thread at once. A commit waits for the reads that
+// have begun, and reads that begin then wait for it; stats(), usage() and a page of list() are one
+// read each.
 // Processes: one writing Vault and any number of read-only ones, which see new commits. It writes
 // in the process that opened it: in a child that was forked, every call that may write is `denied`,
 // and reading is only safe if no other thread was in a call at the fork. Destroying it there is

@@ -1,11 +1,18 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <limits>
+#include <mutex>
 #include <random>
+#include <shared_mutex>
+#include <thread>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/piecewise_checksum.h"
 #include "base/zstd.h"
 
@@ -163,6 +170,54 @@ TEST(Error, ContextKeepsTheCode) {
   EXPECT_EQ(exit_code(Errc::not_found), 3);
   EXPECT_EQ(exit_code(Errc::invalid), 2);
   EXPECT_EQ(exit_code(Errc::cancelled), 12);
+}
+
+TEST(FairMutex, GoesToThoseWhoWaitInTheirOrder) {
+  FairMutex mutex;
+  std::vector<int> order;
+  std::vector<std::jthread> threads;
+  mutex.lock();
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      std::lock_guard lock(mutex);
+      order.push_back(i);
+    });
+    while (mutex.waiting() != static_cast<std::uint64_t>(i) + 1) std::this_thread::yield();
+  }
+  mutex.unlock();
+  // Who has just given it up comes last.
+  mutex.lock();
+  order.push_back(4);
+  mutex.unlock();
+  threads.clear();
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(mutex.waiting(), 0u);
+}
+
+TEST(SharedMutex, WhoWaitsToHaveItAloneIsNotPassedBy) {
+  SharedMutex mutex;
+  std::shared_lock first(mutex);
+  std::atomic<bool> had_it = false;
+  std::thread writer([&] {
+    std::unique_lock alone(mutex);
+    had_it = true;
+  });
+  // Others may share it until the writer waits, and no longer.
+  bool is_held_back = false;
+  std::thread([&] {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!is_held_back && std::chrono::steady_clock::now() < give_up) {
+      is_held_back = !mutex.try_lock_shared();
+      if (!is_held_back) mutex.unlock_shared();
+    }
+  }).join();
+  EXPECT_TRUE(is_held_back);
+  EXPECT_FALSE(had_it);
+  first.unlock();
+  writer.join();
+  EXPECT_TRUE(had_it);
+  std::shared_lock again(mutex);
+  EXPECT_TRUE(again.owns_lock());
 }
 
 }  // namespace

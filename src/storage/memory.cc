@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
+#include <shared_mutex>
 
 #include "storage/name.h"
 

@@ -6,9 +6,9 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 
+#include "base/mutex.h"
 #include "tokvault/backend.h"
 
 namespace tokvault {
@@ -51,7 +51,7 @@ class MemoryBackend final : public Backend {
   };
   std::shared_ptr<Held> find_held(std::string_view name) const;
 
-  mutable std::shared_mutex mutex_;
+  mutable SharedMutex mutex_;
   Blobs blobs_;                                                           // guarded by mutex_
   mutable std::map<std::string, std::weak_ptr<Held>, std::less<>> held_;  // guarded by mutex_
   // Shared with the lock that was handed out, which may outlive the backend.

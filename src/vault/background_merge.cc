@@ -174,6 +174,7 @@ Status VaultImpl::start_merging() {
   for (const auto& pack : job.packs) {
     const auto of_pack = pack->records();
     if (of_pack.code() == Errc::corrupt) {
+      std::lock_guard lock(state_mutex_);
       unmergeable_.insert(pack->file());
       merge_wanted_ = true;
     }
@@ -204,6 +205,7 @@ void VaultImpl::take_merged() {
     if (files.code() == Errc::corrupt) {
       // Chosen again they would fail again, and nothing else would ever be merged. Which of them it
       // is does not matter until somebody has repaired it, and opens the vault again.
+      std::lock_guard lock(state_mutex_);
       unmergeable_.insert(supersedes.begin(), supersedes.end());
       merge_wanted_ = true;
     }

@@ -84,7 +84,7 @@ Status VaultImpl::check_writer() const {
                                  ", of which this is a fork: open one here");
 }
 
-Result<std::unique_lock<std::mutex>> VaultImpl::lock_for_writing() {
+Result<std::unique_lock<FairMutex>> VaultImpl::lock_for_writing() {
   TOKVAULT_TRY(check_writer());
   std::unique_lock lock(write_mutex_);
   TOKVAULT_TRY(check_writable());
@@ -483,6 +483,33 @@ Status VaultImpl::commit_records(std::uint32_t tenant, const std::vector<RecordC
   });
 }
 
+void VaultImpl::lead() {
+  std::lock_guard write_lock(write_mutex_);
+  std::vector<Request*> group;
+  {
+    std::lock_guard queue_lock(queue_mutex_);
+    group.swap(queue_);
+  }
+  // Whatever is thrown, nobody of the group may wait for ever.
+  bool no_memory = false;
+  try {
+    Status status = check_writable();
+    if (status) status = commit_requests(group);
+    if (!status) {
+      for (Request* r : group) r->result = status.error().clone();
+    }
+  } catch (const std::exception&) {
+    no_memory = true;  // not even for an error
+  }
+  std::lock_guard queue_lock(queue_mutex_);
+  for (Request* r : group) {
+    r->no_memory = no_memory;
+    r->done = true;
+  }
+  leader_ = false;
+  queue_done_.notify_all();
+}
+
 Result<PutResult> VaultImpl::put_request(Request& request) {
   {
     thread_local std::shared_ptr<const Tokenizer> encoder_of;
@@ -502,25 +529,11 @@ Result<PutResult> VaultImpl::put_request(Request& request) {
       continue;
     }
     leader_ = true;
-    std::vector<Request*> group;
     queue_lock.unlock();
-    {
-      std::lock_guard write_lock(write_mutex_);
-      queue_lock.lock();
-      group.assign(queue_.begin(), queue_.end());
-      queue_.clear();
-      queue_lock.unlock();
-      Status status = check_writable();
-      if (status) status = commit_requests(group);
-      if (!status) {
-        for (Request* r : group) r->result = status.error().clone();
-      }
-    }
+    lead();
     queue_lock.lock();
-    for (Request* r : group) r->done = true;
-    leader_ = false;
-    queue_done_.notify_all();
   }
+  if (request.no_memory) return Error(Errc::exhausted, "no memory");
   return std::move(request.result);
 }
 

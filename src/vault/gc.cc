@@ -240,7 +240,6 @@ Status VaultImpl::forget_deletions() {
     TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
     (void)generation;
     TOKVAULT_ASSIGN(const CatalogState now, catalog_->load());
-    std::unique_lock state_lock(state_mutex_);
     TOKVAULT_TRY(take(now));
     unsettled_ = false;
   }

@@ -134,9 +134,10 @@ bool VaultImpl::passes_over(const Source& source, const Error& error) const {
 
 Result<Conversation> VaultImpl::get_one(std::string_view id, std::string_view tenant_given,
                                         bool tokens) const {
-  return reading([&]() -> Result<Conversation> {
+  return reading_prepared([&](Preparing& preparing) -> Result<Conversation> {
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
     TOKVAULT_ASSIGN(const Found found, find_or_error(tenant, id));
+    if (preparing.is_cold(found.source)) return Conversation();
     if (!tokens && tokenizer_error_.code() != Errc::ok) return tokenizer_error_.clone();
     ConversationReader reader(state_, *tokenizer_, tenant->record.number);
     return reader.read(*found.source, *found.tables, found.row, tokens);
@@ -155,13 +156,14 @@ Result<std::vector<Result<Conversation>>> VaultImpl::get_batch(
     std::span<const std::string> ids, std::string_view tenant_given) const {
   using Results = std::vector<Result<Conversation>>;
   bool again = false;
-  return reading([&]() -> Result<Results> {
+  return reading_prepared([&](Preparing& preparing) -> Result<Results> {
     Results results;
     const TenantState* tenant = state_.tenant(tenant_name(tenant_given));
     ConversationReader reader(state_, *tokenizer_, tenant ? tenant->record.number : 0);
     for (const std::string& id : ids) {
       auto found = find_or_error(tenant, id);
       if (found && tokenizer_error_.code() != Errc::ok) found = tokenizer_error_.clone();
+      if (found && preparing.is_cold(found->source)) return Results();
       if (found) {
         results.push_back(reader.read(*found->source, *found->tables, found->row));
       } else {
@@ -291,7 +293,7 @@ Status VaultImpl::scan(
     std::vector<Item> items;
     bool more = false;
     bool again = false;
-    auto read = reading([&]() -> Status {
+    auto read = reading_prepared([&](Preparing& preparing) -> Status {
       items.clear();
       if (tokenizer_error_.code() != Errc::ok) return tokenizer_error_.clone();
       const TenantState* tenant = state_.tenant(tenant_name(filter.tenant));
@@ -310,7 +312,12 @@ Status VaultImpl::scan(
       std::size_t end = next;
       // Large conversations one by one, so that a page is bounded by its bytes.
       while (end < found.size() && end - next < kPageRows && bytes < kPageBytes) {
-        const Found& f = found[end++];
+        const Found& f = found[end];
+        if (preparing.is_cold(f.source)) {
+          if (!items.empty()) preparing.source.reset();  // the next page begins with it
+          break;
+        }
+        ++end;
         items.push_back({summary_of(*tenant, f), reader.read(*f.source, *f.tables, f.row)});
         auto& conversation = items.back().conversation;
         if (is_gone(conversation, again)) return std::move(conversation).error();

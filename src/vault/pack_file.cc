@@ -95,6 +95,8 @@ Result<std::shared_ptr<const Tables>> PackFile::tables() const { return load_tab
 Result<std::shared_ptr<const Tables>> PackFile::load_tables(std::optional<StringTable> ids) const {
   const Cache::Key key{number_, Cache::Kind::tables};
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const Tables>(found);
+  std::lock_guard lock(tables_mutex_);  // as dictionary()
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Tables>(found);
   std::array<Buffer, kTableParts> parts;
   for (std::size_t i = 0; i < kTableParts; ++i) {
     if (ids && i == static_cast<std::size_t>(TablePart::ids)) continue;
@@ -109,6 +111,8 @@ Result<std::shared_ptr<const Tables>> PackFile::load_tables(std::optional<String
 
 Result<std::shared_ptr<const PackFile::Segments>> PackFile::segments() const {
   const Cache::Key key{number_, Cache::Kind::segments};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const Segments>(found);
+  std::lock_guard lock(segments_mutex_);  // as dictionary()
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const Segments>(found);
   auto out = std::make_shared<Segments>();
   TOKVAULT_TRY(load_segments(*out));
@@ -200,8 +204,19 @@ Status PackFile::load_stream(Stream stream, Segments& out) const {
   return {};
 }
 
+bool PackFile::is_ready() const {
+  const PackStream& tokens = footer_.streams[kTokenStream];
+  return tokens.codec != PackCodec::token_model || tokens.dictionary.size == 0 ||
+         cache_.find({number_, Cache::Kind::token_dictionary}) != nullptr;
+}
+
+void PackFile::prepare() const { (void)dictionary(kTokenStream); }
+
 Result<std::shared_ptr<const PackDictionary>> PackFile::dictionary(Stream stream) const {
   const Cache::Key key{number_, dictionary_kind(stream)};
+  if (auto found = cache_.find(key)) return std::static_pointer_cast<const PackDictionary>(found);
+  // The first thread decodes it, and who comes meanwhile waits: each would need the same memory.
+  std::lock_guard lock(dictionary_mutexes_[stream]);
   if (auto found = cache_.find(key)) return std::static_pointer_cast<const PackDictionary>(found);
   TOKVAULT_ASSIGN(auto out, load_dictionary(stream));
   cache_.insert(key, out, out->memory_bytes());

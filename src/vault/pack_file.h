@@ -51,6 +51,8 @@ class PackFile final : public Source {
   Range range() const override;
   std::vector<std::uint64_t> artifacts() const override;
   Result<std::shared_ptr<const Tables>> tables() const override;
+  bool is_ready() const override;
+  void prepare() const override;
   Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const override;
   Result<ByteView> code(Stream stream, std::uint32_t number, Scratch& scratch) const override;
   Status decode_tokens(ByteView code, std::vector<Token>& out) const override;
@@ -165,6 +167,10 @@ class PackFile final : public Source {
   std::uint64_t size_ = 0;
   PackHeader header_;
   PackFooter footer_;
+  // Each held while one of what the cache keeps is decoded, in this order.
+  mutable std::array<std::mutex, kStreams> dictionary_mutexes_;
+  mutable std::mutex segments_mutex_;
+  mutable std::mutex tables_mutex_;
   mutable std::mutex ids_mutex_;
   mutable std::unique_ptr<const PackIds> ids_;  // guarded by ids_mutex_ until it is there
   mutable Buffer id_filter_;  // guarded by ids_mutex_; empty until somebody asks, and beside ids_

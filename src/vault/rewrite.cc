@@ -336,10 +336,7 @@ Status VaultImpl::swap(std::vector<CatalogFile> add, std::vector<std::uint64_t> 
   TOKVAULT_ASSIGN(const std::uint64_t generation, catalog_->commit(change));
   (void)generation;
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
-  {
-    std::unique_lock lock(state_mutex_);
-    TOKVAULT_TRY(take(catalog));
-  }
+  TOKVAULT_TRY(take(catalog));
   for (const std::string& name : names) TOKVAULT_TRY(backend_->remove(name));  // [W3]
   unsettled_ = false;
   return {};
@@ -469,10 +466,7 @@ Status VaultImpl::settle() {
     merging_bytes_ = 0;
   }
   TOKVAULT_ASSIGN(const CatalogState catalog, catalog_->load());
-  {
-    std::unique_lock lock(state_mutex_);
-    TOKVAULT_TRY(take(catalog));
-  }
+  TOKVAULT_TRY(take(catalog));
   next_file_ = std::max(next_file_.load(), catalog.next_file);
   TOKVAULT_TRY(remove_leftovers());
   unsettled_ = false;

@@ -58,8 +58,10 @@ Result<std::shared_ptr<const Vault>> VaultImpl::snapshot() const {
   for (int attempt = 1;; ++attempt) {
     TOKVAULT_TRY(refresh());
     std::shared_ptr<VaultImpl> copy;
+    std::uint64_t generation = 0;
     {
       std::shared_lock lock(state_mutex_);
+      generation = state_.generation();
       copy = std::make_shared<VaultImpl>(*this);
       if (!is_snapshot_) {
         TOKVAULT_ASSIGN(copy->artifacts_, backend_->list("artifacts"));
@@ -70,7 +72,7 @@ Result<std::shared_ptr<const Vault>> VaultImpl::snapshot() const {
       }
     }
     // A reader may know of packs that a rewrite has just replaced.
-    if (options_.read_only) TOKVAULT_TRY(reload());
+    if (options_.read_only) TOKVAULT_TRY(reload(generation));
   }
 }
 

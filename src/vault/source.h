@@ -87,6 +87,10 @@ class Source {
 
   // The tables; they stay as they are as long as they are held (for a log: and locked).
   virtual Result<std::shared_ptr<const Tables>> tables() const = 0;
+  // Whether code() is quick; if it is not, because something has to be decoded first that takes a
+  // model (up to a second), prepare() does that. What goes wrong there is said by code().
+  virtual bool is_ready() const { return true; }
+  virtual void prepare() const {}
   // Rows whose id has this hash, oldest first.
   virtual Result<std::vector<std::uint32_t>> rows_of(const IdHash& id) const = 0;
 

@@ -11,11 +11,11 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "format/batch.h"
 #include "tokvault/tokenizer.h"
 #include "tokvault/vault.h"
@@ -150,7 +150,7 @@ class Stager {
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const std::uint64_t conversation_bytes_max_;
   std::uint64_t log_number_ = 0;
-  mutable std::shared_mutex mutex_;  // guards the indexes against prepare()
+  mutable SharedMutex mutex_;  // guards the indexes against prepare()
   std::map<std::uint32_t, TenantIndex> indexes_;
   Scratch scratch_;
   std::vector<SegmentRef> refs_;  // of stage(), kept for their memory

@@ -6,11 +6,28 @@
 #include "base/bytes.h"
 
 namespace tokvault {
+namespace {
+
+bool comes_before(const std::shared_ptr<const Source>& a, const std::shared_ptr<const Source>& b) {
+  const auto place = [](const Source& s) {
+    return std::tuple(s.range().sequence_first, !s.is_pack(), s.file());
+  };
+  return place(*a) < place(*b);
+}
+
+}  // namespace
 
 State State::copy() const {
   State out(*this);
   for (auto& [number, log] : out.logs_) log = log->copy_for_reading();
   out.rebuild_sources();
+  return out;
+}
+
+State State::successor() const {
+  State out(*backend_, *cache_, decode_text_);
+  out.packs_ = packs_;
+  out.logs_ = logs_;
   return out;
 }
 
@@ -38,7 +55,7 @@ Status State::load(const CatalogState& catalog, Unreadable unreadable,
         packs.insert(*it);
         continue;
       }
-      auto pack = PackFile::open(backend_, cache_, f.number);
+      auto pack = PackFile::open(*backend_, *cache_, f.number);
       if (pack && (*pack)->footer().vault.id != vault_.id) {
         pack = Error(Errc::corrupt, pack_name(f.number) + ": it belongs to another vault");
       }
@@ -52,7 +69,7 @@ Status State::load(const CatalogState& catalog, Unreadable unreadable,
         logs.insert(*it);
         continue;
       }
-      auto log = LogFile::open(backend_, f.number, f.size_bytes, f.sequence_first, decode_text_);
+      auto log = LogFile::open(*backend_, f.number, f.size_bytes, f.sequence_first, decode_text_);
       if (log && (*log)->vault() && (*log)->vault()->id != vault_.id) {
         log = Error(Errc::corrupt, log_name(f.number) + ": it belongs to another vault");
       }
@@ -86,7 +103,7 @@ Status State::load(const CatalogState& catalog, Unreadable unreadable,
     }
   }
   for (const auto& [number, pack] : packs_) {
-    if (!packs.contains(number)) cache_.erase_file(number);
+    if (!packs.contains(number)) cache_->erase_file(number);
   }
   packs_ = std::move(packs);
   logs_ = std::move(logs);
@@ -101,6 +118,7 @@ Status State::load(const CatalogState& catalog, Unreadable unreadable,
   generation_ = catalog.generation;
   records_.clear();
   tenants_.clear();
+  numbers_.clear();
   applied_.clear();
   catalog_sequence_ = 0;
   for (const CatalogFile& f : files_) {
@@ -218,7 +236,9 @@ Status State::apply_batch(LogFile& log, const BatchHeader& header, std::uint64_t
                           Buffer body, Buffer text) {
   TOKVAULT_TRY(log.apply(header, payload_size, std::move(body), std::move(text)));
   apply_new_records(log);
-  rebuild_sources();
+  if (const auto part = log.parts().find(header.tenant); part != log.parts().end()) {
+    rebuild_sources(header.tenant, part->second);
+  }
   return {};
 }
 
@@ -233,12 +253,15 @@ void State::rebuild_sources() {
   for (const auto& [number, log] : logs_) {
     for (const auto& [tenant, part] : log->parts()) sources_[tenant].push_back(part);
   }
-  for (auto& [tenant, list] : sources_) {
-    const auto place = [](const Source& s) {
-      return std::tuple(s.range().sequence_first, !s.is_pack(), s.file());
-    };
-    std::sort(list.begin(), list.end(),
-              [&](const auto& a, const auto& b) { return place(*a) < place(*b); });
+  for (auto& [tenant, list] : sources_) std::sort(list.begin(), list.end(), comes_before);
+}
+
+// A commit changes one part of a log: the lists of the others are as they were.
+void State::rebuild_sources(std::uint32_t tenant, const std::shared_ptr<LogPart>& part) {
+  auto& list = sources_[tenant];
+  if (std::find(list.begin(), list.end(), part) == list.end()) list.push_back(part);
+  if (!std::is_sorted(list.begin(), list.end(), comes_before)) {
+    std::sort(list.begin(), list.end(), comes_before);
   }
 }
 
@@ -246,7 +269,7 @@ Result<bool> State::follow() {
   bool grown = false;
   Error first_error;
   for (const auto& [number, log] : logs_) {
-    auto more = log->follow(backend_);
+    auto more = log->follow(*backend_);
     // What came before an error is taken in, and what it deletes must go with it.
     grown = grown || !more || *more;
     apply_new_records(*log);
@@ -267,7 +290,10 @@ void State::apply(const Record& record) {
   switch (static_cast<RecordKind>(record.key[0])) {
     case RecordKind::tenant:
       if (record.value) {
-        if (auto t = decode_tenant(*record.value)) tenants_[t->number].record = std::move(*t);
+        if (auto t = decode_tenant(*record.value)) {
+          numbers_[t->name] = t->number;
+          tenants_[t->number].record = std::move(*t);
+        }
       }
       break;
     case RecordKind::deletion:
@@ -359,10 +385,8 @@ std::uint64_t State::record_sequence(ByteView key) const {
 }
 
 const TenantState* State::tenant(std::string_view name) const {
-  for (const auto& [number, t] : tenants_) {
-    if (t.record.name == name) return &t;
-  }
-  return nullptr;
+  const auto it = numbers_.find(name);
+  return it == numbers_.end() ? nullptr : tenant(it->second);
 }
 
 const TenantState* State::tenant(std::uint32_t number) const {

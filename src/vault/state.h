@@ -84,10 +84,14 @@ struct Found {
 class State {
  public:
   State(const Backend& backend, Cache& cache, DecodeText decode_text)
-      : backend_(backend), cache_(cache), decode_text_(decode_text) {}
-  State& operator=(const State&) = delete;
+      : backend_(&backend), cache_(&cache), decode_text_(decode_text) {}
+  State(State&&) = default;
+  State& operator=(State&&) = default;
   // What it is now, logs included, whatever becomes of it; the two share the packs.
   State copy() const;
+  // Nothing but the files that are open, for load() to keep: a later catalog is taken in there
+  // while this one is read.
+  State successor() const;
 
   // What becomes of a log or pack that cannot be opened: it is an error, and nothing changes; or it
   // counts as lost [V4] with all that it may have held, if it is missing or damaged, and is an
@@ -166,6 +170,7 @@ class State {
   };
   State(const State&) = default;  // but the logs go on: copy()
   void rebuild_sources();
+  void rebuild_sources(std::uint32_t tenant, const std::shared_ptr<LogPart>& part);
   // Until when logs were written of which nothing can be read.
   void end_gone_logs();
   // Takes over what is known of the commits that logs have lost, and notes what is not.
@@ -173,9 +178,9 @@ class State {
   void apply_new_records(const LogFile& log);
   std::shared_ptr<const Source> source_in(std::uint64_t file, std::uint32_t tenant) const;
 
-  const Backend& backend_;
-  Cache& cache_;
-  const DecodeText decode_text_;  // of logs
+  const Backend* backend_;
+  Cache* cache_;
+  DecodeText decode_text_;  // of logs
   std::uint64_t generation_ = 0;
   std::uint64_t catalog_sequence_ = 0;
   VaultRecord vault_;
@@ -184,6 +189,7 @@ class State {
   std::map<std::uint64_t, std::shared_ptr<LogFile>> logs_;
   std::map<Buffer, RecordState, std::less<>> records_;
   std::map<std::uint32_t, TenantState> tenants_;
+  std::map<std::string, std::uint32_t, std::less<>> numbers_;  // of tenants, by their names
   std::map<std::uint32_t, std::vector<std::shared_ptr<const Source>>> sources_;
   // Packs that the catalog names and that could not be opened.
   std::map<std::uint64_t, LostPack> lost_packs_;

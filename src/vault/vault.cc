@@ -218,24 +218,54 @@ Status VaultImpl::start() {
 // --- what is there now
 // ----------------------------------------------------------------------------
 
-Status VaultImpl::reload() const {
+VaultImpl::News VaultImpl::news() const {
+  News news;
+  std::shared_lock lock(state_mutex_);
+  for (const auto& [number, log] : state_.logs()) {
+    if (log->is_gone()) continue;
+    auto size = backend_->size(log->name());
+    if (size && *size > log->size_bytes()) news.of_logs = true;
+  }
+  // Asked last: a log that was not there any more had left the catalog before.
+  auto generation = catalog_->generation();
+  news.of_catalog = unreadable_ || (generation && *generation != state_.generation());
+  return news;
+}
+
+Status VaultImpl::refresh() const {
+  if (!options_.read_only || is_snapshot_ || !news().any()) return {};
+  // One thread at a time: what another has taken in meanwhile need not be read again, and a catalog
+  // that was read earlier is not taken for what came after it.
+  std::lock_guard turn(refresh_mutex_);
+  const News now = news();
+  if (now.of_logs && !now.of_catalog) {
+    std::unique_lock lock(state_mutex_);
+    auto followed = state_.follow();
+    if (followed) return {};
+    if (followed.code() != Errc::not_found) return std::move(followed).error();
+    lock.unlock();
+    return take_newest();  // it has just been sealed
+  }
+  return now.of_catalog ? take_newest() : Status();
+}
+
+Status VaultImpl::reload(std::uint64_t generation) const {
   if (is_snapshot_) {
     return Error(Errc::conflict, "a rewrite took away what was being read: read again");
   }
+  std::lock_guard turn(refresh_mutex_);
+  const bool is_done = [&] {
+    std::shared_lock lock(state_mutex_);
+    return state_.generation() != generation;
+  }();
+  if (is_done && !news().any()) return {};
+  return take_newest();
+}
+
+Status VaultImpl::take_newest() const {
   auto once = [&]() -> Status {
     TOKVAULT_ASSIGN(const CatalogState catalog, load_catalog());
-    std::unique_lock lock(state_mutex_);
-    TOKVAULT_TRY(take(catalog));
-    unreadable_ = false;
-    // A log that was open already may have grown, and what the catalog has now relies on all of it.
-    auto followed = state_.follow();
-    if (followed) return {};
-    if (followed.code() == Errc::not_found) {
-      // Missing for good: what was read of it stays.
-      if (missing_in_ == catalog.generation) return {};
-      missing_in_ = catalog.generation;
-    }
-    return std::move(followed).error();
+    return take(catalog);
   };
   Status status = once();
   // The catalog moved on between reading it and opening a file that it named.
@@ -244,43 +274,31 @@ Status VaultImpl::reload() const {
 }
 
 Status VaultImpl::take(const CatalogState& catalog) const {
+  // Made beside those who read, and exchanged when it is ready: no other thread changes the state.
+  State next = state_.successor();
+  Status status(Error(Errc::not_found, "nothing is loaded"));
   if (options_.read_only) {
-    Status status = state_.load(catalog, State::Unreadable::fails);
-    if (status) return {};
+    status = next.load(catalog, State::Unreadable::fails);
     if (status.code() == Errc::not_found && missing_in_ != catalog.generation) {
       missing_in_ = catalog.generation;  // the catalog may have moved on
       return status;
     }
   }
-  unreadable_ = true;  // until it is known what this leaves out
-  TOKVAULT_TRY(state_.load(catalog, State::Unreadable::lost_is_noted));
-  unreadable_ = false;
-  return {};
-}
-
-Status VaultImpl::refresh() const {
-  if (!options_.read_only || is_snapshot_) return {};
-  bool changed = false;
-  bool grown = false;
-  {
-    std::shared_lock lock(state_mutex_);
-    for (const auto& [number, log] : state_.logs()) {
-      if (log->is_gone()) continue;
-      auto size = backend_->size(log->name());
-      if (size && *size > log->size_bytes()) grown = true;
-    }
-    // Asked last: a log that was not there any more had left the catalog before.
-    auto generation = catalog_->generation();
-    changed = unreadable_ || (generation && *generation != state_.generation());
+  if (!status) status = next.load(catalog, State::Unreadable::lost_is_noted);
+  std::unique_lock lock(state_mutex_);
+  unreadable_ = !status;  // as long as it is not known what is left out
+  if (!status) return status;
+  std::swap(state_, next);
+  if (!options_.read_only) return {};
+  // A log that was open already may have grown, and what the catalog has now relies on all of it.
+  auto followed = state_.follow();
+  if (followed) return {};
+  if (followed.code() == Errc::not_found) {
+    // Missing for good: what was read of it stays.
+    if (missing_in_ == catalog.generation) return {};
+    missing_in_ = catalog.generation;
   }
-  if (grown && !changed) {
-    std::unique_lock lock(state_mutex_);
-    auto followed = state_.follow();
-    if (followed) return {};
-    if (followed.code() != Errc::not_found) return std::move(followed).error();
-    changed = true;  // it has just been sealed
-  }
-  return changed ? reload() : Status();
+  return std::move(followed).error();
 }
 
 Result<std::vector<std::string>> VaultImpl::tenants() const {

@@ -5,9 +5,12 @@
 // merges packs beside the writer; near.cc finds near-duplicates; stats.cc sums; explain.cc says
 // what was found where; files.cc lists files; check.cc checks; repair.cc rebuilds the catalog.
 //
-// Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_. A commit holds
+// Locks, in this order: write_mutex_, queue_mutex_, seal_mutex_, state_mutex_; of a reader
+// refresh_mutex_, state_mutex_. Only who holds the first changes the state, and may read it without
+// the last; a new catalog is made into a state beside it, and exchanged. A commit holds
 // write_mutex_ from staging to the end of the sync, and state_mutex_ only while it takes in what is
-// durable. Readers hold state_mutex_ shared for one conversation at a time.
+// durable. Readers hold state_mutex_ shared for one call, or for a page of what is streamed.
+// Nothing that they call takes it again, and what takes long to decode is decoded before.
 //
 // [W1] Nothing is in state_ that is not durable.
 // [W2] After a failed append or sync the log's end is unknown: failed_ stays set until the vault is
@@ -21,7 +24,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -30,6 +32,7 @@
 #include <shared_mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "tokvault/vault.h"
 #include "vault/background_merge.h"
 #include "vault/cache.h"
@@ -158,6 +161,7 @@ class VaultImpl final : public Vault {
     Before before = Before::unknown;
     Prepared prepared;  // unless `the_same`
     Result<PutResult> result = PutResult{};
+    bool no_memory = false;  // there was none to say why it failed
     bool done = false;
   };
   // A change to the records of a tenant: a value puts, none removes.
@@ -189,7 +193,7 @@ class VaultImpl final : public Vault {
   Status check_writer() const;
   // What every call that writes begins with; looks at that before it waits for threads that a
   // forked process does not have.
-  Result<std::unique_lock<std::mutex>> lock_for_writing();
+  Result<std::unique_lock<FairMutex>> lock_for_writing();
   // In a forked process, in place of destroying it: gives up its share of the lock, and no more.
   static void leave_to_parent(VaultImpl* vault);
 
@@ -242,6 +246,8 @@ class VaultImpl final : public Vault {
   void rotate_if_due();
   Error fail(Error error);
   Result<PutResult> put_request(Request& request);
+  // Commits all that wait in queue_, and tells them. REQUIRES: leader_, set by this thread
+  void lead();
   // Commits what waits. What is refused alone is in async_error_ only.
   Status drain_async();
   unsigned thread_count() const;
@@ -415,16 +421,40 @@ class VaultImpl final : public Vault {
                                               const Needed& needed) const;
 
   // --- reading ---
-  Status refresh() const;  // a reader takes in what others have committed
-  Status reload() const;
+  // What others have committed and a reader does not know yet.
+  struct News {
+    bool of_logs = false;
+    bool of_catalog = false;
+    bool any() const { return of_logs || of_catalog; }
+  };
+  News news() const;
+  Status refresh() const;  // a reader takes them in
+  // The same, because a file was gone with the state of this generation.
+  Status reload(std::uint64_t generation) const;
+  Status take_newest() const;  // REQUIRES: refresh_mutex_
   // Holds the files that the state is read from; `not_found` if one is not there any more.
   Status hold_files();
   // Takes over what a catalog says, without the logs and packs that are damaged or gone; of a
   // reader they are gone if the catalog, read again, still names them.
+  // REQUIRES: write_mutex_, of a reader refresh_mutex_; and not state_mutex_
   Status take(const CatalogState& catalog) const;
   Result<CatalogState> load_catalog() const;
   template <class F>
   auto reading(F f) const -> decltype(f());
+  // A source that is_cold() told f() to give up for: it is prepared without the lock, once, and f()
+  // is called again.
+  struct Preparing {
+    std::shared_ptr<const Source> source;
+    std::set<std::uint64_t> done;
+    bool is_cold(const std::shared_ptr<const Source>& s) {
+      if (s->is_ready() || done.contains(s->file())) return false;
+      source = s;
+      return true;
+    }
+  };
+  // reading(f(preparing))
+  template <class F>
+  auto reading_prepared(F f) const -> decltype(f(std::declval<Preparing&>()));
   bool is_gone(const Result<Conversation>& read, bool& again) const;
   Result<Conversation> get_one(std::string_view id, std::string_view tenant, bool tokens) const;
   Result<Found> find_or_error(const TenantState* tenant, std::string_view id) const;
@@ -466,15 +496,16 @@ class VaultImpl final : public Vault {
   const pid_t process_ = ::getpid();  // that opened it
   std::unique_ptr<WriterLock> lock_;
   mutable Cache cache_;
-  mutable std::shared_mutex state_mutex_;
+  mutable SharedMutex state_mutex_;
   mutable State state_;
   // A reader could not read all files: it can check(), and answers every read with the error.
   mutable bool unreadable_ = false;
   // A state that never changes, and the files that it is read from.
   const bool is_snapshot_ = false;
   std::vector<std::shared_ptr<const void>> held_;
-  std::vector<BlobInfo> artifacts_;  // that were there
-  // The generation of a catalog that named a file which was not there.
+  std::vector<BlobInfo> artifacts_;   // that were there
+  mutable std::mutex refresh_mutex_;  // of a reader; before state_mutex_
+  // The generation of a catalog that named a file which was not there; guarded by refresh_mutex_.
   mutable std::optional<std::uint64_t> missing_in_;
   struct PassedOver {
     std::mutex mutex;
@@ -488,7 +519,7 @@ class VaultImpl final : public Vault {
   DictionariesImpl dictionaries_{*this};
   SubstringsImpl substrings_{*this};
 
-  std::mutex write_mutex_;
+  FairMutex write_mutex_;
   Error failed_;                  // [W2]
   std::shared_ptr<LogFile> log_;  // that is written to
   std::unique_ptr<LogWriter> writer_;
@@ -502,8 +533,8 @@ class VaultImpl final : public Vault {
 
   std::mutex queue_mutex_;
   std::condition_variable queue_done_;
-  std::deque<Request*> queue_;  // of put(), guarded by queue_mutex_
-  bool leader_ = false;         // a put() is committing the queue
+  std::vector<Request*> queue_;  // of put(), guarded by queue_mutex_
+  bool leader_ = false;          // a put() is committing the queue
   struct Async {
     Conversation conversation;
     PutOptions options;
@@ -524,9 +555,11 @@ class VaultImpl final : public Vault {
 
   std::shared_ptr<BackgroundMerge> merge_;  // guarded by write_mutex_
   bool merge_wanted_ = false;               // guarded by write_mutex_: look whether one is due
-  std::set<std::uint64_t> unmergeable_;     // guarded by write_mutex_: see take_merged()
-  bool merge_paused_ = false;               // guarded by write_mutex_
-  Error merge_error_;                       // guarded by seal_mutex_
+  // Changed under write_mutex_ and state_mutex_, so that either is enough to read it: see
+  // take_merged().
+  std::set<std::uint64_t> unmergeable_;
+  bool merge_paused_ = false;  // guarded by write_mutex_
+  Error merge_error_;          // guarded by seal_mutex_
   std::atomic<std::uint64_t> merges_done_{0};
   std::atomic<std::uint64_t> merging_bytes_{0};  // on disk, of what is being merged
 };
@@ -536,6 +569,7 @@ class VaultImpl final : public Vault {
 template <class F>
 auto VaultImpl::reading(F f) const -> decltype(f()) {
   if (auto fresh = refresh(); !fresh) return std::move(fresh).error();
+  std::uint64_t generation = 0;
   {
     std::shared_lock lock(state_mutex_);
     auto result = f();
@@ -543,10 +577,25 @@ auto VaultImpl::reading(F f) const -> decltype(f()) {
         result.code() != Errc::not_found) {
       return result;
     }
+    generation = state_.generation();
   }
-  if (auto again = reload(); !again) return std::move(again).error();
+  if (auto again = reload(generation); !again) return std::move(again).error();
   std::shared_lock lock(state_mutex_);
   return f();
+}
+
+template <class F>
+auto VaultImpl::reading_prepared(F f) const -> decltype(f(std::declval<Preparing&>())) {
+  Preparing preparing;
+  for (;;) {
+    auto result = reading([&] {
+      preparing.source.reset();
+      return f(preparing);
+    });
+    if (!preparing.source) return result;
+    preparing.source->prepare();
+    preparing.done.insert(preparing.source->file());
+  }
 }
 
 }  // namespace tokvault
