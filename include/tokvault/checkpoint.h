@@ -344,7 +344,9 @@ class CheckpointStore {
                                    const CheckpointPut& put);
   // A call that has not started completes as `cancelled` (true); one that runs goes on (false).
   bool cancel(std::uint64_t id);
-  // Takes completions; waits up to timeout_ms for the first (0: does not wait).
+  // Takes completions; waits up to timeout_ms for the first (0: does not wait). close() ends the
+  // wait once every call that was submitted has completed: these are still taken, then none comes,
+  // without waiting. Who waits here must be back before the store is destroyed.
   std::size_t take_completions(std::span<CheckpointCompletion> out, std::uint64_t timeout_ms);
   // An eventfd that is readable while completions wait. Owned by the store.
   int completion_fd() const;

@@ -740,7 +740,6 @@ Status CheckpointStore::close() {
 // --- asynchronous calls ---
 
 void CheckpointStore::Impl::complete(CheckpointCompletion c) {
-  const std::lock_guard lock(async_mutex);
   completions.push_back(c);
   const std::uint64_t one = 1;
   static_cast<void>(::write(event_fd, &one, sizeof one) < 0);
@@ -756,7 +755,11 @@ Result<std::uint64_t> CheckpointStore::Impl::submit(std::function<CheckpointComp
       {
         std::unique_lock wait(async_mutex);
         async_work.wait(wait, [this] { return stopping || !tasks.empty(); });
-        if (tasks.empty()) return;
+        if (tasks.empty()) {
+          --running;
+          async_done.notify_all();
+          return;
+        }
         task = std::move(tasks.front());
         tasks.pop_front();
       }
@@ -767,12 +770,14 @@ Result<std::uint64_t> CheckpointStore::Impl::submit(std::function<CheckpointComp
         c.status = Errc::exhausted;
       }
       c.id = task.id;
+      const std::lock_guard done(async_mutex);
       complete(c);
     }
   };
   while (threads.size() < options.threads) {
     try {
       threads.emplace_back(work);
+      ++running;
     } catch (const std::system_error& e) {  // fewer will do
       if (threads.empty())
         return Error(Errc::exhausted, "no thread can be started", e.code().value());
@@ -786,14 +791,15 @@ Result<std::uint64_t> CheckpointStore::Impl::submit(std::function<CheckpointComp
 }
 
 void CheckpointStore::Impl::stop_threads() {
-  std::vector<std::thread> running;
+  std::vector<std::thread> ending;
   {
     const std::lock_guard lock(async_mutex);
     stopping = true;
-    running.swap(threads);
+    ending.swap(threads);
     async_work.notify_all();
+    async_done.notify_all();
   }
-  for (std::thread& t : running) t.join();
+  for (std::thread& t : ending) t.join();
 }
 
 Result<std::uint64_t> CheckpointStore::submit_get(const Namespace& name_space, TokenView tokens,
@@ -819,13 +825,11 @@ Result<std::uint64_t> CheckpointStore::submit_put(const Namespace& name_space, T
 }
 
 bool CheckpointStore::cancel(std::uint64_t id) {
-  {
-    const std::lock_guard lock(impl_->async_mutex);
-    const auto it = std::find_if(impl_->tasks.begin(), impl_->tasks.end(),
-                                 [id](const Impl::Task& t) { return t.id == id; });
-    if (it == impl_->tasks.end()) return false;
-    impl_->tasks.erase(it);
-  }
+  const std::lock_guard lock(impl_->async_mutex);
+  const auto it = std::find_if(impl_->tasks.begin(), impl_->tasks.end(),
+                               [id](const Impl::Task& t) { return t.id == id; });
+  if (it == impl_->tasks.end()) return false;
+  impl_->tasks.erase(it);
   CheckpointCompletion c;
   c.id = id;
   c.status = Errc::cancelled;
@@ -838,8 +842,10 @@ std::size_t CheckpointStore::take_completions(std::span<CheckpointCompletion> ou
   constexpr std::uint64_t kYearMs = 31'536'000'000;  // what is longer is for ever
   std::unique_lock lock(impl_->async_mutex);
   if (impl_->completions.empty() && timeout_ms > 0) {
-    impl_->async_done.wait_for(lock, std::chrono::milliseconds(std::min(timeout_ms, kYearMs)),
-                               [this] { return !impl_->completions.empty(); });
+    // That the store is closing is no end yet: what was submitted before completes.
+    impl_->async_done.wait_for(
+        lock, std::chrono::milliseconds(std::min(timeout_ms, kYearMs)),
+        [this] { return !impl_->completions.empty() || (impl_->stopping && impl_->running == 0); });
   }
   std::size_t count = 0;
   while (count < out.size() && !impl_->completions.empty()) {

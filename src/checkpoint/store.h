@@ -178,10 +178,11 @@ struct CheckpointStore::Impl {
   std::deque<CheckpointCompletion> completions;
   std::vector<std::thread> threads;
   std::uint64_t next_task = 1;
+  std::size_t running = 0;  // threads that may still complete a call
   bool stopping = false;
   int event_fd = -1;
   Result<std::uint64_t> submit(std::function<CheckpointCompletion()> run);
-  void complete(CheckpointCompletion c);
+  void complete(CheckpointCompletion c);  // REQUIRES: async_mutex
   void stop_threads();
 
   // --- store_open.cc ---

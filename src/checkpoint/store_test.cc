@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -25,6 +26,16 @@ namespace tokvault {
 namespace {
 
 using namespace checkpoint_test;
+
+// Whether a thread of this process sleeps: one that does nothing else then waits for a lock.
+bool sleeps(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  const std::size_t name_end = line.rfind(") ");
+  return name_end != std::string::npos && line.substr(name_end + 2, 1) == "S";
+}
+
 TEST(CheckpointStore, StoresEachBlockOnceAndFindsTheLongestPrefix) {
   const Folder folder;
   const auto store = open_store(folder / "s", small_options());
@@ -907,6 +918,55 @@ TEST(CheckpointStore, AsyncCompletesAndCancels) {
   }
   EXPECT_EQ(read_all(*store, prompts[0], 200000), 64u);
   EXPECT_FALSE(store->cancel(1));
+}
+
+// Who waits for a completion comes back when there is none to come any more, and not before.
+TEST(CheckpointStore, ClosingWakesWhoWaitsForCompletions) {
+  static CheckpointStore* closing;
+  static const auto tokens = prompt(1, 64);
+  static std::atomic<std::size_t> submitted;
+  const Folder folder;
+  for (const bool busy : {false, true}) {
+    CheckpointOptions o = small_options();
+    o.threads = 1;
+    const auto store = open_store(folder / (busy ? "busy" : "idle"), o);
+    closing = store.get();
+    submitted = 0;
+    const Blocks b = blocks_of(tokens, 16, 3000);
+    // The first put is not done before the store takes no more calls.
+    checkpoint::set_fault_hook([](const char* call, const std::string& path) {
+      if (std::string_view(call) != "write" || path.find("log-") == std::string::npos) return 0;
+      while (closing->submit_get(kModel, tokens, {})) {
+        ++submitted;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      return 0;
+    });
+    for (int i = 0; busy && i < 3; ++i) {
+      ASSERT_TRUE(store->submit_put(kModel, tokens, {.blocks = b.blocks}));
+      ++submitted;
+    }
+    const auto begun = std::chrono::steady_clock::now();
+    std::size_t taken = 0;
+    std::atomic<pid_t> waiter{0};
+    std::thread waits([&] {
+      CheckpointCompletion c[2];
+      waiter = ::gettid();
+      while (const std::size_t count = store->take_completions(c, 60000)) {
+        for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(c[i].status, Errc::ok);
+        taken += count;
+      }
+    });
+    while ((waiter == 0 || !sleeps(waiter)) &&
+           std::chrono::steady_clock::now() - begun < std::chrono::minutes(1)) {
+      std::this_thread::yield();
+    }
+    EXPECT_TRUE(store->close());
+    waits.join();
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_EQ(taken, submitted);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(60));
+  }
 }
 
 TEST(CheckpointStore, ADamagedBlockIsAMissAndIsMended) {
