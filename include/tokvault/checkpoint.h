@@ -315,10 +315,12 @@ class CheckpointStore {
   // Counts a use of the stored prefix without reading it. Returns its tokens.
   Result<std::uint64_t> touch(const Namespace& name_space, TokenView tokens);
   // Removes the blocks of the prompt that start at or behind `from_tokens`, with everything behind
-  // them. Returns how many records went; `busy` if one is pinned or being read.
+  // them. Returns how many records went; `busy` if one is pinned or being read: then nothing went,
+  // or, where that began while records were removed, what stood behind it.
   Result<std::uint64_t> remove(const Namespace& name_space, TokenView tokens,
                                std::uint64_t from_tokens = 0);
-  // Removes everything under a namespace, pinned blocks excepted.
+  // Removes everything under a namespace, pinned blocks excepted. These three calls and remove()
+  // let others in between: what those pin before it went stays.
   Result<std::uint64_t> remove_namespace(const Namespace& name_space);
   // Removes what outlived its time to live. Also done as part of put.
   Result<std::uint64_t> expire();

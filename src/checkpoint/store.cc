@@ -94,9 +94,9 @@ Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open(const std::string
   if (!status) return std::move(status).error();
   if (!options.read_only) {
     const std::lock_guard writing(impl->write_mutex);
-    const std::lock_guard lock(impl->mutex);
+    Impl::Lock lock(impl->mutex);
     std::uint32_t evicted = 0;
-    impl->evict_oversized(0, evicted);
+    impl->evict_oversized(lock, 0, evicted);
     static_cast<void>(impl->make_room(0, nullptr, evicted));
   }
   return std::unique_ptr<CheckpointStore>(new CheckpointStore(std::move(impl)));
@@ -485,7 +485,7 @@ std::vector<RecordId> CheckpointStore::Impl::descendants(const std::vector<Recor
 Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, TokenView tokens,
                                               std::uint64_t from_tokens) {
   const std::lock_guard writing(impl_->write_mutex);
-  const std::lock_guard lock(impl_->mutex);
+  Impl::Lock lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
   const auto number = impl_->namespace_number(name_space, false);
   if (!number) return std::uint64_t{0};
@@ -518,13 +518,21 @@ Result<std::uint64_t> CheckpointStore::remove(const Namespace& name_space, Token
   for (const RecordId id : ids) {
     if (impl_->is_protected(id)) return Error(Errc::busy, "a block is pinned or being read");
   }
-  TOKVAULT_ASSIGN(const std::uint32_t count, impl_->erase_all(ids, Gone::removed));
+  std::vector<std::pair<RecordId, Hash128>> all;
+  for (const RecordId id : ids) all.emplace_back(id, index[id].key());
+  TOKVAULT_ASSIGN(const std::uint32_t count, impl_->erase_all(lock, ids, Gone::removed));
+  // Others were let in: what they pinned or began to read is there still.
+  for (const auto& [id, key] : all) {
+    if (impl_->still(id, key) != nullptr) {
+      return Error(Errc::busy, "a block was pinned, or read, while others were removed");
+    }
+  }
   return std::uint64_t{count};
 }
 
 Result<std::uint64_t> CheckpointStore::remove_namespace(const Namespace& name_space) {
   const std::lock_guard writing(impl_->write_mutex);
-  const std::lock_guard lock(impl_->mutex);
+  Impl::Lock lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
   const auto number = impl_->namespace_number(name_space, false);
   if (!number) return std::uint64_t{0};
@@ -543,9 +551,9 @@ Result<std::uint64_t> CheckpointStore::remove_namespace(const Namespace& name_sp
              impl_->index[at].children() == 0 && !impl_->is_protected(at)) {
         const RecordId parent = impl_->index[at].parent;
         TOKVAULT_TRY(impl_->erase(at, Gone::removed));
-        ++count;
         at = parent;
         again = true;
+        if (++count % kErasedAtOnce == 0) TOKVAULT_TRY(impl_->let_others_in(lock));
       }
     }
   }
@@ -554,19 +562,22 @@ Result<std::uint64_t> CheckpointStore::remove_namespace(const Namespace& name_sp
 
 Result<std::uint64_t> CheckpointStore::expire() {
   const std::lock_guard writing(impl_->write_mutex);
-  const std::lock_guard lock(impl_->mutex);
+  Impl::Lock lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
-  return impl_->expire_locked();
+  return impl_->expire(lock);
 }
 
 Result<std::uint64_t> CheckpointStore::evict(std::uint64_t bytes) {
   const std::lock_guard writing(impl_->write_mutex);
-  const std::lock_guard lock(impl_->mutex);
+  Impl::Lock lock(impl_->mutex);
   TOKVAULT_TRY(impl_->writable());
   std::uint32_t evicted = 0;
   bytes = std::min(bytes, impl_->options.budget_bytes);
-  impl_->evict_oversized(bytes, evicted);
-  static_cast<void>(impl_->make_room(bytes, nullptr, evicted));
+  impl_->evict_oversized(lock, bytes, evicted);
+  TOKVAULT_TRY(impl_->writable());
+  while (impl_->make_room(bytes, nullptr, evicted, kErasedAtOnce) == Room::not_yet) {
+    TOKVAULT_TRY(impl_->let_others_in(lock));
+  }
   return std::uint64_t{evicted};
 }
 

@@ -5,7 +5,8 @@
 //
 // Locks, in this order:
 //   write_mutex  one change at a time: put, evict, remove, flush. Held over the writes.
-//   mutex        the index and all tables. Never held over the I/O of payloads.
+//   mutex        the index and all tables. Never held over the I/O of payloads, nor, but while the
+//                store is opened, over the removal of more than kErasedAtOnce records.
 //
 // Invariants:
 //   [S1] a record is in the index only after its bytes and its journal entry were written;
@@ -76,7 +77,29 @@ struct Place {
   std::uint64_t offset = 0;
 };
 
-enum class Room : std::uint8_t { made, not_worth, none };
+enum class Room : std::uint8_t { made, not_worth, none, not_yet };
+
+// How many records go before others have the lock for a moment: each costs a write to the journal
+// and a hole in the log.
+inline constexpr std::uint32_t kErasedAtOnce = 64;
+
+// A mutex that can be handed over. Who unlocks a std::mutex and locks it again has it back before
+// one who waits for it has woken up; who locks this one in turn comes behind one who waits.
+class TurnMutex {
+ public:
+  void lock() {
+    if (!mutex_.try_lock()) lock_in_turn();
+  }
+  void lock_in_turn() {
+    const std::lock_guard next(next_);
+    mutex_.lock();
+  }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  std::mutex next_;  // held by the one who waits, and has the mutex next
+  std::mutex mutex_;
+};
 
 constexpr std::uint32_t kFormatVersion = 1;  // of the store file and the index
 
@@ -117,7 +140,8 @@ struct CheckpointStore::Impl {
   std::unique_ptr<checkpoint::BlockReader> reader;
 
   std::mutex write_mutex;
-  mutable std::mutex mutex;
+  mutable checkpoint::TurnMutex mutex;
+  using Lock = std::unique_lock<checkpoint::TurnMutex>;
   // --- guarded by mutex ---
   bool closed = false;
   std::string broken;  // why writing is over until the store is reopened
@@ -212,13 +236,12 @@ struct CheckpointStore::Impl {
   Status load_index(std::uint64_t from_generation);
   // A new index and an empty journal. REQUIRES: write_mutex and `lock` on mutex, which is released
   // for most of the time.
-  Status rotate(std::unique_lock<std::mutex>& lock);
-  Status write_index(std::unique_lock<std::mutex>& lock);
+  Status rotate(Lock& lock);
+  Status write_index(Lock& lock);
   Buffer encode_small_tables() const;
   Status decode_small_tables(ByteView small, std::uint32_t limit);
   Status link_records(std::uint32_t limit, std::uint32_t size, RecordId free_head);
-  Result<Buffer> write_index_body(std::unique_lock<std::mutex>& lock,
-                                  const checkpoint::DiskFile& file, std::uint64_t& at);
+  Result<Buffer> write_index_body(Lock& lock, const checkpoint::DiskFile& file, std::uint64_t& at);
   std::uint64_t index_estimate() const;
 
   // --- store_recover.cc ---
@@ -248,13 +271,18 @@ struct CheckpointStore::Impl {
   // --- store_write.cc --- REQUIRES: write_mutex and mutex, except where said
   Status writable() const;
   Result<std::uint16_t> namespace_number(const Namespace& n, bool create);
+  // Says `not_yet` where more than erased_max would have to go.
   checkpoint::Room make_room(std::uint64_t bytes, const checkpoint::Candidate* candidate,
-                             std::uint32_t& evicted);
-  void evict_oversized(std::uint64_t bytes, std::uint32_t& evicted);
+                             std::uint32_t& evicted, std::uint32_t erased_max = ~0u);
+  void evict_oversized(Lock& lock, std::uint64_t bytes, std::uint32_t& evicted);
+  // Who waits for `lock` has it before this goes on, whether the store is still writable. Meanwhile
+  // records may be pinned, used, or set aside, which erases the last of a chain. None is added.
+  Status let_others_in(Lock& lock);
   Status erase(RecordId id, checkpoint::Gone reason);
-  // Erases these, the deepest first, and says how many. What is protected stays, and so does what
-  // others still stand behind.
-  Result<std::uint32_t> erase_all(std::span<const RecordId> ids, checkpoint::Gone reason);
+  // Erases these, the deepest first, and says how many; lets others in meanwhile. What is protected
+  // stays, and so does what others still stand behind.
+  Result<std::uint32_t> erase_all(Lock& lock, std::span<const RecordId> ids,
+                                  checkpoint::Gone reason);
   Status quarantine(RecordId id);  // REQUIRES: mutex
   void free_bytes(std::uint32_t segment, std::uint64_t offset, std::uint64_t bytes);
   Status name_in_segment(const checkpoint::DiskFile& file, std::uint32_t segment, std::uint16_t n);
@@ -292,26 +320,24 @@ struct CheckpointStore::Impl {
   // Makes room, writes, journals and publishes, several at once. One namespace; each is the parent
   // of the next, or there is only one. The caller holds the first one's parent, or has not let go
   // of `lock` since it was found. `optional`: only if it is worth what must go for it.
-  Added add(std::unique_lock<std::mutex>& lock, std::span<NewRecord> records,
-            CheckpointPutReport& report, bool optional);
-  void add_run(std::unique_lock<std::mutex>& lock, std::span<const NewRecord> run,
-               CheckpointPutReport& report, bool optional, Added& out);
+  Added add(Lock& lock, std::span<NewRecord> records, CheckpointPutReport& report, bool optional);
+  void add_run(Lock& lock, std::span<const NewRecord> run, CheckpointPutReport& report,
+               bool optional, Added& out);
   std::size_t run_size(std::span<const NewRecord> records) const;
-  Result<std::vector<checkpoint::Place>> write_run(std::unique_lock<std::mutex>& lock,
-                                                   std::span<const NewRecord> run);
+  Result<std::vector<checkpoint::Place>> write_run(Lock& lock, std::span<const NewRecord> run);
   std::uint64_t framing_bytes(std::uint16_t name_space) const;  // of a run, beside its records
   bool can_fit(const NewRecord& record) const;                  // if all others went
   // One record that is no block, in the place of the one of its key. The payload is coded
   // meanwhile, so `lock` is released.
-  Status add_single(std::unique_lock<std::mutex>& lock, NewRecord record);
+  Status add_single(Lock& lock, NewRecord record);
   CheckpointCodec codec_for(std::uint16_t name_space) const;
   bool may_be_empty(RecordId id) const;
   Result<CheckpointPutReport> put(const Namespace& n, TokenView tokens, const CheckpointPut& put);
   Status replace_tails(std::uint16_t number, RecordId parent, Hash128 hash, TokenView rest,
                        RecordId keep);
   std::vector<RecordId> descendants(const std::vector<RecordId>& roots) const;  // and themselves
-  Result<std::uint64_t> expire_locked();
-  Status sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal);
+  Result<std::uint64_t> expire(Lock& lock);  // lets others in meanwhile
+  Status sync_segments(Lock& lock, bool with_journal);
   Status flush(bool closing);
 
   // --- store_read.cc --- REQUIRES: mutex, except where said
@@ -345,9 +371,9 @@ struct CheckpointStore::Impl {
   Result<std::shared_ptr<checkpoint::DiskFile>> file_of(std::uint32_t segment, bool direct);
   Result<std::uint64_t> get(const Namespace& n, TokenView tokens, std::span<CheckpointRead> reads);
   // With `tokens` or `text`: only a state of exactly these.
-  Result<CheckpointState> read_state(std::unique_lock<std::mutex>& lock, RecordId id,
-                                     Hash128 name_space, const TokenView* tokens,
-                                     const ByteView* text, Buffer* payload);
+  Result<CheckpointState> read_state(Lock& lock, RecordId id, Hash128 name_space,
+                                     const TokenView* tokens, const ByteView* text,
+                                     Buffer* payload);
 };
 
 }  // namespace tokvault

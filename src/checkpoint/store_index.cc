@@ -317,8 +317,8 @@ Buffer CheckpointStore::Impl::encode_small_tables() const {
 // Writes records and slots behind `at`, and returns their checksums. The lock is held only while
 // 65,536 records are copied, so that readers go on: what they change meanwhile (uses) may be of
 // either time, and what would change the shape of the index (quarantine) waits.
-Result<Buffer> CheckpointStore::Impl::write_index_body(std::unique_lock<std::mutex>& lock,
-                                                       const DiskFile& file, std::uint64_t& at) {
+Result<Buffer> CheckpointStore::Impl::write_index_body(Lock& lock, const DiskFile& file,
+                                                       std::uint64_t& at) {
   constexpr std::uint64_t kSlotsAtOnce = std::uint64_t{1} << 20;
   Buffer sums;
   const auto part = [&](ByteView bytes) -> Status {
@@ -357,7 +357,7 @@ Result<Buffer> CheckpointStore::Impl::write_index_body(std::unique_lock<std::mut
   return sums;
 }
 
-Status CheckpointStore::Impl::rotate(std::unique_lock<std::mutex>& lock) {
+Status CheckpointStore::Impl::rotate(Lock& lock) {
   rotating = true;
   auto status = write_index(lock);
   rotating = false;
@@ -372,7 +372,7 @@ Status CheckpointStore::Impl::rotate(std::unique_lock<std::mutex>& lock) {
   return status;
 }
 
-Status CheckpointStore::Impl::write_index(std::unique_lock<std::mutex>& lock) {
+Status CheckpointStore::Impl::write_index(Lock& lock) {
   const Buffer small = encode_small_tables();
   Buffer header;
   append_le(header, kIndexMagic);

@@ -383,8 +383,8 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
   return good;
 }
 
-Result<CheckpointState> CheckpointStore::Impl::read_state(std::unique_lock<std::mutex>& lock,
-                                                          RecordId id, Hash128 name_space,
+Result<CheckpointState> CheckpointStore::Impl::read_state(Lock& lock, RecordId id,
+                                                          Hash128 name_space,
                                                           const TokenView* tokens,
                                                           const ByteView* text, Buffer* payload) {
   const Located at = locate(id);

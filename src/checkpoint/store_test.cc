@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <thread>
@@ -471,6 +472,115 @@ TEST(CheckpointStore, ExpiresAndRemoves) {
   put_all(*store, prompt(1, 48, 16, 9), 100);
   EXPECT_EQ(*store->remove_namespace(kModel), 5u);
   EXPECT_EQ(store->stats().blocks, 0u);
+}
+
+// What erases many records lets others in between; what these pin stays.
+TEST(CheckpointStore, OthersGetInWhileManyRecordsGo) {
+  constexpr std::size_t kBlocks = 400;
+  constexpr std::size_t kPinned = 200;
+  static std::atomic<bool> begun;
+  static std::atomic<bool> done;
+  static std::atomic<pid_t> other;
+  const auto tokens = prompt(1, 16 * kBlocks);
+  const Blocks b = blocks_of(tokens, 16, 5000);
+  const TokenView half = TokenView(tokens).first(16 * kPinned);
+  const CheckpointOptions o = small_options(4 << 20);
+  const std::map<std::string, std::function<Result<std::uint64_t>(CheckpointStore&)>> calls = {
+      {"evict", [&](CheckpointStore& s) { return s.evict(o.budget_bytes); }},
+      {"evict some", [&](CheckpointStore& s) { return s.evict(o.budget_bytes - (1 << 20)); }},
+      {"expire", [](CheckpointStore& s) { return s.expire(); }},
+      {"put",
+       [](CheckpointStore& s) -> Result<std::uint64_t> {
+         put_all(s, prompt(2, 16), 100);
+         return std::uint64_t{kBlocks - kPinned};
+       }},
+      {"remove", [&](CheckpointStore& s) { return s.remove(kModel, tokens); }},
+      {"remove_namespace", [](CheckpointStore& s) { return s.remove_namespace(kModel); }},
+  };
+  for (const auto& [name, call] : calls) {
+    SCOPED_TRACE(name);
+    const Folder folder;
+    const auto store = open_store(folder / "s", o);
+    const bool expires = name == "expire" || name == "put";
+    ASSERT_TRUE(
+        store->put(kModel, tokens, {.blocks = b.blocks, .time_to_live_ms = expires ? 1u : 0u}));
+    ASSERT_EQ(store->stats().blocks, kBlocks);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    begun = done = false;
+    other = 0;
+    std::uint64_t left = 0;
+    std::uint64_t pinned = 0;
+    std::thread meanwhile([&] {
+      while (!begun) std::this_thread::yield();
+      other = ::gettid();
+      left = store->stats().blocks;
+      const auto kept = store->pin(kModel, half);
+      if (kept) pinned = *kept;
+      done = true;
+    });
+    // No record goes before the other thread waits for the lock, or has all that it wants.
+    checkpoint::set_fault_hook([](const char* made, const std::string& path) {
+      if (std::string_view(made) != "write" || path.find("journal-") == std::string::npos) return 0;
+      begun = true;
+      const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+      while (!done && (other == 0 || !sleeps(other)) && std::chrono::steady_clock::now() < until) {
+        std::this_thread::yield();
+      }
+      return 0;
+    });
+    const auto count = call(*store);
+    meanwhile.join();
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_GT(left, kPinned);
+    EXPECT_LT(left, kBlocks);
+    EXPECT_EQ(pinned, half.size());
+    EXPECT_EQ(count.code(), name == "remove" ? Errc::busy : Errc::ok);
+    if (count) {
+      EXPECT_EQ(*count, kBlocks - kPinned);
+    }
+    EXPECT_EQ(read_all(*store, tokens, 5000), half.size());
+  }
+}
+
+// Where writing is over because of what others found meanwhile, no more is removed.
+TEST(CheckpointStore, ARemovalEndsWithTheJournal) {
+  static std::atomic<bool> begun;
+  static std::atomic<bool> done;
+  static std::atomic<pid_t> other;
+  const auto tokens = prompt(1, 16 * 400);
+  const Folder folder;
+  auto store = open_store(folder / "s", small_options());
+  put_all(*store, tokens, 5000);
+  {
+    std::fstream file(folder / "s/log-00000001", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(40000) << "damage";
+  }
+  begun = done = false;
+  other = 0;
+  std::thread meanwhile([&] {
+    while (!begun) std::this_thread::yield();
+    other = ::gettid();
+    EXPECT_LT(read_all(*store, prompt(1, 160), 5000), 160u);
+    done = true;
+  });
+  checkpoint::set_fault_hook([](const char* /*call*/, const std::string& path) {
+    if (path.find("journal-") == std::string::npos) return 0;
+    if (::gettid() == other) return EIO;
+    begun = true;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!done && (other == 0 || !sleeps(other)) && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    return 0;
+  });
+  const auto removed = store->remove_namespace(kModel);
+  meanwhile.join();
+  checkpoint::set_fault_hook(nullptr);
+  EXPECT_EQ(removed.code(), Errc::io);
+  EXPECT_GT(store->stats().blocks, 10u);
+  store.reset();
+  store = open_store(folder / "s", small_options());
+  EXPECT_GT(*store->remove_namespace(kModel), 10u);
 }
 
 TEST(CheckpointStore, ExplainKnowsEveryReason) {

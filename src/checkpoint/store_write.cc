@@ -38,6 +38,13 @@ Status CheckpointStore::Impl::writable() const {
   return {};
 }
 
+Status CheckpointStore::Impl::let_others_in(Lock& lock) {
+  lock.unlock();
+  mutex.lock_in_turn();
+  lock = Lock(mutex, std::adopt_lock);
+  return writable();
+}
+
 Result<std::uint16_t> CheckpointStore::Impl::namespace_number(const Namespace& n, bool create) {
   Buffer encoded = encode_namespace(n);
   const Hash128 hash = namespace_hash(encoded);
@@ -160,7 +167,8 @@ Status CheckpointStore::Impl::erase(RecordId id, Gone reason) {
   return {};
 }
 
-Result<std::uint32_t> CheckpointStore::Impl::erase_all(std::span<const RecordId> ids, Gone reason) {
+Result<std::uint32_t> CheckpointStore::Impl::erase_all(Lock& lock, std::span<const RecordId> ids,
+                                                       Gone reason) {
   std::vector<std::pair<std::uint32_t, RecordId>> going;
   for (const RecordId id : ids) {
     going.emplace_back(index[id].depth * 2u + (index[id].kind == Kind::sidecar ? 1 : 0), id);
@@ -178,7 +186,7 @@ Result<std::uint32_t> CheckpointStore::Impl::erase_all(std::span<const RecordId>
         continue;
       }
       TOKVAULT_TRY(erase(item.second, reason));
-      ++count;
+      if (++count % kErasedAtOnce == 0) TOKVAULT_TRY(let_others_in(lock));
     }
     if (waiting.size() == going.size()) break;
     going.swap(waiting);
@@ -214,7 +222,8 @@ Status CheckpointStore::Impl::quarantine(RecordId id) {
 // What is larger than all the room there is, besides `bytes`, goes before anything is weighed: else
 // all that is worth less would go first, and it after all the same. A put lets nothing in that does
 // not fit, so this is for a budget that became smaller.
-void CheckpointStore::Impl::evict_oversized(std::uint64_t bytes, std::uint32_t& evicted) {
+void CheckpointStore::Impl::evict_oversized(Lock& lock, std::uint64_t bytes,
+                                            std::uint32_t& evicted) {
   const std::uint64_t other = disk_bytes() - allocated + index_estimate() + kJournalSlack + bytes;
   if (other + allocated <= options.budget_bytes) return;
   std::vector<RecordId> roots;
@@ -223,7 +232,7 @@ void CheckpointStore::Impl::evict_oversized(std::uint64_t bytes, std::uint32_t& 
     if (r.kind != Kind::free && other + r.bytes() > options.budget_bytes) roots.push_back(id);
   }
   if (roots.empty()) return;
-  const auto gone_now = erase_all(descendants(roots), Gone::evicted);
+  const auto gone_now = erase_all(lock, descendants(roots), Gone::evicted);
   if (!gone_now) return;  // what evicts next says why
   evicted += *gone_now;
   counters.evicted += *gone_now;
@@ -231,7 +240,7 @@ void CheckpointStore::Impl::evict_oversized(std::uint64_t bytes, std::uint32_t& 
 
 // Evicts until `bytes` fit. With a candidate, only what is worth less than it.
 Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* candidate,
-                                      std::uint32_t& evicted) {
+                                      std::uint32_t& evicted, std::uint32_t erased_max) {
   // The index is rewritten while the old one is still there, and so is a segment that is cleaned.
   const std::uint64_t reserve =
       index_estimate() + kJournalSlack + (punching ? 0 : segment_bytes + kSegmentSlack);
@@ -245,10 +254,12 @@ Room CheckpointStore::Impl::make_room(std::uint64_t bytes, const Candidate* cand
     }
     const RecordId victim = policy->victim([&](RecordId id) { return is_protected(id); });
     if (victim == kNoRecord) return Room::none;
+    if (erased_max == 0) return Room::not_yet;
     if (candidate != nullptr && options.admission && !policy->admit(*candidate, victim)) {
       return Room::not_worth;
     }
     if (!erase(victim, Gone::evicted)) return Room::none;
+    --erased_max;
     ++evicted;
     ++counters.evicted;
   }
@@ -350,7 +361,7 @@ Status CheckpointStore::Impl::name_in_segment(const DiskFile& file, std::uint32_
 
 // Writes the records one behind the other, in one call as far as the file lets: the kernel keeps
 // several requests of a large write in flight, which is what makes it fast past the page cache.
-Result<std::vector<Place>> CheckpointStore::Impl::write_run(std::unique_lock<std::mutex>& lock,
+Result<std::vector<Place>> CheckpointStore::Impl::write_run(Lock& lock,
                                                             std::span<const NewRecord> run) {
   std::uint64_t wanted = 0;
   for (const NewRecord& r : run) wanted += r.header.record_bytes();
@@ -496,8 +507,7 @@ std::size_t CheckpointStore::Impl::run_size(std::span<const NewRecord> records) 
   return 1;
 }
 
-CheckpointStore::Impl::Added CheckpointStore::Impl::add(std::unique_lock<std::mutex>& lock,
-                                                        std::span<NewRecord> records,
+CheckpointStore::Impl::Added CheckpointStore::Impl::add(Lock& lock, std::span<NewRecord> records,
                                                         CheckpointPutReport& report,
                                                         bool optional) {
   Added out;
@@ -518,7 +528,7 @@ CheckpointStore::Impl::Added CheckpointStore::Impl::add(std::unique_lock<std::mu
   return out;
 }
 
-Status CheckpointStore::Impl::add_single(std::unique_lock<std::mutex>& lock, NewRecord record) {
+Status CheckpointStore::Impl::add_single(Lock& lock, NewRecord record) {
   const RecordId parent = record.has_parent ? index.find(record.header.parent) : kNoRecord;
   const CheckpointCodec codec = codec_for(record.name_space);
   if (parent != kNoRecord) hold(parent);
@@ -551,9 +561,8 @@ bool CheckpointStore::Impl::can_fit(const NewRecord& record) const {
 
 // Makes room, writes, journals and publishes. What does not fit with the ones before it is left to
 // the next run, unless it is the first.
-void CheckpointStore::Impl::add_run(std::unique_lock<std::mutex>& lock,
-                                    std::span<const NewRecord> run, CheckpointPutReport& report,
-                                    bool optional, Added& out) {
+void CheckpointStore::Impl::add_run(Lock& lock, std::span<const NewRecord> run,
+                                    CheckpointPutReport& report, bool optional, Added& out) {
   const auto no_room = [&](const NewRecord& n, Error error) {
     if (error.code() == Errc::exhausted) {
       note_gone(n.header.key, Gone::no_room);
@@ -573,8 +582,18 @@ void CheckpointStore::Impl::add_run(std::unique_lock<std::mutex>& lock,
                                                    " bytes does not fit the budget"));
     }
     const Candidate candidate = candidate_of(n.header, n.has_parent, n.worth_tokens);
-    const Room room = make_room(wanted + bytes + (count + 1) * kEventBytesMax,
-                                optional ? &candidate : nullptr, report.evicted);
+    const auto make = [&] {
+      return make_room(wanted + bytes + (count + 1) * kEventBytesMax,
+                       optional ? &candidate : nullptr, report.evicted, kErasedAtOnce);
+    };
+    Room room = make();
+    for (; room == Room::not_yet; room = make()) {
+      auto on = let_others_in(lock);
+      if (!on) {
+        out.failure = std::move(on).error();
+        return;
+      }
+    }
     if (room != Room::made && count > 0) break;
     if (room == Room::none) return no_room(n, Error(Errc::exhausted, "the budget is full"));
     if (room == Room::not_worth) {
@@ -731,7 +750,7 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   TOKVAULT_TRY(writable());
   TOKVAULT_ASSIGN(const std::uint16_t number, namespace_number(n, true));
   policy->begin(++clock);
-  TOKVAULT_TRY(expire_locked());
+  TOKVAULT_TRY(expire(lock));
   CheckpointPutReport report;
   const Hash128 root = namespaces[number].hash;
   const CheckpointCodec codec = codec_for(number);
@@ -872,7 +891,7 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
   return report;
 }
 
-Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
+Result<std::uint64_t> CheckpointStore::Impl::expire(Lock& lock) {
   const auto now = static_cast<std::uint64_t>(now_ms());
   if (now < next_expiry_ms) return std::uint64_t{0};
   std::vector<RecordId> old;
@@ -887,17 +906,24 @@ Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
   std::sort(old.begin(), old.end(),
             [this](RecordId a, RecordId b) { return index[a].depth > index[b].depth; });
   std::uint64_t count = 0;
+  std::uint32_t erased = 0;  // since others were let in
   for (const RecordId id : old) {
-    const BlockRecord& r = index[id];
-    if (r.kind == Kind::free || is_protected(id)) continue;
+    if (erased >= kErasedAtOnce) {
+      TOKVAULT_TRY(let_others_in(lock));
+      erased = 0;
+    }
+    if (index[id].kind == Kind::free || is_protected(id)) continue;
     std::vector<RecordId> attached;
     const auto range = sidecars.equal_range(id);
     for (auto it = range.first; it != range.second; ++it) attached.push_back(it->second);
     for (const RecordId s : attached) {
-      if (!is_protected(s)) TOKVAULT_TRY(erase(s, Gone::expired));
+      if (is_protected(s)) continue;
+      TOKVAULT_TRY(erase(s, Gone::expired));
+      ++erased;
     }
     if (index[id].children() > 0) continue;
     TOKVAULT_TRY(erase(id, Gone::expired));
+    ++erased;
     ++count;
   }
   return count;
@@ -905,7 +931,7 @@ Result<std::uint64_t> CheckpointStore::Impl::expire_locked() {
 
 // Makes the log durable. Without the journal what was put is durable all the same: opening finds it
 // in the log, behind what the journal knows. With it opening need not look.
-Status CheckpointStore::Impl::sync_segments(std::unique_lock<std::mutex>& lock, bool with_journal) {
+Status CheckpointStore::Impl::sync_segments(Lock& lock, bool with_journal) {
   const auto sync = [&](const auto& how) {
     lock.unlock();
     auto status = how();
