@@ -4,8 +4,10 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <new>
+#include <span>
 
 #include "checkpoint/test_states.h"
 #include "tokvault/tokvault_checkpoint_c.h"
@@ -188,6 +190,82 @@ TEST_F(CheckpointC, SaysThatThereIsNoMemory) {
   ASSERT_EQ(
       tokvault_kv_get_sidecar(store_, &kName, tokens_.data(), 32, "logits", out.data(), &size), 0);
   EXPECT_EQ(out, logits);
+}
+
+// Nor does it keep anything: what was being read or written can go.
+TEST(CheckpointMemory, WhatFindsNoneHoldsNothing) {
+  const auto tokens = prompt(1, 48);
+  const auto longer = prompt(1, 64);
+  const Namespace plain{.model = "toy"};
+  const Buffer payload = payload_of(tokens, 0, 16, 5000);
+  const Buffer text(600000, 't');
+  const std::vector<CheckpointBlock> blocks(4, {payload, text});
+  const std::span<const CheckpointBlock> three(blocks.data(), 3);
+  const std::span<const CheckpointBlock> last(blocks.data(), 1);
+  const CheckpointState state{.tokens = prompt(2, 20), .text = "a state"};
+  Buffer out(5000, 'x');
+  const struct {
+    const char* name;
+    std::size_t bytes_max;
+    std::function<void(CheckpointStore&)> call;
+  } calls[] = {
+      {"get", 3000,
+       [&](CheckpointStore& s) {
+         CheckpointRead read{.block = 0, .offset = 1, .out = out};
+         static_cast<void>(s.get(kModel, tokens, {&read, 1}).has_value());
+       }},
+      {"get_sidecar", 3000,
+       [&](CheckpointStore& s) {
+         static_cast<void>(s.get_sidecar(kModel, tokens, "logits").has_value());
+       }},
+      {"match_text", 3000,
+       [&](CheckpointStore& s) { static_cast<void>(s.match_text(kModel, text).has_value()); }},
+      {"visit_texts", 3000,
+       [&](CheckpointStore& s) {
+         const auto on = [](std::uint64_t, ByteView) { return true; };
+         static_cast<void>(s.visit_texts(kModel, on).has_value());
+       }},
+      {"find_state", 3000,
+       [&](CheckpointStore& s) {
+         static_cast<void>(s.find_state(kModel, state.tokens, nullptr).has_value());
+       }},
+      {"check", 300000, [&](CheckpointStore& s) { static_cast<void>(s.check().has_value()); }},
+      {"put, coding", 3000,
+       [&](CheckpointStore& s) {
+         const CheckpointPut put{.first_block = 3, .blocks = last};
+         static_cast<void>(s.put(kModel, longer, put).has_value());
+       }},
+      {"put, writing", 3000,
+       [&](CheckpointStore& s) {
+         const CheckpointPut put{.first_block = 3, .blocks = last};
+         static_cast<void>(s.put(plain, longer, put).has_value());
+       }},
+      {"put_sidecar", 3000,
+       [&](CheckpointStore& s) {
+         static_cast<void>(s.put_sidecar(kModel, tokens, "more", payload).has_value());
+       }},
+  };
+  CheckpointOptions o = small_options();
+  o.codec = CheckpointCodec::by_dtype;
+  o.direct_io = true;  // what is written is then staged, and its prefix is a page
+  for (const auto& [name, bytes_max, call] : calls) {
+    SCOPED_TRACE(name);
+    const Folder folder;
+    const auto store = open_store(folder / "s", o);
+    for (const Namespace& n : {kModel, plain}) {
+      ASSERT_TRUE(store->put(n, tokens, {.blocks = three}));
+      ASSERT_TRUE(store->put_sidecar(n, tokens, "logits", payload));
+      ASSERT_TRUE(store->put_state(n, state, payload));
+    }
+    const std::uint64_t live = store->stats().live_bytes;
+    piece_bytes_max = bytes_max;
+    EXPECT_THROW(call(*store), std::bad_alloc);
+    piece_bytes_max = std::size_t{1} << 40;
+    EXPECT_EQ(store->stats().live_bytes, live);
+    EXPECT_EQ(*store->remove_namespace(kModel), 5u);
+    EXPECT_EQ(*store->remove_namespace(plain), 5u);
+    EXPECT_EQ(store->stats().segments, 0u);
+  }
 }
 
 TEST_F(CheckpointC, RefusesWhatCannotBe) {

@@ -9,9 +9,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <vector>
 
 namespace tokvault::checkpoint {
@@ -157,10 +157,10 @@ std::size_t ReadOp::size() const {
   return n;
 }
 
-void AlignedFree::operator()(char* p) const { std::free(p); }
+void AlignedFree::operator()(char* p) const { ::operator delete(p, std::align_val_t(kPage)); }
 AlignedBuffer aligned_buffer(std::size_t size) {
   return AlignedBuffer(static_cast<char*>(
-      std::aligned_alloc(kPage, round_up(std::max<std::size_t>(size, 1), kPage))));
+      ::operator new(round_up(std::max<std::size_t>(size, 1), kPage), std::align_val_t(kPage))));
 }
 
 struct BlockReader::Ring {
@@ -168,6 +168,34 @@ struct BlockReader::Ring {
   io_uring ring{};
   std::mutex mutex;
   bool usable = true;  // guarded by mutex
+  struct Flight;
+};
+
+// How many reads of a call are in flight. The call may end before they do: because the kernel
+// refused, or because who is told of a read threw. What the kernel has taken goes on writing to the
+// caller's memory, so it is waited for; what it has not must not be submitted with a later call's,
+// so then the ring has served.
+struct BlockReader::Ring::Flight {
+  Ring& of;
+  std::size_t count = 0;
+  ~Flight() {
+    if (count == 0) return;
+    if (const std::size_t left = io_uring_sq_ready(&of.ring); left > 0) {
+      of.usable = false;
+      count -= std::min(count, left);
+    }
+    io_uring_cqe* completion = nullptr;
+    while (count > 0) {
+      const int waited = io_uring_wait_cqe(&of.ring, &completion);
+      if (waited == -EINTR) continue;
+      if (waited != 0) {
+        of.usable = false;
+        return;
+      }
+      io_uring_cqe_seen(&of.ring, completion);
+      --count;
+    }
+  }
 };
 
 BlockReader::BlockReader(bool uring) {
@@ -200,43 +228,33 @@ void BlockReader::read_all(std::span<ReadOp> ops, const std::function<void(std::
   }
   io_uring& ring = ring_->ring;
   std::size_t next = 0;
-  std::size_t in_flight = 0;
-  while (next < ops.size() || in_flight > 0) {
-    while (next < ops.size() && in_flight < Ring::kDepth) {
+  Ring::Flight in_flight{*ring_};
+  while (next < ops.size() || in_flight.count > 0) {
+    while (next < ops.size() && in_flight.count < Ring::kDepth) {
       io_uring_sqe* entry = io_uring_get_sqe(&ring);
       if (entry == nullptr) break;
       io_uring_prep_readv(entry, ops[next].file->file.fd(), ops[next].parts, ops[next].count,
                           ops[next].offset);
       io_uring_sqe_set_data64(entry, next);
       ++next;
-      ++in_flight;
+      ++in_flight.count;
     }
     const int injected = fault("submit", "");
     const int submitted = injected > 0 ? -injected : io_uring_submit_and_wait(&ring, 1);
-    if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY) break;
+    if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY) {
+      ring_->usable = false;
+      return;
+    }
     io_uring_cqe* completion = nullptr;
     while (io_uring_peek_cqe(&ring, &completion) == 0) {
       const auto i = static_cast<std::size_t>(io_uring_cqe_get_data64(completion));
       const int n = completion->res;
       io_uring_cqe_seen(&ring, completion);
-      --in_flight;
+      --in_flight.count;
       // What the ring could not do whole (a short read, an error), pread finishes or fails.
       ops[i].ok = pread_rest(ops[i], n < 0 ? 0 : static_cast<std::size_t>(n)).has_value();
       done(i);
     }
-  }
-  if (in_flight == 0) return;
-  // The kernel refused. What it had taken goes on writing to the caller's memory, so it is waited
-  // for; what it had not must not be submitted with a later call's, so this ring has served.
-  ring_->usable = false;
-  in_flight -= std::min<std::size_t>(in_flight, io_uring_sq_ready(&ring));
-  io_uring_cqe* completion = nullptr;
-  while (in_flight > 0) {
-    const int waited = io_uring_wait_cqe(&ring, &completion);
-    if (waited == -EINTR) continue;
-    if (waited != 0) break;
-    io_uring_cqe_seen(&ring, completion);
-    --in_flight;
   }
 }
 

@@ -59,7 +59,8 @@ class BlockReader {
   explicit BlockReader(bool uring);
   ~BlockReader();
   bool has_uring() const;
-  // Runs all reads; calls done(i) as each is finished, on the calling thread.
+  // Runs all reads; calls done(i) as each is finished, on the calling thread. Where that throws, no
+  // read is under way any more once the exception comes out.
   void read_all(std::span<ReadOp> ops, const std::function<void(std::size_t)>& done);
 
  private:
@@ -67,7 +68,7 @@ class BlockReader {
   std::unique_ptr<Ring> ring_;
 };
 
-// A buffer aligned to 4096 bytes, for O_DIRECT.
+// A buffer aligned to 4096 bytes, for O_DIRECT. Where memory is missing, as operator new.
 struct AlignedFree {
   void operator()(char* p) const;
 };

@@ -170,12 +170,12 @@ Result<CheckpointStore::TextMatch> CheckpointStore::match_text(const Namespace& 
     if (found == kNoRecord) return out;
     // Ids and text are read and compared: the hash decides nothing.
     const Impl::Located at = impl_->locate(found);
-    impl_->hold(found);
+    Impl::Hold held(*impl_, lock, found);
     lock.unlock();
     auto prefix = impl_->read_prefix(at);
     auto tail = prefix ? impl_->read_tail(at, *prefix) : Result<Buffer>(Error(Errc::corrupt, ""));
     lock.lock();
-    impl_->release(found);
+    held.end();
     if (!tail) impl_->set_aside(at, prefix ? tail.error() : prefix.error());
     if (!tail || *tail != own || impl_->still(found, at.record.key()) == nullptr) return out;
     out.bytes += tail->size();
@@ -202,14 +202,14 @@ Status CheckpointStore::visit_texts(
       continue;
     }
     const Impl::Located at = impl_->locate(id);
-    impl_->hold(id);
+    Impl::Hold held(*impl_, lock, id);
     lock.unlock();
     const auto prefix = impl_->read_prefix(at);
     const auto tail =
         prefix ? impl_->read_tail(at, *prefix) : Result<Buffer>(Error(Errc::corrupt, ""));
     const bool on = !tail || tail->empty() || visit(prefix->header.position, *tail);
     lock.lock();
-    impl_->release(id);
+    held.end();
     if (!on) break;
     if (impl_->closed) return closed_error();
   }
@@ -267,7 +267,7 @@ Result<Buffer> CheckpointStore::get_sidecar(const Namespace& name_space, TokenVi
       sidecar_hash(std::as_const(impl_->index)[chain.records.back()].key(), name));
   if (id == kNoRecord) return Error(Errc::not_found, "the boundary has no such sidecar");
   const Impl::Located at = impl_->locate(id);
-  impl_->hold(id);
+  Impl::Hold held(*impl_, lock, id);
   lock.unlock();
   Buffer payload;
   const auto read = [&]() -> Status {
@@ -279,7 +279,7 @@ Result<Buffer> CheckpointStore::get_sidecar(const Namespace& name_space, TokenVi
   };
   auto status = read();
   lock.lock();
-  impl_->release(id);
+  held.end();
   if (!status) {
     impl_->set_aside(at, status.error());
     return Error(Errc::not_found,
@@ -689,25 +689,19 @@ Status CheckpointStore::list(const std::function<bool(const CheckpointEntry&)>& 
 
 Result<CheckpointCheck> CheckpointStore::check() {
   CheckpointCheck out;
-  RecordId limit = 0;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    if (impl_->closed) return closed_error();
-    TOKVAULT_TRY(impl_->refresh());
-    limit = impl_->index.limit();
-  }
   std::vector<char> chunk(kChunkBytes);
+  Impl::Lock lock(impl_->mutex);
+  if (impl_->closed) return closed_error();
+  TOKVAULT_TRY(impl_->refresh());
+  const RecordId limit = impl_->index.limit();
   for (RecordId id = 0; id < limit; ++id) {
-    Impl::Located at;
-    {
-      const std::lock_guard lock(impl_->mutex);
-      if (impl_->closed) return closed_error();
-      if (id >= impl_->index.limit()) break;  // a reader's index was loaded anew
-      const BlockRecord& r = impl_->index[id];
-      if (r.kind == Kind::free || (r.flags & kBad) != 0) continue;
-      at = impl_->locate(id);
-      impl_->hold(id);
-    }
+    if (impl_->closed) return closed_error();
+    if (id >= impl_->index.limit()) break;  // a reader's index was loaded anew
+    const BlockRecord& r = std::as_const(impl_->index)[id];
+    if (r.kind == Kind::free || (r.flags & kBad) != 0) continue;
+    const Impl::Located at = impl_->locate(id);
+    Impl::Hold held(*impl_, lock, id);
+    lock.unlock();
     const auto verify = [&]() -> Status {
       TOKVAULT_ASSIGN(const RecordPrefix prefix, impl_->read_prefix(at));
       TOKVAULT_TRY(impl_->read_tail(at, prefix));
@@ -719,8 +713,8 @@ Result<CheckpointCheck> CheckpointStore::check() {
       return {};
     };
     auto status = verify();
-    const std::lock_guard lock(impl_->mutex);
-    impl_->release(id);
+    lock.lock();
+    held.end();
     ++out.checked;
     if (status || !is_damage(status.error()) || !impl_->is_there(at)) continue;
     ++out.bad;

@@ -355,8 +355,21 @@ struct CheckpointStore::Impl {
     Hash128 name_space;
   };
   Located locate(RecordId id) const;
-  void hold(RecordId id);
-  void release(RecordId id);
+  // A record that is being read, or written behind: while one of these holds it, it stays [S2].
+  // `lock` may be let go of meanwhile; where something throws then, it is taken again.
+  class Hold {
+   public:
+    Hold(Impl& impl, Lock& lock, RecordId id);  // kNoRecord: holds nothing. REQUIRES: mutex
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() { end(); }
+    void end();
+
+   private:
+    Impl& impl_;
+    Lock& lock_;
+    RecordId id_;
+  };
   // These three do I/O and take no lock but for the file table.
   Result<checkpoint::RecordPrefix> read_prefix(const Located& at);
   Status read_payload(const Located& at, const checkpoint::RecordPrefix& prefix,

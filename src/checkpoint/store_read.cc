@@ -124,10 +124,17 @@ const BlockRecord* CheckpointStore::Impl::still(RecordId id, Hash128 key) const 
   return &index[id];
 }
 
-void CheckpointStore::Impl::hold(RecordId id) { ++reading[id]; }
-void CheckpointStore::Impl::release(RecordId id) {
-  const auto it = reading.find(id);
-  if (it != reading.end() && --it->second == 0) reading.erase(it);
+CheckpointStore::Impl::Hold::Hold(Impl& impl, Lock& lock, RecordId id)
+    : impl_(impl), lock_(lock), id_(id) {
+  if (id != kNoRecord) ++impl_.reading[id];
+}
+
+void CheckpointStore::Impl::Hold::end() {
+  if (id_ == kNoRecord) return;
+  if (!lock_.owns_lock()) lock_.lock();
+  const auto it = impl_.reading.find(id_);
+  if (--it->second == 0) impl_.reading.erase(it);
+  id_ = kNoRecord;
 }
 
 CheckpointStore::Impl::Located CheckpointStore::Impl::locate(RecordId id) const {
@@ -231,12 +238,13 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
   struct Item {
     Located at;
     TokenView ids;
-    bool found = false;
+    std::optional<Hold> held;  // if it was found
     bool done = false;
     std::uint64_t scratch = 0;  // where its prefix goes
     std::uint64_t prefix_bytes = 0;
     bool whole = false;  // the scratch has all of it
   };
+  Lock lock(mutex, std::defer_lock);
   std::vector<Item> items(reads.size());
   std::vector<ReadOp> ops;
   std::vector<std::size_t> op_items;
@@ -247,7 +255,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     r.tokens = 0;
   }
   {
-    const std::lock_guard lock(mutex);
+    lock.lock();
     if (closed) return Error(Errc::invalid, "the checkpoint store is closed");
     TOKVAULT_TRY(refresh());
     auto number = namespace_number(n, false);
@@ -257,12 +265,11 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     for (std::size_t i = 0; i < reads.size(); ++i) {
       if (reads[i].block >= chain.records.size()) continue;
       Item& item = items[i];
-      item.found = true;
       item.at = locate(chain.records[reads[i].block]);
       const TokenView rest = tokens.subspan(std::size_t{reads[i].block} * block_tokens);
       // The record decides whether these are its ids: the index may say anything.
       item.ids = rest.first(std::min<std::size_t>(rest.size(), item.at.record.tokens));
-      hold(item.at.id);
+      item.held.emplace(*this, lock, item.at.id);
       // Who asks for a size is about to read.
       if (!reads[i].out.empty()) used = std::max<std::size_t>(used, reads[i].block + 1);
       // Guess the shape from the caller's buffer; a wrong guess costs a second read.
@@ -292,6 +299,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     }
     chain.records.resize(used);
     use(chain.records);
+    lock.unlock();
   }
   const AlignedBuffer scratch = aligned_buffer(scratch_bytes);
   for (std::size_t k = 0; k < ops.size(); ++k) {
@@ -334,7 +342,7 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
   for (std::size_t i = 0; i < reads.size(); ++i) {
     Item& item = items[i];
     CheckpointRead& r = reads[i];
-    if (item.found && !item.done) {
+    if (item.held && !item.done) {
       auto prefix = read_prefix(item.at);
       Status status;
       if (!prefix) {
@@ -359,17 +367,17 @@ Result<std::uint64_t> CheckpointStore::Impl::get(const Namespace& n, TokenView t
     if (r.status == Errc::ok) r.tokens = static_cast<std::uint32_t>(item.ids.size());
     bytes += r.bytes;
   }
-  const std::lock_guard lock(mutex);
+  lock.lock();
   counters.bytes_read += bytes;
-  for (const Item& item : items) {
-    if (item.found) release(item.at.id);
+  for (Item& item : items) {
+    if (item.held) item.held->end();
   }
   std::uint64_t good = 0;
   bool leading = true;
   for (std::size_t i = 0; i < reads.size(); ++i) {
     CheckpointRead& r = reads[i];
     const Item& item = items[i];
-    if (r.status == Errc::corrupt && item.found) {
+    if (r.status == Errc::corrupt && item.held) {
       if (!is_there(item.at)) {
         r.status = Errc::not_found;
       } else if (!reading.contains(item.at.id)) {
@@ -391,7 +399,7 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(Lock& lock, RecordId i
   if (at.record.kind != Kind::state || at.name_space != name_space) {
     return Error(Errc::not_found, "no state of this namespace stands here");
   }
-  hold(id);
+  Hold held(*this, lock, id);
   lock.unlock();
   CheckpointState state;
   const auto read = [&]() -> Status {
@@ -413,7 +421,7 @@ Result<CheckpointState> CheckpointStore::Impl::read_state(Lock& lock, RecordId i
   };
   auto status = read();
   lock.lock();
-  release(id);
+  held.end();
   if (!status) {
     if (payload != nullptr) payload->clear();
     set_aside(at, status.error());

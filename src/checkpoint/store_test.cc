@@ -1,4 +1,5 @@
 // The store: what goes in comes out, in the budget, across restarts, beside damage.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <random>
+#include <stdexcept>
 #include <thread>
 
 #include "base/checksum.h"
@@ -205,6 +207,55 @@ TEST(CheckpointStore, ARingThatFailsIsDoneWithout) {
     EXPECT_EQ(submits, failing);
     checkpoint::set_fault_hook(nullptr);
     EXPECT_EQ(store->stats().quarantined, 0u);
+  }
+}
+
+// What is under way when a caller throws is waited for, and no later call gets it.
+TEST(BlockReader, ACallThatThrowsLeavesNothingBehind) {
+  constexpr std::size_t kReads = 40;
+  constexpr std::size_t kBytes = 1000;
+  static std::atomic<int> submits;
+  const Folder folder;
+  const auto file = checkpoint::disk_open(folder / "file", O_RDWR | O_CREAT);
+  ASSERT_TRUE(file);
+  Buffer all;
+  for (std::size_t i = 0; i < kReads; ++i) all += Buffer(kBytes, static_cast<char>('0' + i));
+  const ByteView parts[] = {all};
+  ASSERT_TRUE(checkpoint::disk_write(**file, 0, parts));
+  checkpoint::BlockReader reader(true);
+  if (!reader.has_uring()) GTEST_SKIP() << "this kernel has no io_uring";
+  for (const std::size_t throwing : {std::size_t{1}, std::size_t{20}, kReads + 1}) {
+    Buffer got(all.size(), 'x');
+    std::vector<checkpoint::ReadOp> ops(kReads);
+    for (std::size_t i = 0; i < kReads; ++i) {
+      ops[i].file = *file;
+      ops[i].offset = i * kBytes;
+      ops[i].parts[0] = {got.data() + i * kBytes, kBytes};
+      ops[i].count = 1;
+    }
+    std::vector<int> times(kReads);
+    std::size_t calls = 0;
+    submits = 0;
+    checkpoint::set_fault_hook([](const char* call, const std::string&) {
+      submits += std::string_view(call) == "submit" ? 1 : 0;
+      return 0;
+    });
+    const auto done = [&](std::size_t i) {
+      if (++calls == throwing) throw std::runtime_error("enough");
+      ASSERT_LT(i, kReads);
+      ++times[i];
+      EXPECT_TRUE(ops[i].ok);
+      EXPECT_EQ(got.substr(i * kBytes, kBytes), all.substr(i * kBytes, kBytes));
+    };
+    if (throwing <= kReads) {
+      EXPECT_THROW(reader.read_all(ops, done), std::runtime_error);
+      EXPECT_EQ(calls, throwing);
+    } else {
+      reader.read_all(ops, done);
+      EXPECT_EQ(times, std::vector<int>(kReads, 1));
+    }
+    checkpoint::set_fault_hook(nullptr);
+    EXPECT_GT(submits, 0);
   }
 }
 
@@ -1583,6 +1634,23 @@ TEST(CheckpointStore, AVisitStaysInItsNamespace) {
     }
     EXPECT_GE(visited, 1u);
   }
+}
+
+TEST(CheckpointStore, AVisitThatThrowsHoldsNothing) {
+  const Folder folder;
+  const auto store = open_store(folder / "s", small_options());
+  put_all(*store, prompt(1, 48), 3000, true);
+  ASSERT_TRUE(store->put_state(kModel, {.tokens = prompt(2, 20)}, "state"));
+  const auto texts = [](std::uint64_t, ByteView) -> bool { throw std::runtime_error("enough"); };
+  EXPECT_THROW(static_cast<void>(store->visit_texts(kModel, texts).has_value()),
+               std::runtime_error);
+  const auto states = [](const CheckpointState&, ByteView) -> Status {
+    throw std::runtime_error("enough");
+  };
+  EXPECT_THROW(static_cast<void>(store->visit_states(kModel, states).has_value()),
+               std::runtime_error);
+  EXPECT_EQ(store->remove(kModel, prompt(1, 48)).code(), Errc::ok);
+  EXPECT_EQ(*store->remove_namespace(kModel), 1u);
 }
 
 // Text that a block was put with once says nothing of what was put in its place without.

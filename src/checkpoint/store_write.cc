@@ -381,6 +381,17 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(Lock& lock,
   // Readers go on while the bytes are written. They may set aside what they find damaged: counted
   // from now on, the new records keep the file when the last of the others goes.
   segments[number].live += wanted;
+  struct Counted {  // and no more where there is no memory to write them
+    Impl& store;
+    Lock& lock;
+    std::uint32_t segment;
+    std::uint64_t bytes;
+    ~Counted() {
+      if (bytes == 0) return;
+      if (!lock.owns_lock()) lock.lock();
+      store.segments.find(segment)->second.live -= bytes;
+    }
+  } counted{*this, lock, number, wanted};
   lock.unlock();
   std::vector<Place> places;
   auto write = [&]() -> Status {
@@ -439,6 +450,7 @@ Result<std::vector<Place>> CheckpointStore::Impl::write_run(Lock& lock,
       status ? places.back().offset + run.back().header.record_bytes() : start;
   if (status && paged && target == buffered) disk_start_writing(*buffered, start, end - start);
   lock.lock();
+  counted.bytes = 0;
   Segment& segment = segments[number];
   const auto now = disk_allocated(*buffered);
   if (now) {
@@ -521,9 +533,8 @@ CheckpointStore::Impl::Added CheckpointStore::Impl::add(Lock& lock, std::span<Ne
         break;
       }
     }
-    if (parent != kNoRecord) hold(parent);
+    const Hold held(*this, lock, parent);
     add_run(lock, left.first(run_size(left)), report, optional, out);
-    if (parent != kNoRecord) release(parent);
   }
   return out;
 }
@@ -531,11 +542,12 @@ CheckpointStore::Impl::Added CheckpointStore::Impl::add(Lock& lock, std::span<Ne
 Status CheckpointStore::Impl::add_single(Lock& lock, NewRecord record) {
   const RecordId parent = record.has_parent ? index.find(record.header.parent) : kNoRecord;
   const CheckpointCodec codec = codec_for(record.name_space);
-  if (parent != kNoRecord) hold(parent);
-  lock.unlock();
-  record.set_ready(prepare_payload(codec, record.payload));
-  lock.lock();
-  if (parent != kNoRecord) release(parent);
+  {
+    const Hold held(*this, lock, parent);
+    lock.unlock();
+    record.set_ready(prepare_payload(codec, record.payload));
+    lock.lock();
+  }
   const RecordId old = index.find(record.header.key);
   if (old != kNoRecord && can_fit(record)) {
     if (is_protected(old)) return Error(Errc::busy, "what would be replaced is being read");
@@ -684,10 +696,8 @@ void CheckpointStore::Impl::add_run(Lock& lock, std::span<const NewRecord> run,
       index_file_bytes / 2, std::min(kJournalBytesMin, options.budget_bytes / 16),
       kJournalBytesMax);
   if (journal_bytes > journal_limit) {
-    const RecordId last = out.ids.back();
-    hold(last);
+    const Hold held(*this, lock, out.ids.back());
     static_cast<void>(rotate(lock).has_value());
-    release(last);
   }
 }
 
@@ -792,11 +802,11 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
     if (const RecordId id = stored(i); id != kNoRecord) {
       if (i >= p.first_block && may_be_empty(id)) {
         const Located at = locate(id);
-        hold(id);
+        Hold held(*this, lock, id);
         lock.unlock();
         const auto prefix = read_prefix(at);
         lock.lock();
-        release(id);
+        held.end();
         if (!prefix) set_aside(at, prefix.error());
         if (stored(i) != id) continue;
       }
@@ -812,11 +822,11 @@ Result<CheckpointPutReport> CheckpointStore::Impl::put(const Namespace& n, Token
     }
     const bool under_way = next.valid() && next_first == i;
     const std::size_t limit = under_way ? next_limit : run_end(i, kRunBytesMax / 4);
-    if (!chain.empty()) hold(chain.back());
+    Hold held(*this, lock, chain.empty() ? kNoRecord : chain.back());
     lock.unlock();
     std::vector<PreparedPayload> ready = under_way ? next.get() : prepare(i, limit);
     lock.lock();
-    if (!chain.empty()) release(chain.back());
+    held.end();
     next_first = next_limit = limit;
     if (limit < block_count && stored(limit) == kNoRecord) {
       next_limit = run_end(limit, kRunBytesMax);
