@@ -3,13 +3,13 @@
 #define TOKVAULT_BASE_MUTEX_H_
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <shared_mutex>
-#include <vector>
 
 namespace tokvault {
 
@@ -107,10 +107,16 @@ class SharedMutex {
   void note_given_back() {}
 #else
   bool is_shared_here() const { return std::count(shared_.begin(), shared_.end(), this) != 0; }
-  void note_shared() { shared_.push_back(this); }
-  void note_given_back() { std::erase(shared_, this); }
+  void note_shared() { *std::find(shared_.begin(), shared_.end() - 1, nullptr) = this; }
+  void note_given_back() {
+    const SharedMutex* const self = this;
+    std::replace(shared_.begin(), shared_.end(), self, kNone);
+  }
 
-  static inline thread_local std::vector<const SharedMutex*> shared_;  // by this thread
+  // Those that this thread shares, as far as there is room. An array, because a lock may still be
+  // used when the thread's own objects are gone.
+  static constexpr const SharedMutex* kNone = nullptr;
+  static inline thread_local std::array<const SharedMutex*, 8> shared_{};
 #endif
   std::atomic<int> waiting_ = 0;  // to have it alone
   std::mutex gate_;               // held by the next of them until it has
