@@ -4,6 +4,7 @@
 //   vault_bench get     vault=DIR [count=5000] [seed=1] [cache_mb=N]
 //   vault_bench first   vault=DIR [count=50] [seed=1] [cache_mb=N]
 //   vault_bench put     folder=DIR input=FILE.jsonl [clients=1] [seconds=3]
+//   vault_bench beside  folder=DIR input=FILE.jsonl [readers=0] [writers=0] [count=300]
 //   vault_bench tokens  folder=DIR [tokens=20000000]
 //   vault_bench fill    vault=DIR [count=1000000]
 //   vault_bench open    vault=DIR
@@ -300,6 +301,66 @@ void put(const Arguments& arguments) {
               {"puts_per_s", puts},
               {"percent", 100 * puts / appends},
               {"peak_rss_mb", peak_rss_mb()}});
+}
+
+// One put after another, beside threads that get without a pause, and threads that put batches of
+// ten.
+void beside(const Arguments& arguments) {
+  constexpr std::size_t kStored = 200;
+  constexpr std::size_t kBatch = 10;
+  constexpr double kSecondsMax = 60;
+  const std::string path = arguments.text("folder") + "/beside.vault";
+  const auto input = read_conversations(arguments.text("input"), kStored);
+  need(create_vault(path, {.tokenizer = arguments.text("tokenizer", "o200k_base")}), "create");
+  const auto vault = need(open_vault(path, {}), "open");
+  std::atomic<std::uint64_t> next_id = 0;
+  const auto fresh = [&](const char* kind) {
+    const std::uint64_t n = next_id++;
+    Conversation one = input[n % input.size()];
+    one.id = kind + std::to_string(n);
+    return one;
+  };
+  std::vector<std::string> ids;
+  for (const Conversation& c : input) {
+    ids.push_back("stored-" + std::to_string(ids.size()));
+    Conversation one = c;
+    one.id = ids.back();
+    need(vault->put(one, {}), "put");
+  }
+  std::atomic<bool> is_over = false;
+  std::atomic<std::uint64_t> gets = 0, batches = 0;
+  std::vector<std::jthread> threads;
+  for (std::uint64_t i = 0; i < arguments.count("readers", 0); ++i) {
+    threads.emplace_back([&, i] {
+      for (std::uint64_t n = i; !is_over; ++n, ++gets) need(vault->get(ids[n % ids.size()]), "get");
+    });
+  }
+  for (std::uint64_t i = 0; i < arguments.count("writers", 0); ++i) {
+    threads.emplace_back([&] {
+      for (; !is_over; ++batches) {
+        std::vector<Conversation> batch;
+        while (batch.size() < kBatch) batch.push_back(fresh("batch-"));
+        need(vault->put_batch(batch, {}), "put_batch");
+      }
+    });
+  }
+  std::vector<double> millis;
+  const Stopwatch watch;
+  while (millis.size() < arguments.count("count", 300) && watch.seconds() < kSecondsMax) {
+    const Conversation one = fresh("put-");
+    const Stopwatch put;
+    need(vault->put(one, {}), "put");
+    millis.push_back(put.micros() / 1000);
+  }
+  const double seconds = watch.seconds();
+  is_over = true;
+  threads.clear();
+  print_json({{"puts", static_cast<double>(millis.size())},
+              {"p50_ms", quantile(millis, 0.5)},
+              {"p99_ms", quantile(millis, 0.99)},
+              {"max_ms", quantile(millis, 1)},
+              {"gets_per_s", static_cast<double>(gets) / seconds},
+              {"batches_per_s", static_cast<double>(batches) / seconds}});
 }
 
 void tokens(const Arguments& arguments) {
@@ -784,13 +845,13 @@ int main(int argc, char** argv) {
   using namespace tokvault::bench;
   const Arguments arguments(argc, argv);
   const std::map<std::string, void (*)(const Arguments&)> commands = {
-      {"get", get},           {"first", first}, {"put", put},    {"tokens", tokens},
-      {"fill", fill},         {"open", open},   {"grow", grow},  {"stages", stages},
-      {"segments", segments}, {"near", near},   {"dupes", dupes}};
+      {"get", get},       {"first", first},       {"put", put},   {"beside", beside},
+      {"tokens", tokens}, {"fill", fill},         {"open", open}, {"grow", grow},
+      {"stages", stages}, {"segments", segments}, {"near", near}, {"dupes", dupes}};
   const auto found = commands.find(arguments.command());
   if (found == commands.end()) {
     die("vault_bench",
-        "get, first, put, tokens, fill, open, grow, stages, segments, near or dupes");
+        "get, first, put, beside, tokens, fill, open, grow, stages, segments, near or dupes");
   }
   found->second(arguments);
   return 0;
